@@ -1,0 +1,64 @@
+# make            ./train and ./sample
+# make demo       the whole way: corpus, tokenizer, training, plots, samples (about 5 minutes)
+# make test       every test (TESTS="gemm layer": only those)
+# make bench      measures this machine, then the program on it
+#
+# ARCH=native|x86-64-v3|x86-64|... chooses the target, SANITIZE=1 adds ASan and UBSan, BUILD= the folder.
+
+CC ?= cc
+CXX ?= c++
+ARCH ?= native
+BUILD ?= build
+WARN = -Wall -Wextra -Werror
+FLAGS = -O3 -g -march=$(ARCH) -fopenmp -MMD -MP -D_GNU_SOURCE $(WARN)
+ifdef SANITIZE
+FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+CFLAGS += -std=gnu11 $(FLAGS)
+CXXFLAGS += -std=gnu++17 $(FLAGS)
+LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lz -lm
+LINK = $(CXX) $(CXXFLAGS) -o $@ $^
+
+PARTS = mhmoe.c $(wildcard src/*.c) data/prepare.c data/loader.c data/shard.c
+OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
+# The same sources in double: what the gradient tests link.
+DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
+
+TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
+IN_DOUBLE = kernels layer model
+PROGRAMS = $(BUILD)/train $(BUILD)/sample
+
+all: train sample
+train sample: %: $(BUILD)/%
+	cp -f $< $@
+
+$(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(OBJECTS)
+	$(LINK) $(LDLIBS)
+$(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/util.o
+	$(LINK) -lz
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+$(BUILD)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -c -o $@ $<
+$(BUILD)/double/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DREAL_DOUBLE -c -o $@ $<
+
+$(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o $(DOUBLES)
+	$(LINK) -lcmocka $(LDLIBS)
+$(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
+	$(LINK) -lcmocka $(LDLIBS)
+
+test: $(PROGRAMS) $(TESTS:%=$(BUILD)/test_%)
+	sh tests/layout.sh
+	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
+
+clean:
+	rm -rf $(BUILD) train sample
+
+.PHONY: all test demo bench clean
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,173 @@
+/* The model: a GPT whose feed-forward layers are dense, sparse (SMoE) or Multi-Head Mixture-of-Experts.
+ *
+ * One table of symbols, used in every file (P1 = arXiv 2404.15045; E1-E7: docs/MHMOE.md):
+ *   B batch   T sequence   C channels   V vocabulary   L blocks   NH attention heads
+ *   H MoE heads (P1: h)    S = C/H sub-token width (P1: d/h)      E experts (P1: N)
+ *   K experts a sub-token  F expert hidden width    LM MoE blocks, LD dense blocks, L = LM + LD
+ *   R = B*T rows           N = R*H sub-tokens       N*K picks: a pick is one (sub-token, expert) pair
+ * Indices are the small letters; `d` before a name is its gradient. Read next: mhmoe.c. */
+#ifndef MHMOE_H
+#define MHMOE_H
+
+#include "src/checkpoint.h"
+#include "src/options.h"
+#include "src/real.h"
+#include "src/rng.h"
+#include "src/sampler.h"
+
+enum ffn { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
+enum balance { BALANCE_AUX, BALANCE_NONE };
+
+/* What the user chooses: one field an option, see model_options in mhmoe.c. */
+struct config {
+    int vocab, seq, layers, channels, attn_heads;
+    int ffn;               /* enum ffn */
+    int moe_heads, experts, topk;
+    int expert_hidden;     /* 0: 4 * sub-token width */
+    int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
+    bool head, merge;      /* the layers of E1 and E6 (never with FFN_SMOE) */
+    bool moe_residual;     /* E5 adds its input (P1 eq. 6) */
+    bool renormalize;      /* gates of a sub-token sum to 1 (E4) */
+    int balance;           /* enum balance */
+    double balance_weight; /* coefficient of E7 */
+};
+extern const struct option_spec model_options[];
+
+/* The sizes that follow from it. */
+struct sizes {
+    size_t V, T, C, L, NH, H, S, E, K, F, LM, LD;
+    size_t head, merge; /* 1 or 0 */
+};
+
+/* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
+bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
+
+/* Every trained tensor, once: struct, sizes, names, initialisation, weight decay and checkpoint come from
+ * this list. X(name, decay, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
+ * llm.c; dense tensors have llm.c's names and layout, stacked over blocks. L, C, ... are fields of struct
+ * sizes. What decays is exactly what multiplies. A tensor of no elements does not exist. */
+#define PARAMETERS(X)                                                                    \
+    X(wte,      true,  NORMAL,          V, C)          /* token embedding, output head */ \
+    X(wpe,      false, NORMAL,          T, C)          /* position embedding */          \
+    X(ln1w,     false, ONE,             L, C)                                            \
+    X(ln1b,     false, ZERO,            L, C)                                            \
+    X(qkvw,     true,  NORMAL,          L, 3 * C, C)                                     \
+    X(qkvb,     false, ZERO,            L, 3 * C)                                        \
+    X(attprojw, true,  NORMAL_RESIDUAL, L, C, C)                                         \
+    X(attprojb, false, ZERO,            L, C)                                            \
+    X(ln2w,     false, ONE,             L, C)                                            \
+    X(ln2b,     false, ZERO,            L, C)                                            \
+    X(fcw,      true,  NORMAL,          LD, 4 * C, C)  /* dense blocks */                \
+    X(fcb,      false, ZERO,            LD, 4 * C)                                       \
+    X(fcprojw,  true,  NORMAL_RESIDUAL, LD, C, 4 * C)                                    \
+    X(fcprojb,  false, ZERO,            LD, C)                                           \
+    X(headw,    true,  XAVIER_HALF,     LM * head, C, C)   /* E1 */                      \
+    X(headb,    false, ZERO,            LM * head, C)                                    \
+    X(routerw,  true,  NORMAL,          LM, E, S)          /* E3 */                      \
+    X(expw1,    true,  NORMAL,          LM, E, F, S)       /* E5: the experts */         \
+    X(expb1,    false, ZERO,            LM, E, F)                                        \
+    X(expw2,    true,  NORMAL_RESIDUAL, LM, E, S, F)                                     \
+    X(expb2,    false, ZERO,            LM, E, S)                                        \
+    X(mergew,   true,  XAVIER,          LM * merge, C, C)  /* E6 */                      \
+    X(mergeb,   false, ZERO,            LM * merge, C)                                   \
+    X(lnfw,     false, ONE,             C)                                               \
+    X(lnfb,     false, ZERO,            C)
+
+/* Pointers into one flat block, in the order of the list. */
+struct parameters {
+#define X(name, ...) real *name;
+    PARAMETERS(X)
+#undef X
+};
+
+enum { PARAMETER_TENSORS = 0
+#define X(...) + 1
+    PARAMETERS(X)
+#undef X
+};
+
+/* One row of the list for a given configuration. */
+struct parameter_info {
+    const char *name;
+    bool decay;                     /* AdamW's weight decay applies */
+    size_t dims, shape[TENSOR_DIMS];
+    size_t matrices, rows, columns; /* the same as a stack of matrices; rows is 1 for vectors */
+    size_t offset, count;           /* within the flat block, in elements */
+};
+
+struct activations; /* what backward needs of forward: see mhmoe.c */
+
+struct model {
+    struct config config;
+    struct sizes sizes;
+    struct parameter_info info[PARAMETER_TENSORS];
+    size_t n_parameters;
+    real *param_block, *grad_block;   /* (n_parameters); no grad_block when made for inference */
+    struct parameters params, grads;
+    real *packed_block, *packed_block_t; /* weights as gemm.h wants them: x W^T, and dy W */
+    struct parameters packed, packed_t;
+    size_t max_rows;                  /* B*T that the activations hold */
+    struct activations *acts;
+    double *load;                     /* (LM, E) picks since model_clear_statistics */
+    double *balance_sum;              /* (LM) E7 summed over forward passes since then */
+    size_t forwards;                  /* how many */
+};
+
+enum model_use { MODEL_TRAIN, MODEL_INFER };
+
+/* Allocates a model for batches of up to `batch` sequences; all parameters zero. */
+bool model_create(struct model *m, const struct config *config, enum model_use use, size_t batch,
+                  struct error *err);
+void model_destroy(struct model *m);
+
+/* GPT-2's initialisation, and P1's for the head and merge layers: see PARAMETERS. */
+void model_initialize(struct model *m, uint64_t seed);
+
+/* To be called whenever parameters changed: lays the weights out for gemm.h. */
+void model_pack(struct model *m);
+
+/* Computes tokens (B,T) up to the last layer norm. `from` > 0 (only with B = 1) continues a sequence whose
+ * first `from` tokens went through earlier calls (the KV cache): tokens then points at position `from`,
+ * T counts all positions, and outputs are those of the T - from new ones, with the bits they would have
+ * had in one call. */
+void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from);
+
+/* Sum over the rows of the last forward of -log p(target), in nats; `targets` (B,T), TARGET_NONE rows count
+ * nothing; *count receives the number of the others. With `scale` > 0 also starts the backward pass of
+ * scale * sum: the logits, which exist only a few rows at a time, become their own gradients in place. */
+double model_loss(struct model *m, const int32_t *targets, double scale, size_t *count);
+
+/* Finishes it: adds to grad_block the gradient of scale * sum + balance_weight * balance_scale * sum of E7
+ * over the layers. To be called after model_loss with scale > 0. */
+void model_backward(struct model *m, const int32_t *tokens, double balance_scale);
+
+/* Logits (V) of one row of the last forward; the caller may overwrite them. Valid until the next call. */
+real *model_logits(struct model *m, size_t row);
+
+/* Continues `prompt` (n > 0 tokens) by up to `count` tokens, handing each to `emit` until it returns false.
+ * Past T positions the sequence goes on from its last T/2 tokens. */
+void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t count, struct sampler *sampler,
+                    bool (*emit)(void *context, int32_t token), void *context);
+
+void model_clear_statistics(struct model *m);
+
+/* What a step costs, for --dry-run; all from the shapes. */
+struct model_cost {
+    size_t parameters, active_parameters; /* active: those that one token's forward touches */
+    double forward_flops, training_flops; /* a token, at full sequence length; 2 a multiply-add */
+    size_t parameter_bytes, activation_bytes;
+};
+struct model_cost model_cost(const struct config *config, const struct sizes *sizes, enum model_use use,
+                             size_t batch);
+
+/* The configuration as it stands in a checkpoint's metadata ("config"). */
+char *config_to_string(const struct config *config);
+
+/* Creates the model that a checkpoint holds and reads its parameters. EXIT_INPUT or EXIT_MISMATCH. */
+bool model_load(struct model *m, const struct checkpoint *c, enum model_use use, size_t batch, struct error *err);
+
+/* The parameters (or blocks of the same layout: moments, gradients) as named tensors for a checkpoint:
+ * names are prefix + the list's. Returns how many were written to `out` (room for PARAMETER_TENSORS). */
+size_t model_tensors(const struct model *m, real *block, const char *prefix, struct tensor *out);
+
+#endif

@@ -1,0 +1,143 @@
+/* One task is one head of one sequence. It walks over tiles of QUERIES rows; for a tile, the scores against
+ * all keys up to its last row fit in cache, so the softmax is the plain two-pass one and no (T,T) matrix is
+ * ever stored. Backward computes the probabilities again from the log-sum-exp.
+ *
+ * With P the probabilities and O = P V:   dV = P^T dO     dP = dO V^T
+ *     dS = scale * P * (dP - D), D_t = sum over t2 of P dP = dO_t . O_t
+ *     dQ = dS K     dK = dS^T Q                                                        */
+#include "attention.h"
+
+#include <omp.h>
+#include "gemm.h"
+#include "vecmath.h"
+
+enum { QUERIES = 48 };
+
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* What a thread works in; hs = C / NH. */
+struct scratch {
+    real *keys_t; /* K^T (hs, T) packed */
+    real *values; /* V (T, hs) packed: forward;  V^T (hs, T) packed: backward */
+    real *keys;   /* K (T, hs) packed */
+    real *tile;   /* a tile's queries or dO (QUERIES, hs) packed */
+    real *p, *dp; /* (QUERIES, T) */
+    size_t count;
+};
+
+static struct scratch scratch_layout(real *base, size_t T, size_t hs) {
+    struct scratch s;
+    const size_t by_keys = gemm_packed_count(hs, T), by_head = gemm_packed_count(T, hs);
+    s.keys_t = base;
+    s.values = s.keys_t + by_keys;
+    s.keys = s.values + (by_keys > by_head ? by_keys : by_head);
+    s.tile = s.keys + by_head;
+    s.p = s.tile + gemm_packed_count(QUERIES, hs);
+    s.dp = s.p + QUERIES * T;
+    s.count = (size_t)(s.dp + QUERIES * T - base + 15) / 16 * 16;
+    return s;
+}
+
+size_t attention_scratch_count(size_t T, size_t C, size_t NH) {
+    real *const base = NULL;
+    return scratch_layout(base, T, C / NH).count * (size_t)omp_get_max_threads();
+}
+
+static struct scratch scratch_of_thread(real *base, size_t T, size_t hs) {
+    const size_t count = scratch_layout(base, T, hs).count;
+    return scratch_layout(base + (size_t)omp_get_thread_num() * count, T, hs);
+}
+
+/* Row i of p holds scores of query t = q0 + i against keys 0..; they become probabilities, zero past t. */
+static real softmax_causal(real *p_i, size_t t, size_t keys, real scale) {
+    const real high = row_max(p_i, t + 1) * scale;
+    const real sum = row_exp(p_i, p_i, t + 1, scale, high);
+    row_scale(p_i, 1 / sum, t + 1);
+    memset(p_i + t + 1, 0, (keys - t - 1) * sizeof(real));
+    return high + (real)log(sum);
+}
+
+static void head_forward(real *out, real *lse, const real *qkv, size_t T, size_t from, size_t C, size_t hs,
+                         struct scratch s) {
+    const size_t row = 3 * C;
+    const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
+    gemm_pack(s.keys_t, (struct view){k, 1, row}, hs, T);
+    gemm_pack(s.values, (struct view){v, row, 1}, T, hs);
+    for (size_t q0 = from; q0 < T; q0 += QUERIES) {
+        const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q + q0 * row, row, 1},
+                                   .packed = s.keys_t, .C = s.p, .ldc = T});
+        for (size_t i = 0; i < m; i++) {
+            const real log_sum = softmax_causal(s.p + i * T, q0 + i, keys, scale);
+            if (lse) lse[q0 - from + i] = log_sum;
+        }
+        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1}, .packed = s.values,
+                                   .packed_K = T, .C = out + (q0 - from) * C, .ldc = C});
+    }
+}
+
+void attention_forward(real *out, real *lse, const real *qkv, size_t B, size_t T, size_t from, size_t C,
+                       size_t NH, real *scratch) {
+    const size_t hs = C / NH;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t bh = 0; bh < B * NH; bh++) {
+        const size_t b = bh / NH, h = bh % NH;
+        head_forward(out + b * T * C + h * hs, lse ? lse + bh * T : NULL, qkv + b * T * 3 * C + h * hs, T, from,
+                     C, hs, scratch_of_thread(scratch, T, hs));
+    }
+}
+
+/* The tile's P from its scores, and dS (in place of dP). */
+static void softmax_backward(real *p_i, real *dp_i, size_t t, size_t keys, real scale, real lse_t, real d_t) {
+    row_exp(p_i, p_i, t + 1, scale, lse_t);
+    for (size_t k = 0; k <= t; k++) dp_i[k] = scale * p_i[k] * (dp_i[k] - d_t);
+    memset(p_i + t + 1, 0, (keys - t - 1) * sizeof(real));
+    memset(dp_i + t + 1, 0, (keys - t - 1) * sizeof(real));
+}
+
+static void head_backward(real *dqkv, const real *dout, const real *qkv, const real *out, const real *lse,
+                          size_t T, size_t C, size_t hs, struct scratch s) {
+    const size_t row = 3 * C;
+    const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
+    real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
+    gemm_pack(s.keys_t, (struct view){k, 1, row}, hs, T);
+    gemm_pack(s.values, (struct view){v, 1, row}, hs, T);
+    gemm_pack(s.keys, (struct view){k, row, 1}, T, hs);
+    for (size_t t = 0; t < T; t++) {
+        memset(dk + t * row, 0, hs * sizeof(real));
+        memset(dv + t * row, 0, hs * sizeof(real));
+    }
+    for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
+        const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
+        const real *q_tile = q + q0 * row, *dout_tile = dout + q0 * C;
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1}, .packed = s.keys_t,
+                                   .C = s.p, .ldc = T});
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1}, .packed = s.values,
+                                   .C = s.dp, .ldc = T});
+        for (size_t i = 0; i < m; i++) {
+            const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
+            softmax_backward(s.p + i * T, s.dp + i * T, q0 + i, keys, scale, lse[q0 + i], d_t);
+        }
+        /* S = scale q k^T */
+        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1}, .packed = s.keys,
+                                   .packed_K = T, .C = dq + q0 * row, .ldc = row});
+        gemm_pack(s.tile, (struct view){q_tile, row, 1}, m, hs);
+        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T}, .packed = s.tile, .C = dk,
+                                   .ldc = row, .start = dk});
+        /* O = P V */
+        gemm_pack(s.tile, (struct view){dout_tile, C, 1}, m, hs);
+        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T}, .packed = s.tile, .C = dv,
+                                   .ldc = row, .start = dv});
+    }
+}
+
+void attention_backward(real *dqkv, const real *dout, const real *qkv, const real *out, const real *lse,
+                        size_t B, size_t T, size_t C, size_t NH, real *scratch) {
+    const size_t hs = C / NH;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t bh = 0; bh < B * NH; bh++) {
+        const size_t b = bh / NH, h = bh % NH, in = b * T * 3 * C + h * hs, to = b * T * C + h * hs;
+        head_backward(dqkv + in, dout + to, qkv + in, out + to, lse + bh * T, T, C, hs,
+                      scratch_of_thread(scratch, T, hs));
+    }
+}

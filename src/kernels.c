@@ -1,0 +1,165 @@
+/* See kernels.h. Each backward stands under its forward and quotes the line it differentiates. */
+#include "kernels.h"
+
+#include "vecmath.h"
+
+/* Columns a task of a column-wise sum owns: whole cache lines, so that no two threads write to one. */
+enum { STRIP = 32 };
+
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+void embedding_forward(real *out, const int32_t *tokens, const real *wte, const real *wpe, size_t B, size_t T,
+                       size_t from, size_t C) {
+#pragma omp parallel for
+    for (size_t bt = 0; bt < B * T; bt++) {
+        const real *wte_v = wte + (size_t)tokens[bt] * C, *wpe_t = wpe + (from + bt % T) * C;
+        real *out_bt = out + bt * C;
+        for (size_t c = 0; c < C; c++) out_bt[c] = wte_v[c] + wpe_t[c];
+    }
+}
+
+/* out_bt[c] = wte_v[c] + wpe_t[c]. A thread owns a strip of columns and walks all rows in order, since two
+ * rows may hold the same token. */
+void embedding_backward(real *dwte, real *dwpe, const real *dout, const int32_t *tokens, size_t B, size_t T,
+                        size_t C) {
+#pragma omp parallel for
+    for (size_t c0 = 0; c0 < C; c0 += STRIP) {
+        const size_t n = min_size(STRIP, C - c0);
+        for (size_t bt = 0; bt < B * T; bt++) {
+            row_add_scaled(dwte + (size_t)tokens[bt] * C + c0, 1, dout + bt * C + c0, n);
+            row_add_scaled(dwpe + bt % T * C + c0, 1, dout + bt * C + c0, n);
+        }
+    }
+}
+
+void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const real *w, const real *b,
+                       size_t rows, size_t C) {
+#pragma omp parallel for
+    for (size_t r = 0; r < rows; r++) {
+        const real *x_r = x + r * C;
+        real *out_r = out + r * C;
+        const real m = row_sum(x_r, C) / C;
+        for (size_t c = 0; c < C; c++) out_r[c] = x_r[c] - m;
+        const real s = 1 / (real)sqrt(row_dot(out_r, out_r, C) / C + (real)1e-5);
+        for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c] + b[c];
+        mean[r] = m;
+        rstd[r] = s;
+    }
+}
+
+/* out = xhat * w + b, xhat = (x - m) * s: with g = dout * w,
+ * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m and s. */
+void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
+                        const real *mean, const real *rstd, size_t rows, size_t C) {
+#pragma omp parallel for
+    for (size_t r = 0; r < rows; r++) {
+        const real *x_r = x + r * C, *dout_r = dout + r * C, m = mean[r], s = rstd[r];
+        real *dx_r = dx + r * C;
+        const real g_mean = row_dot(dout_r, w, C) / C;
+        vec sum = {0};
+        size_t c = 0;
+        for (; c + VEC_LANES <= C; c += VEC_LANES)
+            sum += vec_load(dout_r + c) * vec_load(w + c) * (vec_load(x_r + c) - m);
+        real g_xhat = vec_sum(sum);
+        for (; c < C; c++) g_xhat += dout_r[c] * w[c] * (x_r[c] - m);
+        g_xhat *= s / C;
+        for (c = 0; c < C; c++) dx_r[c] += s * (dout_r[c] * w[c] - g_mean - (x_r[c] - m) * s * g_xhat);
+    }
+#pragma omp parallel for
+    for (size_t c0 = 0; c0 < C; c0 += STRIP) {
+        const size_t n = min_size(STRIP, C - c0);
+        real dw_strip[STRIP] = {0}, db_strip[STRIP] = {0};
+        for (size_t r = 0; r < rows; r++) {
+            const real *x_r = x + r * C + c0, *dout_r = dout + r * C + c0, m = mean[r], s = rstd[r];
+            for (size_t c = 0; c < n; c++) {
+                dw_strip[c] += dout_r[c] * ((x_r[c] - m) * s);
+                db_strip[c] += dout_r[c];
+            }
+        }
+        row_add_scaled(dw + c0, 1, dw_strip, n);
+        row_add_scaled(db + c0, 1, db_strip, n);
+    }
+}
+
+void residual_forward(real *out, const real *a, const real *b, size_t n) {
+#pragma omp parallel for
+    for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
+}
+
+/* gelu(x) = x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). The sigmoid form does not
+ * cancel for negative x. */
+static inline vec gelu_sigmoid(vec x) {
+    const vec two_u = (real)1.5957691216057308 * (x + (real)0.044715 * x * x * x);
+    return 1 / (1 + vec_exp(-two_u));
+}
+
+static inline vec gelu_value(vec x) { return x * gelu_sigmoid(x); }
+
+/* gelu' = s + x s (1 - s) 2u', 2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2) */
+static inline vec gelu_slope(vec x) {
+    const vec s = gelu_sigmoid(x);
+    return s + x * s * (1 - s) * ((real)1.5957691216057308 * (1 + (real)0.134145 * x * x));
+}
+
+enum { CHUNK = 4096 }; /* elements a task takes; a multiple of VEC_LANES */
+
+void gelu_forward(real *out, const real *x, size_t n) {
+#pragma omp parallel for
+    for (size_t i0 = 0; i0 < n; i0 += CHUNK) {
+        const size_t end = min_size(i0 + CHUNK, n);
+        size_t i = i0;
+        for (; i + VEC_LANES <= end; i += VEC_LANES) vec_store(out + i, gelu_value(vec_load(x + i)));
+        if (i < end) vec_store_some(out + i, end - i, gelu_value(vec_load_some(x + i, end - i, 0)));
+    }
+}
+
+/* out = gelu(x) */
+void gelu_backward(real *dx, const real *dout, const real *x, size_t n) {
+#pragma omp parallel for
+    for (size_t i0 = 0; i0 < n; i0 += CHUNK) {
+        const size_t end = min_size(i0 + CHUNK, n);
+        size_t i = i0;
+        for (; i + VEC_LANES <= end; i += VEC_LANES)
+            vec_store(dx + i, vec_load(dout + i) * gelu_slope(vec_load(x + i)));
+        if (i < end) {
+            const vec slope = gelu_slope(vec_load_some(x + i, end - i, 0));
+            vec_store_some(dx + i, end - i, vec_load_some(dout + i, end - i, 0) * slope);
+        }
+    }
+}
+
+static void bias_backward_strip(real *out, const real *x, size_t rows, size_t C, size_t c0) {
+    const size_t n = min_size(STRIP, C - c0);
+    real sum[STRIP] = {0};
+    for (size_t r = 0; r < rows; r++) row_add_scaled(sum, 1, x + r * C + c0, n);
+    row_add_scaled(out + c0, 1, sum, n);
+}
+
+void bias_backward(real *out, const real *x, size_t rows, size_t C) {
+#pragma omp parallel for
+    for (size_t c0 = 0; c0 < C; c0 += STRIP) bias_backward_strip(out, x, rows, C, c0);
+}
+
+void bias_backward_serial(real *out, const real *x, size_t rows, size_t C) {
+    for (size_t c0 = 0; c0 < C; c0 += STRIP) bias_backward_strip(out, x, rows, C, c0);
+}
+
+void crossentropy(real *loss, real *logits, const int32_t *targets, size_t rows, size_t V, real scale) {
+#pragma omp parallel for
+    for (size_t r = 0; r < rows; r++) {
+        real *logits_r = logits + r * V;
+        if (targets[r] == TARGET_NONE) {
+            loss[r] = 0;
+            if (scale > 0) memset(logits_r, 0, V * sizeof(real));
+            continue;
+        }
+        const real target_logit = logits_r[targets[r]], high = row_max(logits_r, V);
+        const real sum = row_exp(logits_r, logits_r, V, 1, high);
+        loss[r] = high + (real)log(sum) - target_logit;
+        /* loss_r = log sum exp(logits_r) - logits_r[target] */
+        if (scale > 0) {
+            row_scale(logits_r, scale / sum, V);
+            logits_r[targets[r]] -= scale;
+        }
+    }
+}

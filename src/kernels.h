@@ -1,0 +1,46 @@
+/* The elementwise and row-wise kernels of a GPT; the products are in gemm.h, attention in attention.h.
+ *
+ * Shapes: rows of C numbers, contiguous. Forward overwrites its output. Backward adds to parameter
+ * gradients (which gather over a step's micro-batches) and overwrites activation gradients (which have one
+ * reader), except where a comment says that it adds. Every function spreads its work over all threads with
+ * one writer an output and sums in a fixed order: same bits for any number of threads. */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "real.h"
+
+enum { TARGET_NONE = -1 }; /* a row without a target: no loss */
+
+/* out[r] = wte[tokens[r]] + wpe[position(r)], rows B*T, positions from..from+T-1 in each sequence. */
+void embedding_forward(real *out, const int32_t *tokens, const real *wte, const real *wpe, size_t B, size_t T,
+                       size_t from, size_t C);
+void embedding_backward(real *dwte, real *dwpe, const real *dout, const int32_t *tokens, size_t B, size_t T,
+                        size_t C);
+
+/* out = w * (x - mean) / sqrt(var + 1e-5) + b for each row; mean and rstd (rows) are kept for backward. */
+void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const real *w, const real *b,
+                       size_t rows, size_t C);
+/* dx is added to: layer norm hangs on the residual stream, whose gradient it joins. */
+void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
+                        const real *mean, const real *rstd, size_t rows, size_t C);
+
+/* out = a + b; out may be either. */
+void residual_forward(real *out, const real *a, const real *b, size_t n);
+
+/* tanh-GELU, as GPT-2's. out and x may not overlap. */
+void gelu_forward(real *out, const real *x, size_t n);
+/* dx = dout * gelu'(x); dx may be dout. */
+void gelu_backward(real *dx, const real *dout, const real *x, size_t n);
+
+/* out (C) += sum over rows of x (rows, C): the gradient of a bias. */
+void bias_backward(real *out, const real *x, size_t rows, size_t C);
+/* The same on the calling thread, for use inside a parallel loop. */
+void bias_backward_serial(real *out, const real *x, size_t rows, size_t C);
+
+/* loss[r] = -log softmax(logits[r])[targets[r]], 0 where the target is TARGET_NONE. With scale > 0,
+ * logits (rows, V) become their own gradient, scale * (softmax - onehot), in place. */
+void crossentropy(real *loss, real *logits, const int32_t *targets, size_t rows, size_t V, real scale);
+
+#endif

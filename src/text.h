@@ -1,0 +1,19 @@
+/* Writes a stream of bytes that arrive in any pieces so that only whole UTF-8 characters appear, at once. */
+#ifndef TEXT_H
+#define TEXT_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct text_stream {
+    FILE *out;
+    char pending[4]; /* the start of a character that is not complete yet */
+    size_t n;
+};
+
+void text_write(struct text_stream *t, const char *bytes, size_t size);
+
+/* Writes what is left, U+FFFD for a character cut short, and flushes. */
+void text_end(struct text_stream *t);
+
+#endif

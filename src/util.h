@@ -1,0 +1,68 @@
+/* Errors, memory, hashes and whole files: what every other part stands on.
+ *
+ * A function that can fail on the user's input returns false (or NULL) and fills
+ * a struct error; only programs exit. Running out of memory is the one failure
+ * that ends the program on the spot (exit 6), since nobody can do better. */
+#ifndef UTIL_H
+#define UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Exit codes, the same for every program. After a signal n: 128 + n. */
+enum {
+    EXIT_DONE = 0,
+    EXIT_USAGE = 2,     /* the command line or a config file is wrong */
+    EXIT_INPUT = 3,     /* a file is missing, unreadable or damaged */
+    EXIT_OUTPUT = 4,    /* something could not be written */
+    EXIT_MISMATCH = 5,  /* inputs do not belong together */
+    EXIT_MEMORY = 6,    /* out of memory */
+    EXIT_BUSY = 7,      /* the run directory is in use */
+    EXIT_DIVERGED = 8,  /* the loss is not finite */
+};
+
+/* One failure: its exit code and one line "FILE: PLACE: what is wrong (got X, want Y); what to do". */
+struct error {
+    int code;
+    char text[1000];
+};
+
+/* Fills `err` and returns false, so that a caller can write `return error_set(...)`. */
+bool error_set(struct error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Prints "PROGRAM: text" on standard error and exits with the code. */
+__attribute__((noreturn)) void error_exit(const struct error *err); /* spm.cc reads this too: no _Noreturn */
+
+/* Zeroed memory for count * size bytes, aligned to 64 bytes (huge pages are asked for where large);
+ * exits with EXIT_MEMORY if the product overflows or memory is short. Release with free(). */
+void *array_alloc(size_t count, size_t size);
+
+/* Grows a malloc'ed array so that it holds at least `need` elements; doubles; exits if memory is short. */
+void *array_grow(void *array, size_t *capacity, size_t need, size_t size);
+
+/* malloc'ed printf. */
+char *string_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* 64-bit FNV-1a; start with HASH_START and chain. */
+#define HASH_START 0xcbf29ce484222325u
+uint64_t hash_bytes(uint64_t hash, const void *data, size_t size);
+
+/* Seconds on a clock that never goes back. */
+double time_seconds(void);
+
+/* Creates a directory and its parents. */
+bool directory_make(const char *path, struct error *err);
+
+/* A file written whole or not at all: open PATH.tmp, write, then commit (fsync, rename, fsync of the
+ * directory) or abandon (remove PATH.tmp). A failed write is remembered by stdio and reported by commit. */
+struct atomic_file {
+    FILE *file;
+    char *path, *temporary;
+};
+bool atomic_open(struct atomic_file *a, const char *path, struct error *err);
+bool atomic_commit(struct atomic_file *a, struct error *err);
+void atomic_abandon(struct atomic_file *a);
+
+#endif

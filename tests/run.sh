@@ -1,0 +1,9 @@
+#!/bin/sh
+# Runs test programs one after another from the repository's root; fails if any of them failed.
+# Each prints cmocka's own account; the last line here is the sum of them.
+passed=0 failed=0
+for program in "$@"; do
+    if "./$program"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $program" >&2; fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

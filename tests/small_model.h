@@ -1,0 +1,73 @@
+/* Small models with random weights, batches for them, and comparison: what the model's tests start from.
+ * To be included after cmocka.h. */
+#ifndef SMALL_MODEL_H
+#define SMALL_MODEL_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../mhmoe.h"
+#include "../src/kernels.h" /* TARGET_NONE */
+
+/* Odd sizes, everything on; each test changes what it is about. */
+static const struct config small_config = {
+    .vocab = 37, .seq = 9, .layers = 2, .channels = 12, .attn_heads = 2, .ffn = FFN_MHMOE, .moe_heads = 3,
+    .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, .head = true, .merge = true,
+    .balance = BALANCE_AUX, .balance_weight = 0.01,
+};
+
+static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
+    struct model m;
+    struct error err;
+    if (!model_create(&m, config, use, batch, &err)) fail_msg("%s", err.text);
+    return m;
+}
+
+/* GPT-2's initialisation leaves most paths too weak for an error in them to show: noise on everything. */
+static inline struct model model_random(const struct config *config, enum model_use use, size_t batch,
+                                        uint64_t seed) {
+    struct model m = model_make(config, use, batch);
+    model_initialize(&m, seed);
+    struct rng rng;
+    rng_seed(&rng, seed, 12345);
+    for (size_t i = 0; i < m.n_parameters; i++) m.param_block[i] += (real)(0.3 * rng_normal(&rng));
+    model_pack(&m);
+    return m;
+}
+
+struct batch {
+    size_t B, T, count; /* count: targets that are not masked */
+    int32_t *tokens, *targets;
+};
+
+static inline struct batch batch_random(size_t B, size_t T, int vocab, uint64_t seed) {
+    struct batch b = {.B = B, .T = T, .tokens = array_alloc(B * T, 4), .targets = array_alloc(B * T, 4)};
+    struct rng rng;
+    rng_seed(&rng, seed, 54321);
+    for (size_t i = 0; i < B * T; i++) {
+        b.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)vocab);
+        b.targets[i] = rng_uniform(&rng) < 0.2 ? TARGET_NONE : (int32_t)(rng_next(&rng) % (uint64_t)vocab);
+        b.count += b.targets[i] != TARGET_NONE;
+    }
+    return b;
+}
+
+static inline void batch_free(struct batch *b) {
+    free(b->tokens);
+    free(b->targets);
+}
+
+/* One forward and backward of the mean loss and E7; grad_block is overwritten. Returns the loss. */
+static inline double model_gradients(struct model *m, const struct batch *b) {
+    size_t count;
+    memset(m->grad_block, 0, m->n_parameters * sizeof(real));
+    model_clear_statistics(m);
+    model_forward(m, b->tokens, b->B, b->T, 0);
+    double sum = model_loss(m, b->targets, 1.0 / (double)b->count, &count);
+    model_backward(m, b->tokens, 1);
+    assert_int_equal(count, b->count);
+    return sum / (double)count;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* What must hold in every bit, in float as the programs run: causality, the KV cache, SMoE as a special
+ * case of MH-MoE, and any number of threads. Sizes are odd, and large enough that work is split. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <omp.h>
+
+#include "small_model.h"
+
+static struct config split_config(int ffn) {
+    struct config config = small_config;
+    config.ffn = ffn;
+    config.vocab = 211;
+    config.seq = 65;
+    config.channels = 48;
+    config.attn_heads = 3;
+    config.moe_heads = 4;
+    config.experts = 11;
+    config.expert_hidden = 23;
+    return config;
+}
+
+static const int ffns[] = {FFN_DENSE, FFN_SMOE, FFN_MHMOE};
+
+/* Copies logits (T - from, V) of the last forward. */
+static void logits_copy(real *out, struct model *m, size_t rows) {
+    size_t V = m->sizes.V;
+    for (size_t r = 0; r < rows; r++) memcpy(out + r * V, model_logits(m, r), V * sizeof(real));
+}
+
+static void assert_bits_equal(const real *a, const real *b, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&a[i], &b[i], sizeof(real)) != 0) {
+            fail_msg("number %zu of %zu: %.9g and %.9g", i, n, a[i], b[i]);
+        }
+    }
+}
+
+/* Changing the token at `at` leaves all logits before it alone, and changes those there. */
+static void test_causality(void **state) {
+    struct config config = split_config(*(const int *)*state);
+    struct model m = model_random(&config, MODEL_INFER, 1, 41);
+    struct batch b = batch_random(1, m.sizes.T, config.vocab, 42);
+    size_t T = m.sizes.T, V = m.sizes.V;
+    real *before = array_alloc(T * V, sizeof(real)), *after = array_alloc(T * V, sizeof(real));
+    model_forward(&m, b.tokens, 1, T, 0);
+    logits_copy(before, &m, T);
+    for (size_t at = 0; at < T; at++) {
+        int32_t kept = b.tokens[at];
+        b.tokens[at] = (kept + 1) % config.vocab;
+        model_forward(&m, b.tokens, 1, T, 0);
+        logits_copy(after, &m, T);
+        assert_bits_equal(before, after, at * V);
+        assert_memory_not_equal(before + at * V, after + at * V, V * sizeof(real));
+        b.tokens[at] = kept;
+    }
+    free(before);
+    free(after);
+    batch_free(&b);
+    model_destroy(&m);
+}
+
+/* A sequence in pieces has the logits of the sequence at once, and those of a model made for training. */
+static void test_kv_cache(void **state) {
+    struct config config = split_config(*(const int *)*state);
+    const size_t pieces[] = {1, 2, 7, 1, 1, 31, 1, 16, 5}; /* 65 in all */
+    struct model whole = model_random(&config, MODEL_TRAIN, 1, 43);
+    struct model cached = model_random(&config, MODEL_INFER, 1, 43);
+    struct batch b = batch_random(1, whole.sizes.T, config.vocab, 44);
+    size_t T = whole.sizes.T, V = whole.sizes.V, from = 0;
+    real *at_once = array_alloc(T * V, sizeof(real)), *in_pieces = array_alloc(T * V, sizeof(real));
+    model_forward(&whole, b.tokens, 1, T, 0);
+    logits_copy(at_once, &whole, T);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        model_forward(&cached, b.tokens + from, 1, from + pieces[i], from);
+        logits_copy(in_pieces + from * V, &cached, pieces[i]);
+        from += pieces[i];
+    }
+    assert_int_equal(from, T);
+    assert_bits_equal(at_once, in_pieces, T * V);
+    free(at_once);
+    free(in_pieces);
+    batch_free(&b);
+    model_destroy(&whole);
+    model_destroy(&cached);
+}
+
+/* MH-MoE with one head and neither head nor merge layer is SMoE. */
+static void test_smoe_is_one_head(void **state) {
+    (void)state;
+    struct config config = split_config(FFN_SMOE);
+    struct model smoe = model_random(&config, MODEL_TRAIN, 3, 45);
+    config.ffn = FFN_MHMOE;
+    config.moe_heads = 1;
+    config.head = config.merge = false;
+    struct model mhmoe = model_random(&config, MODEL_TRAIN, 3, 45);
+    struct batch b = batch_random(3, smoe.sizes.T, config.vocab, 46);
+    assert_int_equal(smoe.n_parameters, mhmoe.n_parameters);
+    assert_bits_equal(smoe.param_block, mhmoe.param_block, smoe.n_parameters);
+    assert_true(model_gradients(&smoe, &b) == model_gradients(&mhmoe, &b));
+    assert_bits_equal(smoe.grad_block, mhmoe.grad_block, smoe.n_parameters);
+    batch_free(&b);
+    model_destroy(&smoe);
+    model_destroy(&mhmoe);
+}
+
+/* Loss and gradients on 1, 2, 3 and 8 threads. */
+static void test_threads(void **state) {
+    struct config config = split_config(*(const int *)*state);
+    const int threads[] = {1, 2, 3, 8}, before = omp_get_max_threads();
+    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 47);
+    double loss = 0;
+    real *grads = NULL;
+    for (int i = 0; i < 4; i++) {
+        omp_set_num_threads(threads[i]);
+        struct model m = model_random(&config, MODEL_TRAIN, 3, 48);
+        double loss_i = model_gradients(&m, &b);
+        if (i == 0) {
+            loss = loss_i;
+            grads = array_alloc(m.n_parameters, sizeof(real));
+            memcpy(grads, m.grad_block, m.n_parameters * sizeof(real));
+        }
+        assert_true(loss_i == loss);
+        assert_bits_equal(m.grad_block, grads, m.n_parameters);
+        model_destroy(&m);
+    }
+    omp_set_num_threads(before);
+    free(grads);
+    batch_free(&b);
+}
+
+#define FOR_EACH_FFN(test)                                          \
+    {#test " dense", test, NULL, NULL, (void *)&ffns[0]},           \
+    {#test " smoe", test, NULL, NULL, (void *)&ffns[1]},            \
+    {#test " mhmoe", test, NULL, NULL, (void *)&ffns[2]}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        FOR_EACH_FFN(test_causality),
+        FOR_EACH_FFN(test_kv_cache),
+        FOR_EACH_FFN(test_threads),
+        cmocka_unit_test(test_smoe_is_one_head),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

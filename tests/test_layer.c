@@ -1,0 +1,183 @@
+/* The model's MoE layer against tests/reference.h, in double.
+ *
+ * The layer is seen through a model of one block whose attention adds nothing: embeddings, layer norm, the
+ * MoE layer on the residual stream, layer norm, head. Everything around the layer is computed here again. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "reference.h"
+#include "small_model.h"
+
+/* Rounding of a few hundred multiply-adds of numbers up to about 10; any wrong term is over 1e-6. */
+#define TOLERANCE 1e-12
+
+static void assert_near(double got, double want) {
+    if (!(fabs(got - want) <= TOLERANCE)) fail_msg("got %.15g, want %.15g", got, want);
+}
+
+static struct config one_block(void) {
+    struct config config = small_config;
+    config.layers = 1;
+    return config;
+}
+
+static struct model model_without_attention(const struct config *config, size_t B) {
+    struct model m = model_random(config, MODEL_INFER, B, 7);
+    size_t C = m.sizes.C;
+    memset(m.params.attprojw, 0, C * C * sizeof(real));
+    memset(m.params.attprojb, 0, C * sizeof(real));
+    return m;
+}
+
+static void layernorm(real *out, const real *x, const real *w, const real *b, size_t C) {
+    real mean = 0, variance = 0;
+    for (size_t c = 0; c < C; c++) mean += x[c] / C;
+    for (size_t c = 0; c < C; c++) variance += (x[c] - mean) * (x[c] - mean) / C;
+    for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) / sqrt(variance + 1e-5) * w[c] + b[c];
+}
+
+/* logits (R,V) of the whole model; returns E7. */
+static double reference_model(real *logits, double *load, const struct model *m, const struct batch *b) {
+    size_t C = m->sizes.C, V = m->sizes.V, R = b->B * b->T;
+    const struct parameters *w = &m->params;
+    real x[R * C], normed[R * C], y[R * C], last[C];
+    for (size_t r = 0; r < R; r++) {
+        for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c] + w->wpe[r % b->T * C + c];
+        layernorm(normed + r * C, x + r * C, w->ln2w, w->ln2b, C);
+    }
+    double balance = reference_moe(y, load, normed, R, &m->config, &m->sizes, w, 0);
+    for (size_t r = 0; r < R; r++) {
+        for (size_t c = 0; c < C; c++) x[r * C + c] += y[r * C + c];
+        layernorm(last, x + r * C, w->lnfw, w->lnfb, C);
+        reference_linear(logits + r * V, w->wte, NULL, last, V, C);
+    }
+    return balance;
+}
+
+/* Runs both; load (E) receives how the picks fell. */
+static void layer_check(struct model *m, const struct batch *b, double *load) {
+    size_t V = m->sizes.V, R = b->B * b->T;
+    real logits[R * V];
+    double balance = reference_model(logits, load, m, b);
+    model_pack(m);
+    model_clear_statistics(m);
+    model_forward(m, b->tokens, b->B, b->T, 0);
+    for (size_t r = 0; r < R; r++) {
+        const real *got = model_logits(m, r);
+        for (size_t v = 0; v < V; v++) assert_near(got[v], logits[r * V + v]);
+    }
+    for (size_t e = 0; e < m->sizes.E; e++) assert_true(m->load[e] == load[e]);
+    assert_near(m->balance_sum[0], balance);
+    assert_int_equal(m->forwards, 1);
+}
+
+static void test_every_setting(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 7, small_config.vocab, 3);
+    for (int setting = 0; setting < 4 * 3 * 16; setting++) {
+        struct config config = one_block();
+        config.moe_heads = setting % 4 + 1;
+        config.topk = setting / 4 % 3 + 1;
+        int switches = setting / 12;
+        config.head = switches & 1;
+        config.merge = switches & 2;
+        config.moe_residual = switches & 4;
+        config.renormalize = switches & 8;
+        struct model m = model_without_attention(&config, b.B);
+        double load[config.experts];
+        layer_check(&m, &b, load);
+        model_destroy(&m);
+    }
+    batch_free(&b);
+}
+
+static void test_smoe(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 7, small_config.vocab, 4);
+    struct config config = one_block();
+    config.ffn = FFN_SMOE; /* head, merge and the number of heads now mean nothing */
+    struct model m = model_without_attention(&config, b.B);
+    double load[config.experts];
+    layer_check(&m, &b, load);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+/* One row has 3 sub-tokens and so at most 6 picks for 17 experts. */
+static void test_experts_without_subtokens(void **state) {
+    (void)state;
+    struct batch b = batch_random(1, 1, small_config.vocab, 5);
+    struct config config = one_block();
+    config.experts = 17;
+    struct model m = model_without_attention(&config, b.B);
+    double load[17];
+    layer_check(&m, &b, load);
+    int empty = 0;
+    for (int e = 0; e < 17; e++) empty += load[e] == 0;
+    assert_in_range(empty, 11, 15);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+static void test_every_pick_of_every_expert(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 5, small_config.vocab, 6);
+    struct config config = one_block();
+    config.topk = config.experts;
+    struct model m = model_without_attention(&config, b.B);
+    double load[config.experts];
+    layer_check(&m, &b, load);
+    for (int e = 0; e < config.experts; e++) assert_true(load[e] == 2 * 5 * 3);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+/* A router of zeros finds all experts equal: everyone goes to experts 0 and 1, and E7 is exactly 1, since
+ * each P_e is 1/E. 19 experts: a whole vector of them and a rest. */
+static void test_ties_of_all(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 7, small_config.vocab, 8);
+    struct config config = one_block();
+    config.experts = 19;
+    struct model m = model_without_attention(&config, b.B);
+    memset(m.params.routerw, 0, 19 * m.sizes.S * sizeof(real));
+    double load[19];
+    layer_check(&m, &b, load);
+    for (int e = 0; e < 19; e++) assert_true(load[e] == (e < 2 ? 2 * 7 * 3 : 0));
+    assert_near(m.balance_sum[0], 1);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+/* Experts 3 and 17 have the same router row: whoever would take 17 takes 3. */
+static void test_ties_of_two(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 9, small_config.vocab, 9);
+    struct config config = one_block();
+    config.experts = 19;
+    config.topk = 1;
+    struct model m = model_without_attention(&config, b.B);
+    size_t S = m.sizes.S;
+    memcpy(m.params.routerw + 17 * S, m.params.routerw + 3 * S, S * sizeof(real));
+    double load[19];
+    layer_check(&m, &b, load);
+    assert_true(load[3] > 0);
+    assert_true(load[17] == 0);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_setting),
+        cmocka_unit_test(test_smoe),
+        cmocka_unit_test(test_experts_without_subtokens),
+        cmocka_unit_test(test_every_pick_of_every_expert),
+        cmocka_unit_test(test_ties_of_all),
+        cmocka_unit_test(test_ties_of_two),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,434 @@
+/* The whole model in double: against our PyTorch implementation, and against central differences; then its
+ * initialisation and what it says that it costs.
+ *
+ * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: six models
+ * trained for ten AdamW steps. Central differences hold even where both implementations share an error. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../src/optimizer.h"
+#include "small_model.h"
+
+/* Both sides round at 1e-16 over chains of a few hundred terms, and ten steps of AdamW, which divides by
+ * sqrt(v), magnify that some thousand times where gradients nearly vanish. A wrong term is over 1e-6. */
+#define TORCH_TOLERANCE 1e-10
+
+/* ---- PyTorch ---- */
+
+struct torch_case {
+    const char *name;
+    size_t batch;
+    struct config config;
+};
+
+/* CASES of torch_reference.py. */
+#define MOE .balance = BALANCE_AUX, .balance_weight = 0.01
+static const struct torch_case torch_cases[] = {
+    {"dense", 3, {.vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 3, .ffn = FFN_DENSE}},
+    {"smoe", 3, {.vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_SMOE,
+                 .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, MOE}},
+    {"mhmoe", 2, {.vocab = 31, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 4, .ffn = FFN_MHMOE,
+                  .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head = true,
+                  .merge = true, MOE}},
+    {"renormalize", 3, {.vocab = 29, .seq = 7, .channels = 15, .layers = 2, .attn_heads = 5, .ffn = FFN_MHMOE,
+                        .moe_heads = 3, .experts = 7, .topk = 3, .expert_hidden = 6, .moe_every = 2,
+                        .head = true, .merge = true, .renormalize = true, MOE}},
+    {"residual", 2, {.vocab = 23, .seq = 11, .channels = 12, .layers = 1, .attn_heads = 1, .ffn = FFN_MHMOE,
+                     .moe_heads = 4, .experts = 6, .topk = 1, .expert_hidden = 5, .moe_every = 1,
+                     .merge = true, .moe_residual = true, MOE}},
+    {"bare", 3, {.vocab = 23, .seq = 5, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_MHMOE,
+                 .moe_heads = 3, .experts = 4, .topk = 2, .expert_hidden = 3, .moe_every = 1, .head = true,
+                 .moe_residual = true, .renormalize = true, .balance = BALANCE_NONE, .balance_weight = 0.01}},
+};
+enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
+
+static struct checkpoint fixture;
+
+static int fixture_open(void **state) {
+    (void)state;
+    struct error err;
+    if (checkpoint_open(&fixture, "tests/fixtures/torch.safetensors", &err)) return 0;
+    fprintf(stderr, "%s\n", err.text);
+    return -1;
+}
+
+static int fixture_close(void **state) {
+    (void)state;
+    checkpoint_close(&fixture);
+    return 0;
+}
+
+/* Fills *want, whose name lacks the case. */
+static void fixture_read(const struct torch_case *c, struct tensor *want) {
+    struct error err;
+    char name[sizeof want->name];
+    snprintf(name, sizeof name, "%s/%.40s", c->name, want->name);
+    strcpy(want->name, name);
+    if (!checkpoint_read(&fixture, want, &err)) fail_msg("%s", err.text);
+}
+
+/* All tensors of a block of the model's layout: CASE/GROUP/TENSOR. */
+static void fixture_read_block(const struct torch_case *c, const struct model *m, const char *group,
+                               real *block) {
+    struct tensor tensors[PARAMETER_TENSORS];
+    size_t n = model_tensors(m, block, group, tensors);
+    for (size_t i = 0; i < n; i++) fixture_read(c, &tensors[i]);
+}
+
+/* Differences are measured against the largest number of the tensor. */
+static void numbers_check(const struct torch_case *c, const char *name, const real *got, const real *want,
+                          size_t count) {
+    double largest = 0;
+    for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs(want[i]));
+    for (size_t i = 0; i < count; i++) {
+        if (!(fabs(got[i] - want[i]) <= TORCH_TOLERANCE * largest)) {
+            fail_msg("%s: %s[%zu]: got %.15g, PyTorch %.15g", c->name, name, i, got[i], want[i]);
+        }
+    }
+}
+
+static void block_check(const struct torch_case *c, const struct model *m, const char *group,
+                        const real *block) {
+    real *want = array_alloc(m->n_parameters, sizeof(real));
+    fixture_read_block(c, m, group, want);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *info = &m->info[i];
+        numbers_check(c, info->name, block + info->offset, want + info->offset, info->count);
+    }
+    free(want);
+}
+
+static void history_check(const struct torch_case *c, const char *name, const real *got) {
+    real want[STEPS];
+    struct tensor t = {.dtype = DTYPE_F64, .dims = 1, .shape = {STEPS}, .data = want};
+    strcpy(t.name, name);
+    fixture_read(c, &t);
+    numbers_check(c, name, got, want, STEPS);
+}
+
+/* Tokens or targets (STEPS, B, T). malloc'ed. */
+static int64_t *ids_read(const struct torch_case *c, const char *name, size_t T) {
+    struct tensor t = {.dtype = DTYPE_I64, .dims = 3, .shape = {STEPS, c->batch, T}};
+    strcpy(t.name, name);
+    t.data = array_alloc(tensor_count(&t), sizeof(int64_t));
+    fixture_read(c, &t);
+    return t.data;
+}
+
+/* The batch of one step; tokens and targets are stored for all steps. */
+static struct batch batch_of_step(const int64_t *tokens, const int64_t *targets, size_t B, size_t T,
+                                  int step) {
+    struct batch b = batch_random(B, T, 1, 0);
+    b.count = 0;
+    for (size_t i = 0; i < B * T; i++) {
+        b.tokens[i] = (int32_t)tokens[(size_t)step * B * T + i];
+        b.targets[i] = (int32_t)targets[(size_t)step * B * T + i];
+        b.count += b.targets[i] != TARGET_NONE;
+    }
+    return b;
+}
+
+/* As the program trains: clip at 1, decay only what PARAMETERS says. Constants of torch_reference.py. */
+static void parameters_update(struct model *m, real *moments, double norm, int step) {
+    const struct adamw a = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-6, .weight_decay = 0.1};
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *info = &m->info[i];
+        adamw_update(&a, m->param_block + info->offset, m->grad_block + info->offset, moments + info->offset,
+                     moments + m->n_parameters + info->offset, info->count, info->decay, 1e-2,
+                     clip_scale(norm, 1), step + 1);
+    }
+    model_pack(m);
+}
+
+/* Every layer has served all of its picks. */
+static void loads_check(const struct model *m, size_t rows) {
+    for (size_t l = 0; l < m->sizes.LM; l++) {
+        double picks = 0;
+        for (size_t e = 0; e < m->sizes.E; e++) picks += m->load[l * m->sizes.E + e];
+        assert_true(picks == (double)(rows * m->sizes.H * m->sizes.K));
+    }
+}
+
+static void test_torch(void **state) {
+    const struct torch_case *c = *state;
+    struct model m = model_make(&c->config, MODEL_TRAIN, c->batch);
+    size_t T = m.sizes.T;
+    int64_t *tokens = ids_read(c, "tokens", T), *targets = ids_read(c, "targets", T);
+    real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], balance[STEPS], norm[STEPS];
+    fixture_read_block(c, &m, "param/", m.param_block);
+    model_pack(&m);
+    for (int step = 0; step < STEPS; step++) {
+        struct batch b = batch_of_step(tokens, targets, c->batch, T, step);
+        loss[step] = model_gradients(&m, &b);
+        balance[step] = 0;
+        for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l];
+        loads_check(&m, c->batch * T);
+        norm[step] = gradient_norm(m.grad_block, m.n_parameters);
+        if (step == 0) block_check(c, &m, "grad/", m.grad_block);
+        parameters_update(&m, moments, norm[step], step);
+        batch_free(&b);
+    }
+    history_check(c, "loss", loss);
+    history_check(c, "balance", balance);
+    history_check(c, "norm", norm);
+    block_check(c, &m, "final/", m.param_block);
+    free(moments);
+    free(tokens);
+    free(targets);
+    model_destroy(&m);
+}
+
+/* ---- Central differences ---- */
+
+/* Four points: (8 (f(x+h) - f(x-h)) - (f(x+2h) - f(x-2h))) / 12h leaves an error of h^4 f'''''/30, which
+ * h = 1e-4 makes 1e-17. What remains is rounding: a loss near 5, known to some 1e-15, divided by h. */
+#define STEP 1e-4
+#define ROUNDING 3e-11
+#define TOLERANCE 1e-7
+enum { SAMPLES = 6 };
+
+/* Loss with E7 after parameter i moved by `delta`; false if that changed anybody's expert. Two sub-tokens
+ * that trade experts at once would keep the loads, and would show as an error, not hide one. */
+static bool loss_moved(double *loss, struct model *m, const struct batch *b, size_t i, double delta,
+                       const double *load) {
+    const real before = m->param_block[i];
+    size_t count;
+    m->param_block[i] += delta;
+    model_pack(m);
+    model_clear_statistics(m);
+    model_forward(m, b->tokens, b->B, b->T, 0);
+    *loss = model_loss(m, b->targets, 0, &count) / (double)count;
+    for (size_t l = 0; l < m->sizes.LM; l++) {
+        if (m->config.balance == BALANCE_AUX) *loss += m->config.balance_weight * m->balance_sum[l];
+    }
+    m->param_block[i] = before;
+    return memcmp(m->load, load, m->sizes.LM * m->sizes.E * sizeof *load) == 0;
+}
+
+/* False if routing changed on the way. */
+static bool difference(double *slope, struct model *m, const struct batch *b, size_t i, const double *load) {
+    double f[4];
+    const double at[4] = {STEP, -STEP, 2 * STEP, -2 * STEP};
+    for (int k = 0; k < 4; k++) {
+        if (!loss_moved(&f[k], m, b, i, at[k], load)) return false;
+    }
+    *slope = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * STEP);
+    return true;
+}
+
+/* Some elements of every tensor; *worst is the largest relative error among gradients over 1e-3. */
+static void gradients_check(const struct config *config, double *worst) {
+    struct batch b = batch_random(2, 9, config->vocab, 21);
+    struct model m = model_random(config, MODEL_TRAIN, b.B, 22);
+    struct rng rng;
+    rng_seed(&rng, 23, 0);
+    model_gradients(&m, &b);
+    size_t loads = m.sizes.LM * m.sizes.E, tried = 0, skipped = 0;
+    double load[loads + 1];
+    memcpy(load, m.load, loads * sizeof *load);
+    for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
+        for (int k = 0; k < SAMPLES && m.info[t].count; k++, tried++) {
+            size_t i = m.info[t].offset + rng_next(&rng) % m.info[t].count;
+            double slope, got = m.grad_block[i];
+            if (!difference(&slope, &m, &b, i, load)) {
+                skipped++;
+                continue;
+            }
+            double error = fabs(slope - got), size = fmax(fabs(got), fabs(slope));
+            if (size > 1e-3) *worst = fmax(*worst, error / size);
+            if (!(error <= TOLERANCE * size + ROUNDING)) {
+                fail_msg("%s[%zu]: gradient %.12g, difference %.12g", m.info[t].name,
+                         i - m.info[t].offset, got, slope);
+            }
+        }
+    }
+    assert_true(skipped * 10 < tried);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+static void test_differences(void **state) {
+    (void)state;
+    double worst = 0;
+    struct config config = small_config;
+    gradients_check(&config, &worst); /* everything on */
+    config.moe_residual = config.renormalize = true;
+    config.head = false;
+    config.moe_heads = 2;
+    config.topk = 3;
+    config.moe_every = 2;
+    config.balance_weight = 0.7; /* as strong as the loss itself */
+    gradients_check(&config, &worst);
+    config.merge = false;
+    config.topk = 1;
+    config.renormalize = false;
+    config.balance = BALANCE_NONE;
+    gradients_check(&config, &worst);
+    config.ffn = FFN_SMOE;
+    gradients_check(&config, &worst);
+    config.ffn = FFN_DENSE;
+    gradients_check(&config, &worst);
+    print_message("largest relative error %.1e\n", worst);
+    assert_true(worst < TOLERANCE);
+}
+
+/* ---- Accumulation ---- */
+
+/* Two passes at half the scale add up to one: nothing in backward overwrites a gradient. Tolerance: one
+ * rounding more. */
+static void test_backward_adds(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 7, small_config.vocab, 31);
+    struct model m = model_random(&small_config, MODEL_TRAIN, b.B, 32);
+    real *once = array_alloc(m.n_parameters, sizeof(real));
+    model_gradients(&m, &b);
+    memcpy(once, m.grad_block, m.n_parameters * sizeof(real));
+    memset(m.grad_block, 0, m.n_parameters * sizeof(real));
+    for (int pass = 0; pass < 2; pass++) {
+        size_t count;
+        model_forward(&m, b.tokens, b.B, b.T, 0);
+        model_loss(&m, b.targets, 0.5 / (double)b.count, &count);
+        model_backward(&m, b.tokens, 0.5);
+    }
+    for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - once[i]) < 1e-13);
+    free(once);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+/* A batch has the gradients of its sequences one by one. The vocabulary is so large that the rows of the
+ * batch get their logits in several pieces, those of a sequence in one. E7 alone is no sum over sequences. */
+static void test_batch_is_sum_of_sequences(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.vocab = 22001;
+    config.seq = 65;
+    config.balance = BALANCE_NONE;
+    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 33);
+    struct model m = model_random(&config, MODEL_TRAIN, b.B, 34);
+    real *at_once = array_alloc(m.n_parameters, sizeof(real));
+    double loss = model_gradients(&m, &b), sum = 0;
+    memcpy(at_once, m.grad_block, m.n_parameters * sizeof(real));
+    memset(m.grad_block, 0, m.n_parameters * sizeof(real));
+    for (size_t i = 0; i < b.B; i++) {
+        size_t count;
+        model_forward(&m, b.tokens + i * b.T, 1, b.T, 0);
+        sum += model_loss(&m, b.targets + i * b.T, 1.0 / (double)b.count, &count);
+        model_backward(&m, b.tokens + i * b.T, 1);
+    }
+    assert_true(fabs(sum / (double)b.count - loss) < 1e-13 * loss);
+    for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - at_once[i]) < 1e-13);
+    free(at_once);
+    model_destroy(&m);
+    batch_free(&b);
+}
+
+/* ---- Initialisation and costs ---- */
+
+/* Five standard errors of a deviation estimated from n numbers are 5/sqrt(2n) of it, or less. */
+static void deviation_check(const struct parameter_info *info, const real *block, double deviation) {
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < info->count; i++) {
+        sum += block[info->offset + i];
+        squares += block[info->offset + i] * block[info->offset + i];
+    }
+    double n = (double)info->count;
+    assert_true(fabs(sum / n) <= 5 * deviation / sqrt(n));
+    assert_true(fabs(sqrt(squares / n) - deviation) <= 5 * deviation / sqrt(2 * n));
+}
+
+/* Of a tensor of GPT-2 or P1; a uniform range of a has deviation a/sqrt(3). Negative: not random. */
+static double deviation_wanted(const char *name, double L, double C) {
+    const char *residual[] = {"attprojw", "fcprojw", "expw2"};
+    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerw", "expw1"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, residual[i]) == 0) return 0.02 / sqrt(2 * L);
+    }
+    for (int i = 0; i < 6; i++) {
+        if (strcmp(name, normal[i]) == 0) return 0.02;
+    }
+    if (strcmp(name, "headw") == 0) return sqrt(0.5) * sqrt(6 / (2 * C)) / sqrt(3);
+    return strcmp(name, "mergew") == 0 ? sqrt(6 / (2 * C)) / sqrt(3) : -1;
+}
+
+static void test_initialisation(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.channels = 36;
+    config.layers = 3;
+    config.moe_every = 2;
+    struct model m = model_make(&config, MODEL_INFER, 1);
+    model_initialize(&m, 51);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *info = &m.info[i];
+        double deviation = deviation_wanted(info->name, 3, 36);
+        if (deviation > 0) {
+            deviation_check(info, m.param_block, deviation);
+            continue;
+        }
+        bool norm_weight = strncmp(info->name, "ln", 2) == 0 && strchr(info->name, 'w');
+        for (size_t k = 0; k < info->count; k++) assert_true(m.param_block[info->offset + k] == norm_weight);
+    }
+    model_destroy(&m);
+}
+
+static struct model_cost cost_of(const struct config *config) {
+    struct sizes sizes;
+    struct error err;
+    if (!config_check(config, &sizes, &err)) fail_msg("%s", err.text);
+    return model_cost(config, &sizes, MODEL_TRAIN, 1);
+}
+
+/* GPT-2 small has 124,439,808 parameters. Its matrices multiply 123,532,032 numbers a token (all but the
+ * positions, biases and norms), its attention 2 * 12 layers * 768 channels * 512.5 keys on average. */
+static void test_cost_of_gpt2(void **state) {
+    (void)state;
+    const struct config gpt2 = {.vocab = 50257, .seq = 1024, .layers = 12, .channels = 768, .attn_heads = 12,
+                                .ffn = FFN_DENSE};
+    struct model_cost cost = cost_of(&gpt2);
+    assert_int_equal(cost.parameters, 124439808);
+    assert_true(cost.forward_flops == 2 * (123532032 + 2 * 12 * 768 * 512.5));
+    assert_true(cost.training_flops == 3 * cost.forward_flops);
+}
+
+/* Parity (docs/MHMOE.md, section 5): C = 8, SMoE with K = 2, F0 = 20, E0 = 2 equals H = 2, F = F0 - C/K = 16,
+ * E = H (F0 E0 - C) / F = 4 but for biases (56 numbers and 96) and the router (E0 C and E C products). */
+static void test_parity(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.channels = 8;
+    config.layers = 1;
+    config.ffn = FFN_SMOE;
+    config.experts = 2;
+    config.expert_hidden = 20;
+    struct model_cost smoe = cost_of(&config);
+    config.ffn = FFN_MHMOE;
+    config.moe_heads = 2;
+    config.experts = 4;
+    config.expert_hidden = 16;
+    struct model_cost mhmoe = cost_of(&config);
+    assert_int_equal(mhmoe.parameters, smoe.parameters + 40);
+    assert_true(mhmoe.forward_flops == smoe.forward_flops + 2 * 8 * (4 - 2));
+    assert_int_equal(smoe.active_parameters, smoe.parameters - 8 * 8); /* one of nine positions */
+    assert_int_equal(mhmoe.active_parameters, mhmoe.parameters - 8 * 8); /* 2 sub-tokens reach all 4 */
+}
+
+int main(void) {
+    const struct CMUnitTest others[] = {
+        cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_backward_adds),
+        cmocka_unit_test(test_batch_is_sum_of_sequences),
+        cmocka_unit_test(test_initialisation),
+        cmocka_unit_test(test_cost_of_gpt2),
+        cmocka_unit_test(test_parity),
+    };
+    struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
+    for (int i = 0; i < TORCH_CASES; i++) {
+        tests[i] = (struct CMUnitTest){torch_cases[i].name, test_torch, NULL, NULL, (void *)&torch_cases[i]};
+    }
+    memcpy(tests + TORCH_CASES, others, sizeof others);
+    return cmocka_run_group_tests_name("model", tests, fixture_open, fixture_close);
+}

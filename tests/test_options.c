@@ -1,0 +1,413 @@
+/* Options (src/options): every type, every message, config files and JSON. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../src/options.h"
+
+struct model {
+    int layers, kind;
+    double lr;
+    bool residual;
+};
+
+struct run {
+    int64_t steps;
+    char *out, *note;
+    int any;
+    double shift;
+};
+
+static const char *const kinds[] = {"dense", "smoe", "mhmoe", NULL};
+
+static const struct option_spec model_specs[] = {
+    {"layers", 'l', OPTION_INT, offsetof(struct model, layers), "4", 1, 100, NULL, "N", "Number of blocks",
+     "Model"},
+    {"ffn", 0, OPTION_CHOICE, offsetof(struct model, kind), "mhmoe", 0, 0, kinds, "KIND",
+     "Kind of feed-forward layer, with a sentence that is long enough to need a second line of help", NULL},
+    {"lr", 0, OPTION_REAL, offsetof(struct model, lr), "1e-3", 0, 10, NULL, "X", "Learning rate", NULL},
+    {"residual", 0, OPTION_FLAG, offsetof(struct model, residual), "true", 0, 0, NULL, NULL, "Add the input",
+     NULL},
+    {0},
+};
+
+static const struct option_spec run_specs[] = {
+    {"steps", 's', OPTION_LONG, offsetof(struct run, steps), "2k", 1, (double)INT64_MAX, NULL, "N",
+     "Optimizer steps", "Run"},
+    {"out", 'o', OPTION_STRING, offsetof(struct run, out), "runs/new", 0, 0, NULL, "DIR", "Where results go",
+     NULL},
+    {"note", 0, OPTION_STRING, offsetof(struct run, note), NULL, 0, 0, NULL, "TEXT", "Kept with the run",
+     NULL},
+    {"any-number-of-a-long-name", 0, OPTION_INT, offsetof(struct run, any), "0", 0, 0, NULL, "N", "Any",
+     NULL},
+    {"shift", 0, OPTION_REAL, offsetof(struct run, shift), "0", 0, 0, NULL, "X", "Any number", NULL},
+    {0},
+};
+
+enum { GIVEN = 9 };
+
+static const struct program_info info = {"prog", "prog [OPTION]... [FILE]...", "Does what it says.",
+                                         "Examples:\n  prog --steps 5\n"};
+
+struct fixture {
+    struct model model;
+    struct run run;
+    struct option_group groups[2];
+    bool given[GIVEN];
+    struct error err;
+};
+
+static int fixture_create(void **state) {
+    static struct fixture f;
+    f = (struct fixture){.groups = {{model_specs, &f.model}, {run_specs, &f.run}}};
+    options_set_defaults(f.groups, 2);
+    *state = &f;
+    return 0;
+}
+
+static int fixture_free(void **state) {
+    struct fixture *f = *state;
+    options_free(f->groups, 2);
+    return 0;
+}
+
+/* Parses the words of a line (cut at single spaces). */
+static int line_parse(struct fixture *f, const char *line) {
+    static char text[1000];
+    static char *argv[50];
+    int argc = 0;
+    snprintf(text, sizeof text, "prog %s", line);
+    for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
+    argv[argc] = NULL;
+    return options_parse(f->groups, 2, &info, argc, argv, f->given, &f->err);
+}
+
+static void assert_refused(struct fixture *f, const char *line, const char *text) {
+    assert_int_equal(line_parse(f, line), -1);
+    assert_int_equal(f->err.code, EXIT_USAGE);
+    assert_string_equal(f->err.text, text);
+}
+
+static void test_defaults(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(line_parse(f, ""), 1);
+    assert_int_equal(f->model.layers, 4);
+    assert_int_equal(f->model.kind, 2);
+    assert_true(f->model.lr == 1e-3);
+    assert_true(f->model.residual);
+    assert_int_equal(f->run.steps, 2000);
+    assert_string_equal(f->run.out, "runs/new");
+    assert_null(f->run.note);
+    for (int i = 0; i < GIVEN; i++) assert_false(f->given[i]);
+}
+
+static void test_values(void **state) {
+    struct fixture *f = *state;
+    static char *argv[] = {"prog",      "first",         "--layers=100", "--ffn", "smoe",  "--lr",
+                           "2.5e-4",    "--no-residual", "-s",           "12M",   "-oa/b", "--note",
+                           "two words", "--any",         "-7",           "--",    "-x",    NULL};
+    enum { ARGC = sizeof argv / sizeof argv[0] - 1 };
+    int first = options_parse(f->groups, 2, &info, ARGC, argv, f->given, &f->err);
+    assert_int_equal(first, ARGC - 2);
+    assert_string_equal(argv[first], "first"); /* operands are moved behind the options */
+    assert_string_equal(argv[first + 1], "-x");
+    assert_int_equal(f->model.layers, 100);
+    assert_int_equal(f->model.kind, 1);
+    assert_true(f->model.lr == 2.5e-4);
+    assert_false(f->model.residual);
+    assert_int_equal(f->run.steps, 12000000);
+    assert_string_equal(f->run.out, "a/b");
+    assert_string_equal(f->run.note, "two words");
+    assert_int_equal(f->run.any, -7); /* by an unambiguous beginning */
+    for (int i = 0; i < GIVEN - 1; i++) assert_true(f->given[i]);
+    assert_false(f->given[GIVEN - 1]);
+    assert_int_equal(line_parse(f, "--residual --steps 3k --steps 9G"), 6);
+    assert_true(f->model.residual);
+    assert_int_equal(f->run.steps, 9000000000); /* the last one wins */
+    assert_true(f->given[3] && f->given[4] && !f->given[0] && !f->given[7]);
+}
+
+static void test_bad_values(void **state) {
+    struct fixture *f = *state;
+    assert_refused(f, "--layers 0", "--layers: bad value (got '0', want a whole number from 1 to 100)");
+    assert_refused(f, "-l 101", "--layers: bad value (got '101', want a whole number from 1 to 100)");
+    assert_refused(f, "--layers 4x", "--layers: bad value (got '4x', want a whole number from 1 to 100)");
+    assert_refused(f, "--layers 1.5", "--layers: bad value (got '1.5', want a whole number from 1 to 100)");
+    assert_refused(f, "--layers=", "--layers: bad value (got '', want a whole number from 1 to 100)");
+    assert_refused(f, "--layers 4294967297",
+                   "--layers: bad value (got '4294967297', want a whole number from 1 to 100)");
+    assert_refused(f, "--any 2147483648",
+                   "--any-number-of-a-long-name: bad value (got '2147483648', want a whole "
+                   "number)");
+    assert_refused(f, "--steps 0", "--steps: bad value (got '0', want a whole number from 1 up)");
+    assert_refused(f, "--steps 1kk", "--steps: bad value (got '1kk', want a whole number from 1 up)");
+    assert_refused(f, "--steps 9999999999G",
+                   "--steps: bad value (got '9999999999G', want a whole number from 1 up)");
+    assert_refused(f, "--steps 99999999999999999999",
+                   "--steps: bad value (got '99999999999999999999', want a whole number from 1 up)");
+    assert_refused(f, "--lr nan", "--lr: bad value (got 'nan', want a number from 0 to 10)");
+    assert_refused(f, "--lr 1e999", "--lr: bad value (got '1e999', want a number from 0 to 10)");
+    assert_refused(f, "--lr -0.1", "--lr: bad value (got '-0.1', want a number from 0 to 10)");
+    assert_refused(f, "--shift inf", "--shift: bad value (got 'inf', want a number)");
+    assert_refused(f, "--shift nan", "--shift: bad value (got 'nan', want a number)");
+    assert_refused(f, "--ffn moe", "--ffn: bad value (got 'moe', want dense, smoe or mhmoe)");
+    assert_refused(f, "--out \xff", "--out: bad value (got '\xff', want text in UTF-8)");
+    assert_refused(f, "--steps", "--steps: bad value (got nothing, want a whole number from 1 up)");
+    assert_refused(f, "-l", "--layers: bad value (got nothing, want a whole number from 1 to 100)");
+    assert_int_equal(f->model.layers, 4); /* a refused value changes nothing */
+    assert_string_equal(f->run.out, "runs/new");
+}
+
+static void test_bad_names(void **state) {
+    struct fixture *f = *state;
+    assert_refused(f, "--stpes 5", "unknown option '--stpes'; did you mean '--steps'?; try --help");
+    assert_refused(f, "--layer-count=5", "unknown option '--layer-count'; try --help");
+    assert_refused(f, "--l4yers=5", "unknown option '--l4yers'; did you mean '--layers'?; try --help");
+    assert_refused(f, "--hlep", "unknown option '--hlep'; did you mean '--help'?; try --help");
+    assert_refused(f, "--no-ffn", "unknown option '--no-ffn'; did you mean '--ffn'?; try --help");
+    assert_refused(f, "--no-help", "unknown option '--no-help'; did you mean '--help'?; try --help");
+    assert_refused(f, "file --zzzzzzz", "unknown option '--zzzzzzz'; try --help");
+    assert_refused(f, "-z", "unknown option '-z'; try --help");
+    assert_refused(f, "--residual=yes", "--residual: takes no value (got '--residual=yes'); try --help");
+    assert_refused(f, "--no", "option '--no' is ambiguous (--no-residual, --note); try --help");
+}
+
+/* ---- Config files ---- */
+
+static char *config_make(const char *text) {
+    static char path[32];
+    strcpy(path, "/tmp/test-options-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    return path;
+}
+
+static int config_parse(struct fixture *f, const char *before, const char *text, const char *after) {
+    char *path = config_make(text), line[200];
+    snprintf(line, sizeof line, "%s --config %s %s", before, path, after);
+    int first = line_parse(f, line);
+    unlink(path);
+    return first;
+}
+
+static void test_config(void **state) {
+    struct fixture *f = *state;
+    const char *text = "# a comment\n\n  layers = 7   # and why\nffn=dense\r\nresidual = false\nout = a#b  \n"
+                       "note = \" quoted # \\\"\\n\\u00e9\" # comment\nlr = 0.1";
+    assert_true(config_parse(f, "--layers 3 --lr 5", text, "--lr 0.2") > 0);
+    assert_int_equal(f->model.layers, 7); /* the file stands further right */
+    assert_int_equal(f->model.kind, 0);
+    assert_false(f->model.residual);
+    assert_string_equal(f->run.out, "a#b");
+    assert_string_equal(f->run.note, " quoted # \"\n\xc3\xa9");
+    assert_true(f->model.lr == 0.2);
+    assert_true(f->given[0] && f->given[3] && !f->given[4]);
+    assert_true(config_parse(f, "", "out =\n", "") > 0);
+    assert_string_equal(f->run.out, "");
+}
+
+static void assert_config_refused(struct fixture *f, const char *text, const char *want) {
+    assert_int_equal(config_parse(f, "", text, ""), -1);
+    assert_int_equal(f->err.code, EXIT_USAGE);
+    char *tail = strstr(f->err.text, ": line ");
+    assert_non_null(tail);
+    assert_string_equal(tail, want);
+}
+
+static void test_config_errors(void **state) {
+    struct fixture *f = *state;
+    assert_config_refused(f, "lr = 1\nlayers = x\n",
+                          ": line 2: layers: bad value (got 'x', want a whole number from 1 to 100)");
+    assert_config_refused(f, "\nlayer = 3",
+                          ": line 2: unknown option 'layer'; did you mean 'layers'?; try --help");
+    assert_config_refused(f, "layers 3", ": line 1: bad line (got 'layers 3', want name = value)");
+    assert_config_refused(f, "residual = yes",
+                          ": line 1: residual: bad value (got 'yes', want true or false)");
+    assert_config_refused(f, "help = true", ": line 1: unknown option 'help'; try --help");
+    assert_config_refused(f, "out = \"open",
+                          ": line 1: out: bad value (got wrong quotes, want text in UTF-8)");
+    assert_config_refused(f, "out = \"a\" b",
+                          ": line 1: out: bad value (got wrong quotes, want text in UTF-8)");
+    assert_refused(f, "--config /no/file",
+                   "/no/file: cannot read this config file: No such file or directory");
+    assert_int_equal(line_parse(f, "--config /tmp"), -1); /* a directory opens, but does not read */
+    assert_int_equal(f->err.code, EXIT_USAGE);
+}
+
+/* Prints a configuration and reads it back into another: every bit must survive. */
+static void test_config_round_trip(void **state) {
+    struct fixture *f = *state;
+    f->model = (struct model){.layers = 99, .kind = 1, .lr = 1.0 / 3, .residual = false};
+    f->run.steps = INT64_MAX;
+    f->run.any = INT_MIN;
+    f->run.shift = -5e-324; /* the least double */
+    free(f->run.out);
+    f->run.out = strdup(" # \"odd\"\\ \t\n text \xc3\xa9 ");
+    char text[2000];
+    FILE *out = fmemopen(text, sizeof text, "w");
+    options_print(f->groups, 2, out);
+    fclose(out);
+    assert_non_null(
+        strstr(text, "# Model\nlayers = 99\nffn = smoe\nlr = 0.3333333333333333\nresidual = false\n"));
+    assert_non_null(strstr(text, "# note =\n"));
+    struct model model = {0};
+    struct run run = {0};
+    struct option_group copies[] = {{model_specs, &model}, {run_specs, &run}};
+    options_set_defaults(copies, 2);
+    char *path = config_make(text), *argv[] = {"prog", "--config", path, NULL};
+    assert_int_equal(options_parse(copies, 2, &info, 3, argv, NULL, &f->err), 3);
+    unlink(path);
+    assert_int_equal(model.layers, 99);
+    assert_int_equal(model.kind, 1);
+    assert_true(model.lr == 1.0 / 3);
+    assert_false(model.residual);
+    assert_true(run.steps == INT64_MAX);
+    assert_int_equal(run.any, INT_MIN);
+    assert_true(run.shift == -5e-324);
+    assert_string_equal(run.out, f->run.out);
+    assert_null(run.note);
+    options_free(copies, 2);
+}
+
+/* ---- What exits ---- */
+
+/* The standard output of a child that parses the line; its exit code must be `code`. */
+static void output_read(struct fixture *f, const char *line, int code, char *text, size_t size) {
+    int ends[2], status;
+    assert_int_equal(pipe(ends), 0);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        line_parse(f, line);
+        _exit(99);
+    }
+    close(ends[1]);
+    ssize_t got, used = 0;
+    while ((got = read(ends[0], text + used, size - 1 - (size_t)used)) > 0) used += got;
+    text[used] = 0;
+    close(ends[0]);
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), code);
+}
+
+static void test_help(void **state) {
+    struct fixture *f = *state;
+    char text[5000];
+    output_read(f, "--help", EXIT_DONE, text, sizeof text);
+    assert_string_equal(
+        text,
+        "Usage: prog [OPTION]... [FILE]...\n"
+        "Does what it says.\n"
+        "\n"
+        "Model:\n"
+        "  -l, --layers N            Number of blocks [from 1 to 100; default 4]\n"
+        "      --ffn KIND            Kind of feed-forward layer, with a sentence that is long enough to "
+        "need\n"
+        "                            a second line of help [one of dense, smoe or mhmoe; default mhmoe]\n"
+        "      --lr X                Learning rate [from 0 to 10; default 1e-3]\n"
+        "      --[no-]residual       Add the input [default on]\n"
+        "\n"
+        "Run:\n"
+        "  -s, --steps N             Optimizer steps [from 1 up; default 2k]\n"
+        "  -o, --out DIR             Where results go [default runs/new]\n"
+        "      --note TEXT           Kept with the run\n"
+        "      --any-number-of-a-long-name N\n"
+        "                            Any [default 0]\n"
+        "      --shift X             Any number [default 0]\n"
+        "\n"
+        "Help and configuration:\n"
+        "      --config FILE         Read \"name = value\" lines from FILE; options further right win\n"
+        "      --print-config        Print the configuration that results, as --config reads it, and exit\n"
+        "  -h, --help                Print this and exit\n"
+        "      --version             Print the version and exit\n"
+        "\n"
+        "Examples:\n"
+        "  prog --steps 5\n");
+}
+
+static void test_printing(void **state) {
+    struct fixture *f = *state;
+    char text[5000];
+    output_read(f, "--version", EXIT_DONE, text, sizeof text);
+    assert_string_equal(text, "prog " OPTIONS_VERSION "\n");
+    output_read(f, "--print-config --layers 9", EXIT_DONE, text, sizeof text);
+    assert_non_null(strstr(text, "layers = 9\n")); /* also what stands behind it */
+    output_read(f, "--print-config --layers 0", 99, text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+/* ---- JSON ---- */
+
+static void test_json_round_trip(void **state) {
+    struct fixture *f = *state;
+    f->model = (struct model){.layers = 17, .kind = 0, .lr = 0.1, .residual = false};
+    json_t *object = options_to_json(&f->groups[0]);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    assert_string_equal(text,
+                        "{\"layers\":17,\"ffn\":\"dense\",\"lr\":0.10000000000000001,\"residual\":false}");
+    json_decref(object);
+    object = json_loads(text, 0, NULL);
+    free(text);
+    struct model copy = {0};
+    assert_true(options_from_json(&(struct option_group){model_specs, &copy}, object, &f->err));
+    assert_true(copy.layers == 17 && copy.kind == 0 && copy.lr == 0.1 && !copy.residual);
+    json_decref(object);
+    struct run run = {.out = strdup("old"), .note = strdup("old")};
+    struct option_group group = {run_specs, &run};
+    object = options_to_json(&f->groups[1]);
+    assert_true(options_from_json(&group, object, &f->err));
+    assert_string_equal(run.out, "runs/new");
+    assert_null(run.note);
+    json_decref(object);
+    options_free(&group, 1);
+}
+
+static void test_json_errors(void **state) {
+    static const char *const cases[][2] = {
+        {"{\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}", "configuration: layers: missing"},
+        {"{\"x\":1}", "configuration: x: unknown"},
+        {"[]", "configuration: layers: missing"},
+        {"{\"layers\":\"4\",\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got \"4\", want a whole number from 1 to 100)"},
+        {"{\"layers\":400,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got 400, want a whole number from 1 to 100)"},
+        {"{\"layers\":4,\"ffn\":1,\"lr\":1,\"residual\":true}",
+         "configuration: ffn: bad value (got 1, want dense, smoe or mhmoe)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":true,\"residual\":true}",
+         "configuration: lr: bad value (got true, want a number from 0 to 10)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":1,\"residual\":1}",
+         "configuration: residual: bad value (got 1, want true or false)"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *object = json_loads(cases[i][0], 0, NULL);
+        assert_non_null(object);
+        assert_false(options_from_json(&f->groups[0], object, &f->err));
+        assert_int_equal(f->err.code, EXIT_INPUT);
+        assert_string_equal(f->err.text, cases[i][1]);
+        json_decref(object);
+    }
+}
+
+#define UNIT(test) cmocka_unit_test_setup_teardown(test, fixture_create, fixture_free)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        UNIT(test_defaults), UNIT(test_values),          UNIT(test_bad_values),        UNIT(test_bad_names),
+        UNIT(test_config),   UNIT(test_config_errors),   UNIT(test_config_round_trip), UNIT(test_help),
+        UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,319 @@
+/* Plots (src/plot): well-formed XML whatever the data, and marks where they belong. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../src/plot.h"
+
+static char directory[] = "/tmp/test-plot-XXXXXX";
+
+static int directory_create(void **state) {
+    (void)state;
+    return mkdtemp(directory) && chdir(directory) == 0 ? 0 : -1;
+}
+
+static int directory_remove(void **state) {
+    (void)state;
+    return chdir("/") == 0 ? rmdir(directory) : -1;
+}
+
+/* ---- A small check of well-formedness ---- */
+
+/* The end of the name of a tag. */
+static const char *name_end(const char *p) {
+    while (isalnum((unsigned char)*p)) p++;
+    return p;
+}
+
+/* Checks attributes, each name="value" without < or &, up to the > that ends the tag; returns that. */
+static const char *attributes_check(const char *p) {
+    for (;;) {
+        while (*p == ' ' || *p == '\n') p++;
+        if (*p == '>' || *p == '/') return *p == '/' ? p + 1 : p;
+        const char *name = p;
+        p += strcspn(p, "= >");
+        assert_true(p > name && p[0] == '=' && p[1] == '"');
+        size_t length = strcspn(p + 2, "\"<&");
+        assert_int_equal(p[2 + length], '"');
+        p += 2 + length + 1;
+    }
+}
+
+/* Character data: known entities only, no control characters. */
+static const char *text_check(const char *p) {
+    for (; *p && *p != '<'; p++) {
+        assert_true((unsigned char)*p >= ' ' || *p == '\n');
+        assert_int_not_equal(*p, '>');
+        if (*p == '&')
+            assert_true(!strncmp(p, "&amp;", 5) || !strncmp(p, "&lt;", 4) || !strncmp(p, "&gt;", 4));
+    }
+    return p;
+}
+
+static void assert_well_formed(const char *text) {
+    char open[20][20];
+    int depth = 0, roots = 0;
+    for (const char *p = text; *p;) {
+        if (*p != '<') {
+            p = text_check(p);
+            continue;
+        }
+        bool closing = p[1] == '/';
+        const char *name = p + 1 + closing, *end = name_end(name);
+        assert_true(end > name && end - name < 20);
+        p = closing ? end : attributes_check(end);
+        assert_int_equal(*p, '>');
+        if (closing) {
+            assert_true(depth > 0);
+            depth--;
+            assert_int_equal(strlen(open[depth]), end - name);
+            assert_int_equal(strncmp(open[depth], name, (size_t)(end - name)), 0);
+        } else if (p[-1] != '/') {
+            roots += depth == 0;
+            assert_true(depth < 20);
+            snprintf(open[depth++], 20, "%.*s", (int)(end - name), name);
+        }
+        p++;
+    }
+    assert_int_equal(depth, 0);
+    assert_int_equal(roots, 1);
+}
+
+/* Reads the plot, checks it, and removes it. No coordinate may be NaN or infinite. */
+static char *plot_read(const char *path) {
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    char *text = array_alloc(1 << 20, 1);
+    size_t size = fread(text, 1, (1 << 20) - 1, file);
+    fclose(file);
+    unlink(path);
+    assert_int_equal(strlen(text), size);
+    assert_well_formed(text);
+    assert_null(strstr(text, "\"nan"));
+    assert_null(strstr(text, "\"-nan"));
+    assert_null(strstr(text, "\"inf"));
+    assert_null(strstr(text, "\"-inf"));
+    return text;
+}
+
+static int occurrences(const char *text, const char *part) {
+    int n = 0;
+    for (; (text = strstr(text, part)); text += strlen(part)) n++;
+    return n;
+}
+
+/* ---- Lines ---- */
+
+static char *lines_make(struct plot_axis x, struct plot_axis y, const struct plot_series *series, size_t n) {
+    struct error err;
+    assert_true(plot_lines("p.svg", "A <b> & \"c\"\n\x01", x, y, series, n, &err));
+    return plot_read("p.svg");
+}
+
+static const struct plot_axis step = {"step", false}, loss = {"loss (bits)", false};
+
+/* The path of series 0 as numbers: x0 y0 x1 y1 ... */
+static int path_points(const char *text, double *xy, int room) {
+    const char *p = strstr(text, "class=\"line s0\" d=\"");
+    assert_non_null(p);
+    p = strstr(p, " d=\"") + 4;
+    int n = 0;
+    while (*p != '"' && n < room) {
+        if (*p == 'h') p += 2;
+        if (*p == 'M' || *p == 'L') p++;
+        char *end;
+        double v = strtod(p, &end);
+        if (end != p) xy[n++] = v;
+        p = end == p ? p + (*p != '"') : end;
+    }
+    return n;
+}
+
+static void test_lines(void **state) {
+    (void)state;
+    static const double x[] = {0, 10, 20, 40}, y[] = {5, 3, 2, 1};
+    struct plot_series series[] = {{"train", x, y, 4}};
+    char *text = lines_make(step, loss, series, 1);
+    assert_non_null(strstr(text, ">A &lt;b&gt; &amp; \"c\"  </text>"));
+    assert_non_null(strstr(text, ">step</text>"));
+    assert_non_null(strstr(text, ">loss (bits)</text>"));
+    assert_non_null(strstr(text, "<title>train: 3 at 10</title>"));
+    assert_non_null(strstr(text, ">40</text>")); /* a tick of x; round numbers */
+    assert_non_null(strstr(text, ">5</text>"));
+    double xy[20];
+    assert_int_equal(path_points(text, xy, 20), 8);
+    for (int i = 0; i < 4; i++) { /* affine, y upwards; printed to 0.1 */
+        assert_true(fabs(xy[2 * i] - (xy[0] + (xy[6] - xy[0]) * x[i] / 40)) < 0.11);
+        assert_true(fabs(xy[2 * i + 1] - (xy[1] + (xy[7] - xy[1]) * (5 - y[i]) / 4)) < 0.11);
+    }
+    assert_true(xy[6] - xy[0] > 400 && xy[7] - xy[1] > 200);
+    assert_null(strstr(text, ">train 1</text>")); /* a single line needs no name */
+    free(text);
+}
+
+static void test_lines_several(void **state) {
+    (void)state;
+    static const double x[] = {1, 2, 3}, a[] = {3, 2, 1}, b[] = {3, 2, 1.01}, c[] = {NAN, NAN, NAN};
+    struct plot_series series[] = {{"one", x, a, 3}, {"t<o", x, b, 3}, {"none", x, c, 3}, {"empty", x, a, 0}};
+    char *text = lines_make(step, loss, series, 4);
+    const char *one = strstr(text, ">one 1</text>"), *two = strstr(text, ">t&lt;o 1.01</text>");
+    assert_true(one && two);
+    assert_null(strstr(text, ">none "));
+    double y[2];
+    const char *labels[] = {one, two};
+    for (int i = 0; i < 2; i++) {
+        const char *at = labels[i];
+        while (strncmp(at, "y=\"", 3) != 0) at--;
+        y[i] = strtod(at + 3, NULL);
+    }
+    assert_true(y[0] - y[1] > 12); /* nearly the same value, yet apart: below it, the lower one */
+    free(text);
+}
+
+static void test_lines_gaps(void **state) {
+    (void)state;
+    static const double x[] = {1, 2, 3, 4, 5, 6, 7}, y[] = {1, NAN, 2, 3, INFINITY, -INFINITY, 5};
+    struct plot_series series[] = {{"s", x, y, 7}};
+    char *text = lines_make(step, loss, series, 1);
+    const char *path = strstr(text, "class=\"line s0\"");
+    char line[300];
+    snprintf(line, sizeof line, "%.*s", (int)strcspn(path, ">"), path);
+    assert_int_equal(occurrences(line, "M"), 3); /* 1 | 2 3 | 5 */
+    assert_int_equal(occurrences(line, "L"), 1);
+    assert_int_equal(occurrences(text, "class=\"hit"), 4);
+    free(text);
+}
+
+static void test_lines_degenerate(void **state) {
+    (void)state;
+    static const double zero[] = {0, 0, 0}, same[] = {7, 7, 7}, huge[] = {1e300, -1e300, 0},
+                        tiny[] = {0, 1e-12, 3e-12};
+    static const double nothing[] = {NAN, NAN, NAN};
+    static const double *const values[] = {zero, same, huge, tiny, nothing};
+    for (int i = 0; i < 25; i++) {
+        for (int log = 0; log < 4; log++) {
+            struct plot_series s = {"s", values[i / 5], values[i % 5], 3};
+            free(lines_make((struct plot_axis){"x", log & 1}, (struct plot_axis){"y", log & 2}, &s, 1));
+        }
+    }
+    struct plot_series one = {"s", same, same, 1};
+    char *text = lines_make(step, loss, &one, 1);
+    assert_non_null(strstr(text, "h0")); /* a dot */
+    free(text);
+    text = lines_make(step, loss, NULL, 0);
+    assert_non_null(strstr(text, ">no data</text>"));
+    assert_null(strstr(text, ">-0<"));
+    free(text);
+}
+
+static void test_lines_logarithmic(void **state) {
+    (void)state;
+    static const double x[] = {1, 10, 1000, 10000}, y[] = {1, 10, 100, -1};
+    struct plot_series series[] = {{"s", x, y, 4}};
+    struct plot_axis logarithmic = {"n", true};
+    char *text = lines_make(logarithmic, logarithmic, series, 1);
+    double xy[20];
+    assert_int_equal(path_points(text, xy, 20), 6); /* what is not positive has no place */
+    assert_true(fabs((xy[4] - xy[0]) - 3 * (xy[2] - xy[0])) < 0.5);
+    assert_true(fabs((xy[5] - xy[1]) - 2 * (xy[3] - xy[1])) < 0.5);
+    free(text);
+}
+
+static void test_ticks_units(void **state) {
+    (void)state;
+    static const double x[] = {0, 50000}, y[] = {-5e6, 12e6}, small[] = {0.0001, 0.0003};
+    char *text = lines_make(step, loss, &(struct plot_series){"s", x, y, 2}, 1);
+    assert_non_null(strstr(text, ">50k</text>"));
+    assert_non_null(strstr(text, ">10M</text>"));
+    assert_non_null(strstr(text, ">-5M</text>"));
+    assert_non_null(strstr(text, ">0</text>"));
+    free(text);
+    text = lines_make(step, loss, &(struct plot_series){"s", x, small, 2}, 1);
+    assert_non_null(strstr(text, ">0.00020</text>"));
+    free(text);
+}
+
+static void test_lines_many(void **state) {
+    (void)state;
+    enum { N = 20011 };
+    double *x = array_alloc(N, sizeof *x);
+    for (int i = 0; i < N; i++) x[i] = i;
+    char *text = lines_make(step, loss, &(struct plot_series){"s", x, x, N}, 1);
+    assert_in_range(occurrences(text, "class=\"hit"), 100, 201);
+    free(text);
+    free(x);
+}
+
+/* ---- Heat maps ---- */
+
+static char *heatmap_make(const double *values, size_t rows, size_t cols, double low, double high) {
+    static const char *const labels[] = {"block 1", "b&3", "block 5"};
+    struct error err;
+    assert_true(
+        plot_heatmap("h.svg", "Load", "layer", "expert", labels, values, rows, cols, low, high, &err));
+    return plot_read("h.svg");
+}
+
+static void test_heatmap(void **state) {
+    (void)state;
+    static const double values[] = {0, 0.5, 1, -3, 9, NAN};
+    char *text = heatmap_make(values, 2, 3, 0, 1);
+    assert_int_equal(occurrences(text, "fill=\"#440154\""), 2); /* the low end, also for what is below it */
+    assert_int_equal(occurrences(text, "fill=\"#fde725\""), 2); /* the high end */
+    assert_int_equal(occurrences(text, "class=\"missing\""), 1);
+    assert_non_null(strstr(text, "<title>b&amp;3, 1: 9</title>"));
+    assert_non_null(strstr(text, "<title>b&amp;3, 2: no value</title>"));
+    assert_non_null(strstr(text, ">block 1</text>"));
+    assert_non_null(strstr(text, ">expert</text>"));
+    assert_non_null(strstr(text, ">layer</text>"));
+    assert_non_null(strstr(text, ">0.50</text>")); /* the value in the cell */
+    assert_non_null(strstr(text, "url(#ramp)"));
+    assert_non_null(strstr(text, ">1.0</text>")); /* a tick of the bar */
+    free(text);
+}
+
+static void test_heatmap_degenerate(void **state) {
+    (void)state;
+    double *values = array_alloc(3 * 257, sizeof *values);
+    char *text = heatmap_make(values, 3, 257, 0, 0);
+    assert_non_null(strstr(text, ">240</text>")); /* columns are numbered now and then */
+    assert_null(strstr(text, ">241</text>"));
+    free(text);
+    free(heatmap_make(values, 0, 0, 0, 1));
+    free(heatmap_make(values, 1, 1, NAN, NAN));
+    free(heatmap_make(values, 1, 1, 1, 0));
+    free(values);
+}
+
+static void test_failure(void **state) {
+    (void)state;
+    struct error err;
+    assert_false(plot_lines("none/p.svg", "t", step, loss, NULL, 0, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    assert_false(plot_heatmap("none/h.svg", "t", "r", "c", NULL, NULL, 0, 0, 0, 1, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_lines_several),
+        cmocka_unit_test(test_lines_gaps),
+        cmocka_unit_test(test_lines_degenerate),
+        cmocka_unit_test(test_lines_logarithmic),
+        cmocka_unit_test(test_ticks_units),
+        cmocka_unit_test(test_lines_many),
+        cmocka_unit_test(test_heatmap),
+        cmocka_unit_test(test_heatmap_degenerate),
+        cmocka_unit_test(test_failure),
+    };
+    return cmocka_run_group_tests(tests, directory_create, directory_remove);
+}

@@ -1,0 +1,55 @@
+/* The tokenizer: byte-exact SentencePiece BPE behind a C interface.
+ *
+ * spm.cc is the only C++ in the program. Any byte string encodes, and decode(encode(s)) == s for every
+ * one of them, invalid UTF-8, NUL and U+2581 included: what the BPE model cannot carry goes through its
+ * 256 byte pieces. A tokenizer travels as one block of memory (the serialized SentencePiece model),
+ * which is what a checkpoint stores. */
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "../src/util.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct tokenizer tokenizer;
+
+/* Gives the next stretch of training text (whole lines, newlines included) and its size; NULL at the end. */
+typedef const char *(*tokenizer_source)(void *context, size_t *size);
+
+/* Trains a BPE model of exactly `vocab` pieces: identity normalisation, no dummy prefix, whitespace kept,
+ * byte fallback, an end-of-text piece. Deterministic. EXIT_USAGE if vocab is too small (it says the least
+ * possible) or more than the text supports (it says the most), EXIT_INPUT if there is no text. NULL on
+ * failure. */
+tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, struct error *err);
+
+/* `name` is used in messages only. NULL (EXIT_INPUT) if the block is not a model this program can use
+ * exactly (BPE, identity normalisation, byte fallback, no dummy prefix). */
+tokenizer *tokenizer_from_memory(const void *model, size_t size, const char *name, struct error *err);
+tokenizer *tokenizer_load(const char *path, struct error *err);
+bool tokenizer_save(const tokenizer *t, const char *path, struct error *err);
+void tokenizer_free(tokenizer *t);
+
+/* The serialized model; valid while t lives. */
+const void *tokenizer_model(const tokenizer *t, size_t *size);
+uint64_t tokenizer_hash(const tokenizer *t); /* of those bytes */
+int tokenizer_vocab(const tokenizer *t);
+int32_t tokenizer_end_of_text(const tokenizer *t);
+
+/* Appends the ids of text[0..size) to *ids (malloc'ed, grown as needed; *count in use, *capacity allocated).
+ * Pieces never reach from one line into the next, so text cut behind newlines (\n+) encodes the same.
+ * Thread-safe on one tokenizer. */
+void tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t **ids, size_t *count,
+                      size_t *capacity);
+
+/* The bytes id stands for (0 for end-of-text and other control pieces): decoding is the concatenation of
+ * pieces. Valid while t lives; ids outside the vocabulary give size 0. */
+const char *tokenizer_piece(const tokenizer *t, int32_t id, size_t *size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,725 @@
+/* ./train: text in, a language model out.
+ *
+ * main is the table of contents: options, data, model, loop. A step is forward, loss, backward (once for
+ * each micro-batch), clip, AdamW. Everything that a later step depends on is in the checkpoint, so that a
+ * resumed run equals an uninterrupted one bit for bit. The layer itself is in mhmoe.c; the formats are
+ * described in src/checkpoint.h and data/README.md. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <omp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "data/loader.h"
+#include "data/prepare.h"
+#include "mhmoe.h"
+#include "src/kernels.h"
+#include "src/optimizer.h"
+#include "src/plot.h"
+#include "src/text.h"
+#include "src/util.h"
+
+/* ---- Options ------------------------------------------------------------------------------------ */
+
+struct options {
+    char *out, *resume, *val, *tokenizer, *cache, *prompt;
+    int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
+    int batch, accumulate, threads, eval_windows, sample_tokens;
+    double lr, final_lr, weight_decay, beta1, beta2, clip;
+    bool dry_run;
+};
+
+#define FIELD(name) offsetof(struct options, name)
+static const struct option_spec train_options[] = {
+    {"out", 'o', OPTION_STRING, FIELD(out), NULL, 0, 0, NULL, "DIR",
+     "directory of the run (default: runs/ and the corpus's name)", "Run"},
+    {"resume", 0, OPTION_STRING, FIELD(resume), NULL, 0, 0, NULL, "DIR",
+     "go on with the run in DIR from its last checkpoint, with its options", NULL},
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
+     "print parameters, FLOPs and memory, and stop", NULL},
+    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
+     "threads (0: as many as processors); the result is the same for any number", NULL},
+    {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
+    {"val", 0, OPTION_STRING, FIELD(val), NULL, 0, 0, NULL, "FILE",
+     "held-out text (default: the last 5% of each file)", "Data"},
+    {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
+     "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
+    {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
+     "where tokenizers and shards are kept", NULL},
+    {"steps", 0, OPTION_LONG, FIELD(steps), "1000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
+    {"until", 0, OPTION_LONG, FIELD(until), "0", 0, 1e12, NULL, "N",
+     "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
+    {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
+    {"accumulate", 0, OPTION_INT, FIELD(accumulate), "1", 1, 65536, NULL, "N", "micro-batches in a step", NULL},
+    {"lr", 0, OPTION_REAL, FIELD(lr), "1e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
+    {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
+     "last learning rate, as a fraction of the peak (cosine)", NULL},
+    {"warmup", 0, OPTION_LONG, FIELD(warmup), "50", 0, 1e12, NULL, "N", "steps of linear warm-up", NULL},
+    {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.1", 0, 10, NULL, "X",
+     "AdamW's decay of matrices (never of biases, norms and positions)", NULL},
+    {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
+    {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.95", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
+    {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
+    {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "100", 0, 1e12, NULL, "N",
+     "steps between validations (0: only at the end)", "Watching"},
+    {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
+     "held-out sequences in a validation on the way; the last one takes all", NULL},
+    {"save-every", 0, OPTION_LONG, FIELD(save_every), "500", 0, 1e12, NULL, "N",
+     "steps between checkpoints (0: only at the end)", NULL},
+    {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
+     "steps between samples of text (0: none)", NULL},
+    {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},
+    {"prompt", 0, OPTION_STRING, FIELD(prompt), "The ", 0, 0, NULL, "TEXT", "what samples begin with", NULL},
+    {0},
+};
+
+static const struct program_info program = {
+    "train", "train [OPTION]... [CORPUS]...",
+    "Trains a language model on text: files, directories, .gz files, or - for standard input. Without a corpus "
+    "it fetches the default one (Jane Austen's novels).",
+    "Examples:\n"
+    "  ./train my.txt --steps 2000\n"
+    "  ./train my.txt --ffn smoe --experts 16 --dry-run\n"
+    "  ./train --resume runs/my\n"
+    "\n"
+    "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory,\n"
+    "7 run directory in use, 8 diverged, 128+n stopped by signal n (a checkpoint is written first).\n",
+};
+
+/* ---- The run ------------------------------------------------------------------------------------ */
+
+struct train {
+    struct options options;
+    struct config config;
+    struct model model;
+    tokenizer *tokenizer;
+    char *data_dir, *out;
+    struct loader *train_data, *val_data;
+    real *moment_block;      /* (2, n_parameters): Adam's m and v */
+    struct rng sample_rng;
+    int64_t step;            /* steps done */
+    double seconds;          /* of training, over all sessions */
+    double best_loss, val_loss;
+    FILE *log;
+    int lock;
+    int32_t *inputs, *targets; /* (accumulate, batch, seq) */
+    char *shown;             /* the last progress line on the terminal */
+};
+
+enum { GROUPS = 2 };
+static void option_groups(struct train *t, struct option_group groups[GROUPS]) {
+    groups[0] = (struct option_group){train_options, &t->options};
+    groups[1] = (struct option_group){model_options, &t->config};
+}
+
+/* A signal asks for a stop after the step; the second of its kind ends the program at once. */
+static volatile sig_atomic_t stop_signal;
+static void note_signal(int number) {
+    stop_signal = number;
+    signal(number, SIG_DFL);
+}
+
+static const char *run_path(char *path, size_t size, const struct train *t, const char *name) {
+    snprintf(path, size, "%s/%s", t->out, name);
+    return path;
+}
+
+/* ---- Checkpoints -------------------------------------------------------------------------------- */
+
+/* The tensors of a checkpoint: parameters, the tokenizer, and with `all` Adam's moments. */
+static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) {
+    struct model *m = &t->model;
+    size_t n = model_tensors(m, m->param_block, "", out), size;
+    if (all) {
+        n += model_tensors(m, t->moment_block, "adam_m.", out + n);
+        n += model_tensors(m, t->moment_block + m->n_parameters, "adam_v.", out + n);
+    }
+    const void *model = tokenizer_model(t->tokenizer, &size);
+    out[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {size},
+                             .data = (void *)model};
+    return n + 1;
+}
+enum { CHECKPOINT_TENSORS = 3 * PARAMETER_TENSORS + 1 };
+
+static void metadata_set(json_t *metadata, const char *key, char *value) {
+    json_object_set_new(metadata, key, json_string(value));
+    free(value);
+}
+
+/* Numbers go as C99 hexadecimal floats where their bits matter. */
+static json_t *checkpoint_metadata(const struct train *t) {
+    const uint64_t *r = t->sample_rng.s;
+    json_t *m = json_object();
+    metadata_set(m, "format", string_format("mhmoe 1"));
+    metadata_set(m, "config", config_to_string(&t->config));
+    metadata_set(m, "step", string_format("%" PRId64, t->step));
+    metadata_set(m, "data_position", string_format("%" PRIu64, loader_position(t->train_data)));
+    metadata_set(m, "sample_rng", string_format("%016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64, r[0],
+                                                r[1], r[2], r[3]));
+    metadata_set(m, "best_loss", string_format("%a", t->best_loss));
+    metadata_set(m, "val_loss", string_format("%.9g", t->val_loss));
+    metadata_set(m, "seconds", string_format("%a", t->seconds));
+    metadata_set(m, "data_dir", string_format("%s", t->data_dir));
+    metadata_set(m, "data_hash", string_format("%016" PRIx64, loader_data_hash(t->train_data)));
+    metadata_set(m, "tokenizer_hash", string_format("%016" PRIx64, tokenizer_hash(t->tokenizer)));
+    return m;
+}
+
+/* last.safetensors holds everything; best.safetensors, for ./sample, goes without the moments. */
+static bool run_save(struct train *t, const char *name, bool all, struct error *err) {
+    struct tensor tensors[CHECKPOINT_TENSORS];
+    char path[4096];
+    const size_t n = checkpoint_tensors(t, all, tensors);
+    json_t *metadata = checkpoint_metadata(t);
+    const bool written = checkpoint_write(run_path(path, sizeof path, t, name), tensors, n, metadata, err);
+    json_decref(metadata);
+    return written;
+}
+
+static const char *text_option(const struct checkpoint *c, const char *key, struct error *err) {
+    const char *text = checkpoint_string(c, key, err);
+    if (!text) error_exit(err);
+    return text;
+}
+
+/* What the data of a resumed run must be: the same tokens, by the same tokenizer. */
+static bool data_check(const struct train *t, const struct checkpoint *c, struct error *err) {
+    const uint64_t want = strtoull(text_option(c, "data_hash", err), NULL, 16);
+    const uint64_t got = loader_data_hash(t->train_data);
+    if (want == got) return true;
+    return error_set(err, EXIT_MISMATCH, "%s: not the data that %s was trained on (hash %016" PRIx64
+                     ", want %016" PRIx64 "); name the same corpus, or start a new run", t->data_dir, c->path, got,
+                     want);
+}
+
+static bool run_restore(struct train *t, const struct checkpoint *c, struct error *err) {
+    struct tensor tensors[CHECKPOINT_TENSORS];
+    if (!data_check(t, c, err)) return false;
+    const size_t n = checkpoint_tensors(t, true, tensors) - 1; /* the tokenizer is loaded already */
+    for (size_t i = 0; i < n; i++)
+        if (!checkpoint_read(c, &tensors[i], err)) return false;
+    t->step = strtoll(text_option(c, "step", err), NULL, 10);
+    t->best_loss = strtod(text_option(c, "best_loss", err), NULL);
+    t->val_loss = strtod(text_option(c, "val_loss", err), NULL);
+    t->seconds = strtod(text_option(c, "seconds", err), NULL);
+    uint64_t *r = t->sample_rng.s;
+    if (sscanf(text_option(c, "sample_rng", err), "%" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64, &r[0], &r[1],
+               &r[2], &r[3]) != 4)
+        return error_set(err, EXIT_INPUT, "%s: sample_rng: not four hexadecimal words", c->path);
+    loader_seek(t->train_data, strtoull(text_option(c, "data_position", err), NULL, 10));
+    model_pack(&t->model);
+    return true;
+}
+
+/* ---- The run's directory ------------------------------------------------------------------------ */
+
+static bool file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+/* runs/NAME, or runs/NAME-2, ... : the first that holds no run yet. */
+static char *run_default(const char *corpus) {
+    const char *slash = strrchr(corpus, '/'), *base = slash && slash[1] ? slash + 1 : corpus;
+    if (strcmp(base, "-") == 0) base = "stdin";
+    const char *dot = strchr(base + 1, '.');
+    const int length = dot ? (int)(dot - base) : (int)strlen(base);
+    for (int i = 1;; i++) {
+        char *name = i == 1 ? string_format("runs/%.*s", length, base) : string_format("runs/%.*s-%d", length, base, i);
+        if (!file_exists(name)) return name;
+        free(name);
+    }
+}
+
+static bool run_lock(struct train *t, struct error *err) {
+    char path[4096];
+    t->lock = open(run_path(path, sizeof path, t, "lock"), O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (t->lock < 0) return error_set(err, EXIT_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
+    if (flock(t->lock, LOCK_EX | LOCK_NB) == 0) return true;
+    return error_set(err, EXIT_BUSY, "%s: another process trains in this run; wait for it or choose another --out",
+                     t->out);
+}
+
+/* A new run's directory, its config file, and an empty log; or a resumed run's. */
+static bool run_open(struct train *t, struct error *err) {
+    struct option_group groups[GROUPS];
+    char path[4096];
+    if (!directory_make(t->out, err) || !run_lock(t, err)) return false;
+    run_path(path, sizeof path, t, "last.safetensors");
+    if (!t->options.resume && file_exists(path))
+        return error_set(err, EXIT_USAGE, "%s: there is a run already; --resume %s goes on with it, another --out "
+                         "starts anew", t->out, t->out);
+    struct atomic_file config;
+    if (!atomic_open(&config, run_path(path, sizeof path, t, "config"), err)) return false;
+    option_groups(t, groups);
+    char *resume = t->options.resume, *out = t->options.out; /* of this call, not of the run */
+    const int64_t until = t->options.until;
+    t->options.resume = t->options.out = NULL;
+    t->options.until = 0;
+    options_print(groups, GROUPS, config.file);
+    t->options.resume = resume;
+    t->options.out = out;
+    t->options.until = until;
+    return atomic_commit(&config, err);
+}
+
+/* ---- The log ------------------------------------------------------------------------------------ */
+
+/* Opens log.jsonl and drops what lies past the step we resume from: those steps will be done again. */
+static bool log_open(struct train *t, struct error *err) {
+    char path[4096], *line = NULL;
+    size_t capacity = 0;
+    long end = 0;
+    t->log = fopen(run_path(path, sizeof path, t, "log.jsonl"), t->step > 0 ? "r+" : "w");
+    if (!t->log) return error_set(err, EXIT_OUTPUT, "%s: cannot open: %s", path, strerror(errno));
+    while (getline(&line, &capacity, t->log) > 0) {
+        json_t *entry = json_loads(line, 0, NULL);
+        const bool keep = entry && json_integer_value(json_object_get(entry, "step")) <= t->step;
+        json_decref(entry);
+        if (!keep) break;
+        end = ftell(t->log);
+    }
+    free(line);
+    if (fseek(t->log, end, SEEK_SET) != 0 || ftruncate(fileno(t->log), end) != 0)
+        return error_set(err, EXIT_OUTPUT, "%s: cannot truncate: %s", path, strerror(errno));
+    return true;
+}
+
+static bool log_write(struct train *t, json_t *entry, struct error *err) {
+    const bool written = json_dumpf(entry, t->log, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
+                         fputc('\n', t->log) != EOF && fflush(t->log) == 0;
+    json_decref(entry);
+    if (written) return true;
+    return error_set(err, EXIT_OUTPUT, "%s/log.jsonl: cannot write: %s; free some space and --resume", t->out,
+                     strerror(errno));
+}
+
+/* Picks of each expert since the statistics were cleared, one array a MoE layer. */
+static json_t *load_json(const struct model *m) {
+    json_t *layers = json_array();
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) {
+        json_t *layer = json_array();
+        for (size_t e = 0; e < m->sizes.E; e++)
+            json_array_append_new(layer, json_integer((json_int_t)m->load[lm * m->sizes.E + e]));
+        json_array_append_new(layers, layer);
+    }
+    return layers;
+}
+
+/* E7 of each MoE layer, its mean over the micro-batches since the statistics were cleared, summed. */
+static double balance_of(const struct model *m) {
+    double sum = 0;
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += m->balance_sum[lm] / (double)m->forwards;
+    return sum;
+}
+
+/* ---- What the user sees ------------------------------------------------------------------------- */
+
+static void progress_clear(void) {
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
+/* A progress line on a terminal; nothing elsewhere. */
+static void progress_show(const struct train *t, double loss, double rate) {
+    if (!isatty(STDERR_FILENO)) return;
+    const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
+    const long left = (long)((double)(t->options.steps - t->step) * tokens / rate);
+    fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->step,
+            t->options.steps, loss, rate, left / 60, left % 60);
+}
+
+struct stream {
+    const struct train *t;
+    struct text_stream text;
+};
+static bool emit_token(void *context, int32_t token) {
+    struct stream *s = context;
+    size_t size;
+    const char *piece = tokenizer_piece(s->t->tokenizer, token, &size);
+    text_write(&s->text, piece, size);
+    return token != tokenizer_end_of_text(s->t->tokenizer) && !stop_signal;
+}
+
+/* A sample of what the model writes, on standard output. */
+static void sample_show(struct train *t) {
+    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .rng = t->sample_rng};
+    struct stream stream = {.t = t, .text = {.out = stdout}};
+    int32_t *ids = NULL;
+    size_t n = 0, capacity = 0;
+    tokenizer_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &ids, &n, &capacity);
+    if (n == 0) {
+        ids = array_grow(ids, &capacity, 1, sizeof *ids);
+        ids[n++] = tokenizer_end_of_text(t->tokenizer);
+    }
+    progress_clear();
+    printf("--- step %" PRId64 " ---\n%s", t->step, t->options.prompt);
+    model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, emit_token, &stream);
+    text_end(&stream.text);
+    printf("\n");
+    fflush(stdout);
+    free(ids);
+    t->sample_rng = sampler.rng;
+}
+
+static void cost_show(const struct train *t) {
+    const size_t batch = (size_t)t->options.batch;
+    const struct model_cost c = model_cost(&t->model.config, &t->model.sizes, MODEL_TRAIN, batch);
+    printf("parameters         %zu\n", c.parameters);
+    printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
+    printf("forward FLOPs      %.4g a token\n", c.forward_flops);
+    printf("training FLOPs     %.4g a token\n", c.training_flops);
+    printf("memory             %.1f MB parameters, gradients, moments and packed weights\n",
+           (double)c.parameter_bytes / 1e6);
+    printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
+    printf("training tokens    %zu, %zu sequences an epoch\n", loader_tokens(t->train_data),
+           loader_windows(t->train_data));
+    printf("epochs             %.2f in %" PRId64 " steps\n",
+           (double)t->options.steps * t->options.batch * t->options.accumulate / (double)loader_windows(t->train_data),
+           t->options.steps);
+}
+
+/* ---- Plots -------------------------------------------------------------------------------------- */
+
+struct curve {
+    double *x, *y;
+    size_t n, x_capacity, y_capacity;
+};
+static void curve_add(struct curve *c, double x, double y) {
+    c->x = array_grow(c->x, &c->x_capacity, c->n + 1, sizeof *c->x);
+    c->y = array_grow(c->y, &c->y_capacity, c->n + 1, sizeof *c->y);
+    c->x[c->n] = x;
+    c->y[c->n++] = y;
+}
+
+/* The loss curve, from the log, so that it covers every session of the run. */
+static bool plot_loss(const struct train *t, struct error *err) {
+    char path[4096], *line = NULL;
+    size_t capacity = 0;
+    struct curve train = {0}, val = {0};
+    const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
+    FILE *log = fopen(run_path(path, sizeof path, t, "log.jsonl"), "r");
+    while (log && getline(&line, &capacity, log) > 0) {
+        json_t *entry = json_loads(line, 0, NULL);
+        const double step = json_number_value(json_object_get(entry, "step"));
+        const json_t *loss = json_object_get(entry, "loss"), *val_loss = json_object_get(entry, "val_loss");
+        if (loss) curve_add(&train, step * tokens, json_number_value(loss));
+        if (val_loss) curve_add(&val, step * tokens, json_number_value(val_loss));
+        json_decref(entry);
+    }
+    free(line);
+    if (log) fclose(log);
+    const struct plot_series series[] = {{"training", train.x, train.y, train.n},
+                                         {"validation", val.x, val.y, val.n}};
+    const bool drawn = plot_lines(run_path(path, sizeof path, t, "plots/loss.svg"), "Loss",
+                                  (struct plot_axis){"tokens", false}, (struct plot_axis){"loss (nats a token)", false},
+                                  series, 2, err);
+    free(train.x), free(train.y), free(val.x), free(val.y);
+    return drawn;
+}
+
+/* Each expert's share of its layer's picks on the validation text, as a multiple of an even share. */
+static bool plot_load(const struct train *t, struct error *err) {
+    const struct model *m = &t->model;
+    const size_t LM = m->sizes.LM, E = m->sizes.E;
+    if (LM == 0) return true;
+    char path[4096], *labels[LM];
+    double *share = array_alloc(LM * E, sizeof *share), high = 2;
+    for (size_t lm = 0; lm < LM; lm++) {
+        double total = 0;
+        for (size_t e = 0; e < E; e++) total += m->load[lm * E + e];
+        for (size_t e = 0; e < E; e++) {
+            share[lm * E + e] = total > 0 ? m->load[lm * E + e] * (double)E / total : 0;
+            if (share[lm * E + e] > high) high = share[lm * E + e];
+        }
+        labels[lm] = string_format("block %zu", (lm + 1) * (size_t)t->config.moe_every - 1);
+    }
+    const bool drawn = plot_heatmap(run_path(path, sizeof path, t, "plots/load.svg"),
+                                    "Expert load (1 = an even share of the sub-tokens)", "MoE layer", "expert",
+                                    (const char *const *)labels, share, LM, E, 0, high, err);
+    for (size_t lm = 0; lm < LM; lm++) free(labels[lm]);
+    free(share);
+    return drawn;
+}
+
+/* ---- The loop ----------------------------------------------------------------------------------- */
+
+/* Mean loss over `windows` held-out sequences, the same ones each time, and bits per byte of their text. */
+static bool evaluate(struct train *t, size_t windows, double *loss, double *bits_per_byte, struct error *err) {
+    const int T = t->config.seq;
+    double sum = 0, bytes = 0;
+    size_t total = 0;
+    model_clear_statistics(&t->model);
+    loader_seek(t->val_data, 0);
+    for (size_t w = 0; w < windows;) {
+        const size_t left = windows - w, rows = left < (size_t)t->options.batch ? left : (size_t)t->options.batch;
+        size_t count;
+        if (!loader_next(t->val_data, (int)rows, t->inputs, t->targets, err)) return false;
+        model_forward(&t->model, t->inputs, rows, (size_t)T, 0);
+        sum += model_loss(&t->model, t->targets, 0, &count);
+        total += count;
+        for (size_t i = 0; i < rows * (size_t)T; i++) {
+            size_t size = 0;
+            if (t->targets[i] != TARGET_NONE) tokenizer_piece(t->tokenizer, t->targets[i], &size);
+            bytes += (double)size;
+        }
+        w += rows;
+    }
+    *loss = sum / (double)total;
+    *bits_per_byte = sum / M_LN2 / bytes;
+    return true;
+}
+
+/* Validates, logs, keeps the best model so far. `all`: on the whole held-out text. */
+static bool evaluate_and_keep(struct train *t, bool all, struct error *err) {
+    const size_t windows = loader_windows(t->val_data);
+    const size_t some = (size_t)t->options.eval_windows < windows ? (size_t)t->options.eval_windows : windows;
+    double loss, bits;
+    if (!evaluate(t, all ? windows : some, &loss, &bits, err)) return false;
+    t->val_loss = loss;
+    if (!isfinite(loss))
+        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; the last "
+                         "checkpoint stands; try a lower --lr", t->out, t->step);
+    progress_clear();
+    fprintf(stderr, "step %" PRId64 ": validation loss %.4f, perplexity %.2f, %.4f bits per byte%s\n", t->step, loss,
+            exp(loss), bits, all ? " (all of the held-out text)" : "");
+    json_t *entry = json_pack("{s:I, s:f, s:f, s:f, s:b, s:o}", "step", (json_int_t)t->step, "val_loss", loss,
+                              "val_perplexity", exp(loss), "val_bits_per_byte", bits, "val_all", all, "val_load",
+                              load_json(&t->model));
+    if (!log_write(t, entry, err)) return false;
+    if (loss >= t->best_loss) return true;
+    t->best_loss = loss;
+    return run_save(t, "best.safetensors", false, err);
+}
+
+/* One optimizer step. */
+static bool train_step(struct train *t, double *loss, struct error *err) {
+    struct model *m = &t->model;
+    const struct options *o = &t->options;
+    const size_t T = (size_t)t->config.seq, rows = (size_t)o->batch * T, all_rows = rows * (size_t)o->accumulate;
+    const double start = time_seconds();
+    size_t targets = 0, count;
+    double sum = 0;
+    if (!loader_next(t->train_data, o->batch * o->accumulate, t->inputs, t->targets, err)) return false;
+    for (size_t i = 0; i < all_rows; i++) targets += t->targets[i] != TARGET_NONE;
+    memset(m->grad_block, 0, m->n_parameters * sizeof(real));
+    model_clear_statistics(m);
+    for (int a = 0; a < o->accumulate; a++) {
+        model_forward(m, t->inputs + (size_t)a * rows, (size_t)o->batch, T, 0);
+        sum += model_loss(m, t->targets + (size_t)a * rows, 1 / (double)targets, &count);
+        model_backward(m, t->inputs + (size_t)a * rows, 1 / (double)o->accumulate);
+    }
+    *loss = sum / (double)targets;
+    const double norm = gradient_norm(m->grad_block, m->n_parameters);
+    if (!isfinite(*loss) || !isfinite(norm))
+        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
+                         "norm %g); the last checkpoint stands; try a lower --lr", t->out, t->step + 1, *loss, norm);
+    const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
+    const double lr = learning_rate(t->step, o->warmup, o->steps, o->lr, o->final_lr);
+    t->step++;
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *p = &m->info[i];
+        adamw_update(&adamw, m->param_block + p->offset, m->grad_block + p->offset, t->moment_block + p->offset,
+                     t->moment_block + m->n_parameters + p->offset, p->count, p->decay, lr,
+                     clip_scale(norm, o->clip), t->step);
+    }
+    model_pack(m);
+    const double seconds = time_seconds() - start, rate = (double)all_rows / seconds;
+    t->seconds += seconds;
+    progress_show(t, *loss, rate);
+    return log_write(t, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
+                                  "tokens", (json_int_t)((size_t)t->step * all_rows), "loss", *loss, "balance",
+                                  m->sizes.LM ? balance_of(m) : 0.0, "gradient_norm", norm, "lr", lr,
+                                  "tokens_per_second", rate, "seconds", t->seconds, "load", load_json(m)), err);
+}
+
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+/* Trains until the last step, --until, or a signal. */
+static bool train_loop(struct train *t, struct error *err) {
+    const struct options *o = &t->options;
+    const int64_t end = o->until > 0 && o->until < o->steps ? o->until : o->steps;
+    while (t->step < end && !stop_signal) {
+        double loss;
+        if (!train_step(t, &loss, err)) return false;
+        if (t->step == o->steps) break;
+        if (due(t->step, o->eval_every) && !evaluate_and_keep(t, false, err)) return false;
+        if (due(t->step, o->sample_every)) sample_show(t);
+        if (due(t->step, o->save_every) && !run_save(t, "last.safetensors", true, err)) return false;
+    }
+    progress_clear();
+    return true;
+}
+
+/* The last validation, on everything, the plots, and the last checkpoint. */
+static bool train_finish(struct train *t, struct error *err) {
+    if (t->step == t->options.steps) {
+        if (!evaluate_and_keep(t, true, err)) return false;
+        char path[4096];
+        if (!directory_make(run_path(path, sizeof path, t, "plots"), err)) return false;
+        if (!plot_loss(t, err) || !plot_load(t, err)) return false;
+    }
+    if (!run_save(t, "last.safetensors", true, err)) return false;
+    fprintf(stderr, "%s: step %" PRId64 " of %" PRId64 ", %.0f seconds of training\n", t->out, t->step,
+            t->options.steps, t->seconds);
+    return true;
+}
+
+/* ---- Setting up --------------------------------------------------------------------------------- */
+
+/* With --resume DIR, DIR/config is read first, so that the command line only says what changes. */
+static int options_read(struct train *t, int argc, char **argv, struct error *err) {
+    struct option_group groups[GROUPS];
+    option_groups(t, groups);
+    options_set_defaults(groups, GROUPS);
+    const char *resume = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (strncmp(argv[i], "--resume=", 9) == 0) resume = argv[i] + 9;
+        if (strcmp(argv[i], "--resume") == 0 && i + 1 < argc) resume = argv[i + 1];
+        if (strcmp(argv[i], "--") == 0) break;
+    }
+    if (!resume) return options_parse(groups, GROUPS, &program, argc, argv, NULL, err);
+    char *config = string_format("--config=%s/config", resume);
+    char **longer = array_alloc((size_t)argc + 2, sizeof *longer);
+    longer[0] = argv[0];
+    longer[1] = config;
+    memcpy(longer + 2, argv + 1, (size_t)argc * sizeof *argv);
+    const int first = options_parse(groups, GROUPS, &program, argc + 1, longer, NULL, err);
+    memcpy(argv + 1, longer + 2, ((size_t)argc - 1) * sizeof *argv); /* permuted: operands last */
+    free(longer);
+    free(config);
+    return first < 0 ? first : first - 1;
+}
+
+/* The default corpus is fetched when it is not there yet. */
+static char *default_corpus(struct error *err) {
+    static const char dir[] = "data/corpora/austen";
+    if (!file_exists(dir) && system("sh data/corpus.sh austen >&2") != 0) {
+        error_set(err, EXIT_INPUT, "%s: the default corpus could not be fetched; name a text file instead", dir);
+        return NULL;
+    }
+    return string_format("%s", dir);
+}
+
+/* Finds or makes tokenizer and shards, opens them, and sets the model's vocabulary. */
+static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *resumed, struct error *err) {
+    const struct options *o = &t->options;
+    if (resumed && n == 0) {
+        t->data_dir = string_format("%s", text_option(resumed, "data_dir", err));
+        if (!file_exists(t->data_dir))
+            return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name its corpus again", t->data_dir,
+                             resumed->path);
+    } else {
+        const struct prepare_options prepare = {.paths = corpora, .n_paths = n, .val_path = o->val,
+                                                .vocab = t->config.vocab, .tokenizer = t->tokenizer,
+                                                .cache = o->cache, .verbose = true};
+        if (!(t->data_dir = data_prepare(&prepare, err))) return false;
+    }
+    if (!t->tokenizer) {
+        char *path = string_format("%s/tokenizer.model", t->data_dir);
+        t->tokenizer = tokenizer_load(path, err);
+        free(path);
+        if (!t->tokenizer) return false;
+    }
+    const size_t cache_bytes = (size_t)1 << 30;
+    const uint64_t seed = (uint64_t)o->seed;
+    t->train_data = loader_open(t->data_dir, "train", t->config.seq, true, seed, cache_bytes, err);
+    if (t->train_data) t->val_data = loader_open(t->data_dir, "val", t->config.seq, true, 0, cache_bytes, err);
+    if (!t->val_data) return false;
+    if (loader_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
+        return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name the corpus again",
+                         t->data_dir, resumed ? resumed->path : o->tokenizer ? o->tokenizer : "its own");
+    t->config.vocab = tokenizer_vocab(t->tokenizer);
+    return true;
+}
+
+static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
+    if (resumed) {
+        const struct tensor *model = checkpoint_find(resumed, "tokenizer.model");
+        if (!model) return error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model", resumed->path);
+        t->tokenizer = tokenizer_from_memory(model->data, tensor_bytes(model), resumed->path, err);
+        return t->tokenizer != NULL;
+    }
+    if (t->options.tokenizer) t->tokenizer = tokenizer_load(t->options.tokenizer, err);
+    return t->tokenizer || !t->options.tokenizer;
+}
+
+static bool model_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
+    struct model *m = &t->model;
+    const struct options *o = &t->options;
+    if (!model_create(m, &t->config, MODEL_TRAIN, (size_t)o->batch, err)) return false;
+    const size_t tokens = (size_t)o->batch * (size_t)o->accumulate * (size_t)t->config.seq;
+    t->moment_block = array_alloc(2 * m->n_parameters, sizeof(real));
+    t->inputs = array_alloc(tokens, sizeof *t->inputs);
+    t->targets = array_alloc(tokens, sizeof *t->targets);
+    t->best_loss = t->val_loss = INFINITY;
+    rng_seed(&t->sample_rng, (uint64_t)o->seed, hash_bytes(HASH_START, "samples", 7));
+    if (resumed) return run_restore(t, resumed, err);
+    model_initialize(m, (uint64_t)o->seed);
+    return true;
+}
+
+/* A resumed run keeps its model: an option that would make another one is refused. */
+static bool config_same(const struct train *t, const struct checkpoint *resumed, struct error *err) {
+    char *mine = config_to_string(&t->config);
+    const char *theirs = text_option(resumed, "config", err);
+    const bool same = strcmp(mine, theirs) == 0;
+    free(mine);
+    if (same) return true;
+    return error_set(err, EXIT_MISMATCH, "%s: a checkpoint of another model (it says %s); leave out the model's "
+                     "options, or start a new run", resumed->path, theirs);
+}
+
+static void train_close(struct train *t) {
+    model_destroy(&t->model);
+    free(t->moment_block);
+    free(t->inputs);
+    free(t->targets);
+    tokenizer_free(t->tokenizer);
+    if (t->train_data) loader_close(t->train_data);
+    if (t->val_data) loader_close(t->val_data);
+    if (t->log) fclose(t->log);
+    if (t->lock > 0) close(t->lock);
+}
+
+int main(int argc, char **argv) {
+    struct train train = {0}, *t = &train;
+    struct checkpoint checkpoint, *resumed = NULL;
+    struct error err;
+    const int first = options_read(t, argc, argv, &err);
+    if (first < 0) error_exit(&err);
+    char **corpora = argv + first, *fallback = NULL;
+    size_t n_corpora = (size_t)(argc - first);
+    if (t->options.threads > 0) omp_set_num_threads(t->options.threads);
+    if (t->options.resume) {
+        char *path = string_format("%s/last.safetensors", t->options.resume);
+        if (!checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
+        free(path);
+        resumed = &checkpoint;
+    } else if (n_corpora == 0) {
+        if (!(fallback = default_corpus(&err))) error_exit(&err);
+        corpora = &fallback;
+        n_corpora = 1;
+    }
+    if (!tokenizer_open(t, resumed, &err) || !data_open(t, corpora, n_corpora, resumed, &err)) error_exit(&err);
+    if (resumed && !config_same(t, resumed, &err)) error_exit(&err);
+    if (!model_open(t, resumed, &err)) error_exit(&err);
+    if (resumed) checkpoint_close(resumed);
+    if (t->options.dry_run) {
+        cost_show(t);
+        train_close(t);
+        return EXIT_DONE;
+    }
+    t->out = t->options.resume ? t->options.resume : t->options.out ? t->options.out : run_default(corpora[0]);
+    if (!run_open(t, &err) || !log_open(t, &err)) error_exit(&err);
+    signal(SIGINT, note_signal);
+    signal(SIGTERM, note_signal);
+    if (!train_loop(t, &err) || !train_finish(t, &err)) error_exit(&err);
+    train_close(t);
+    free(fallback);
+    return stop_signal ? 128 + stop_signal : EXIT_DONE;
+}
