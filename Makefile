@@ -56,6 +56,18 @@ test: $(PROGRAMS) $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 
+# ./train's defaults on its default corpus; where that cannot be had, the text in this repository will do.
+demo: all $(BUILD)/austen
+	@if sh data/corpus.sh austen; then ./train; else \
+	  echo "demo: training on this repository's own text instead"; \
+	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
+	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
+
+$(BUILD)/bench: $(BUILD)/tests/bench.o $(OBJECTS)
+	$(LINK) $(LDLIBS)
+bench: $(BUILD)/bench
+	$(BUILD)/bench
+
 clean:
 	rm -rf $(BUILD) train sample
 

@@ -27,7 +27,7 @@ static const char *const balance_words[] = {"aux", "none", NULL};
 const struct option_spec model_options[] = {
     {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 260, 1 << 24, NULL, "N",
      "tokens in the vocabulary (256 of them are single bytes)", "Model"},
-    {"seq", 0, OPTION_INT, FIELD(seq), "256", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
+    {"seq", 0, OPTION_INT, FIELD(seq), "128", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
     {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
     {"channels", 0, OPTION_INT, FIELD(channels), "256", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
     {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "4", 1, 1024, NULL, "N", "attention heads", NULL},

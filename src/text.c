@@ -1,28 +1,38 @@
-/* See text.h. */
+/* See text.h. What counts as a character is Unicode's table 3-7: no overlong forms, no surrogates. */
 #include "text.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-/* Bytes of the character that starts with this byte; 1 for a byte that starts none. */
+/* Bytes of the character that starts with this byte; 1 for ASCII and for a byte that starts none. */
 static size_t character_size(unsigned char first) {
-    return first >= 0xF0 && first < 0xF8 ? 4 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xC2 && first < 0xE0 ? 2 : 1;
+    return first < 0xC2 || first > 0xF4 ? 1 : first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
 }
 
-static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
+/* Whether `byte` continues the n > 0 pending ones. */
+static bool character_goes_on(const char *pending, size_t n, unsigned char byte) {
+    const unsigned char first = (unsigned char)pending[0];
+    const unsigned char low = n > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+    const unsigned char high = n > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+    return byte >= low && byte <= high;
+}
+
+/* U+FFFD in the place of what is pending. */
+static void character_replace(struct text_stream *t) {
+    fputs("\xEF\xBF\xBD", t->out);
+    t->n = 0;
+}
 
 void text_write(struct text_stream *t, const char *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
         const unsigned char byte = (unsigned char)bytes[i];
-        if (t->n > 0 && (byte & 0xC0) != 0x80) { /* the pending character was cut short */
-            fputs(replacement, t->out);
-            t->n = 0;
-        }
-        if (t->n == 0 && byte >= 0x80 && character_size(byte) == 1) {
-            fputs(replacement, t->out);
-            continue;
-        }
+        if (t->n > 0 && !character_goes_on(t->pending, t->n, byte)) character_replace(t);
         t->pending[t->n++] = bytes[i];
         if (t->n < character_size((unsigned char)t->pending[0])) continue;
+        if (t->n == 1 && byte >= 0x80) {
+            character_replace(t);
+            continue;
+        }
         fwrite(t->pending, 1, t->n, t->out);
         t->n = 0;
     }
@@ -30,7 +40,6 @@ void text_write(struct text_stream *t, const char *bytes, size_t size) {
 }
 
 void text_end(struct text_stream *t) {
-    if (t->n > 0) fputs(replacement, t->out);
-    t->n = 0;
+    if (t->n > 0) character_replace(t);
     fflush(t->out);
 }

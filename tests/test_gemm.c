@@ -1,0 +1,357 @@
+/* Products, exp and GELU in float, as the programs run them: accuracy against double, and the bits.
+ *
+ * What the results should be is in test_kernels.c, in double. Here: gemm.h promises one chain of
+ * multiply-adds in the order of k for each element, so every element has the bits of that chain, however many
+ * threads, rows, columns and problems there are; training and decoding agree because of it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <float.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../src/gemm.h"
+#include "../src/kernels.h"
+#include "../src/rng.h"
+#include "../src/util.h"
+#include "../src/vecmath.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static real *random_numbers(size_t n, uint64_t seed) {
+    real *x = array_alloc(n, sizeof *x);
+    struct rng rng;
+    rng_seed(&rng, seed, 0);
+    for (size_t i = 0; i < n; i++) x[i] = (real)rng_normal(&rng);
+    return x;
+}
+
+static void assert_bits_equal(const char *what, const real *got, const real *want, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&got[i], &want[i], sizeof(real)) != 0) {
+            fail_msg("%s: number %zu of %zu: got %a, want %a", what, i, n, got[i], want[i]);
+        }
+    }
+}
+
+/* C = start + bias + A B, with all of them random. */
+struct product {
+    struct gemm g;
+    real *a, *b, *c, *bias, *start, *workspace;
+};
+
+static struct product product_make(size_t M, size_t N, size_t K, bool a_by_columns, bool b_by_columns) {
+    struct product p = {.a = random_numbers(M * K, 1), .b = random_numbers(K * N, 2),
+                        .c = array_alloc(M * N, sizeof(real)), .bias = random_numbers(N, 3),
+                        .start = random_numbers(M * N, 4),
+                        .workspace = array_alloc(gemm_packed_count(K, N), sizeof(real))};
+    p.g = (struct gemm){.M = M, .N = N, .K = K, .C = p.c, .ldc = N, .bias = p.bias, .start = p.start};
+    p.g.A = a_by_columns ? (struct view){p.a, 1, M} : (struct view){p.a, K, 1};
+    p.g.B = b_by_columns ? (struct view){p.b, 1, K} : (struct view){p.b, N, 1};
+    return p;
+}
+
+static void product_free(struct product *p) {
+    free(p->a);
+    free(p->b);
+    free(p->c);
+    free(p->bias);
+    free(p->start);
+    free(p->workspace);
+}
+
+static real a_at(const struct gemm *g, size_t i, size_t k) { return g->A.data[i * g->A.row + k * g->A.col]; }
+static real b_at(const struct gemm *g, size_t k, size_t j) { return g->B.data[k * g->B.row + j * g->B.col]; }
+
+/* Rows of M, columns of N and depths of K around tiles (6 or 12 by 8 to 32) and blocks (96 by 128, 384). */
+static const size_t shapes[][3] = {{1, 1, 1},      {1, 33, 385},  {5, 31, 67},    {13, 1, 800},
+                                   {50, 130, 385}, {97, 65, 33}, {211, 257, 129}};
+
+/* ---- Accuracy ---- */
+
+/* Each of K steps rounds a partial sum of size sqrt(k) at half an epsilon; such errors, independent, add up
+ * to about 0.2 K epsilon for products of unit normals, and the largest of some hundred thousand elements has
+ * 1.4. Half as much again where the target does not fuse. (K epsilon is sqrt(K) epsilon of the element's own
+ * size, sqrt(K).) */
+static double accuracy_allowed(size_t K) { return 3 * (double)K * (double)FLT_EPSILON; }
+
+static void accuracy_check(size_t M, size_t N, size_t K, bool a_by_columns, bool b_by_columns) {
+    struct product p = product_make(M, N, K, a_by_columns, b_by_columns);
+    double *row = array_alloc(N, sizeof *row);
+    gemm_run(&p.g, 1, p.workspace);
+    for (size_t i = 0; i < M; i++) {
+        for (size_t j = 0; j < N; j++) row[j] = (double)p.start[i * N + j] + (double)p.bias[j];
+        for (size_t k = 0; k < K; k++)
+            for (size_t j = 0; j < N; j++) row[j] += (double)a_at(&p.g, i, k) * (double)b_at(&p.g, k, j);
+        for (size_t j = 0; j < N; j++) {
+            if (!(fabs(p.c[i * N + j] - row[j]) <= accuracy_allowed(K))) {
+                fail_msg("M %zu N %zu K %zu: C[%zu, %zu] got %.9g, in double %.9g", M, N, K, i, j,
+                         p.c[i * N + j], row[j]);
+            }
+        }
+    }
+    free(row);
+    product_free(&p);
+}
+
+/* A model of 384 channels, sub-tokens of 64, experts of 256. */
+static void test_accuracy(void **state) {
+    (void)state;
+    accuracy_check(50, 1152, 384, false, true);  /* qkv */
+    accuracy_check(50, 384, 1536, false, true);  /* the second layer of a dense block */
+    accuracy_check(50, 384, 1152, false, false); /* d-input of qkv */
+    accuracy_check(50, 384, 2048, true, false);  /* d-weight: rows are summed over */
+    accuracy_check(37, 256, 64, false, true);    /* an expert */
+    accuracy_check(37, 64, 256, false, true);
+    accuracy_check(7, 4096, 384, false, true);   /* logits */
+}
+
+/* ---- Bits ---- */
+
+/* One step of the chain: fused where the target fuses. */
+static real multiply_add(real a, real b, real sum) {
+#if defined(__FMA__) || defined(__aarch64__)
+    return fmaf(a, b, sum);
+#else
+    return sum + a * b;
+#endif
+}
+
+static void chain_check(size_t M, size_t N, size_t K, bool a_by_columns, bool b_by_columns) {
+    struct product p = product_make(M, N, K, a_by_columns, b_by_columns);
+    real *want = array_alloc(M * N, sizeof *want);
+    for (size_t i = 0; i < M; i++)
+        for (size_t j = 0; j < N; j++) {
+            real sum = p.start[i * N + j] + p.bias[j];
+            for (size_t k = 0; k < K; k++) sum = multiply_add(a_at(&p.g, i, k), b_at(&p.g, k, j), sum);
+            want[i * N + j] = sum;
+        }
+    gemm_run(&p.g, 1, p.workspace);
+    assert_bits_equal("chain", p.c, want, M * N);
+    free(want);
+    product_free(&p);
+}
+
+static void test_chain(void **state) {
+    (void)state;
+    for (size_t s = 0; s < COUNT(shapes); s++)
+        for (int by_columns = 0; by_columns < 4; by_columns++)
+            chain_check(shapes[s][0], shapes[s][1], shapes[s][2], by_columns & 1, by_columns & 2);
+}
+
+/* Few rows are cut by columns and many by rows, depending on the number of threads. */
+static void threads_check(size_t M, size_t N, size_t K, bool a_by_columns) {
+    struct product p = product_make(M, N, K, a_by_columns, false);
+    real *one = array_alloc(M * N, sizeof *one);
+    const int before = omp_get_max_threads(), threads[] = {2, 3, 8};
+    omp_set_num_threads(1);
+    gemm_run(&p.g, 1, p.workspace);
+    memcpy(one, p.c, M * N * sizeof *one);
+    for (size_t t = 0; t < COUNT(threads); t++) {
+        omp_set_num_threads(threads[t]);
+        for (size_t i = 0; i < M * N; i++) p.c[i] = NAN;
+        for (size_t i = 0; i < gemm_packed_count(K, N); i++) p.workspace[i] = NAN;
+        gemm_run(&p.g, 1, p.workspace);
+        assert_bits_equal("threads", p.c, one, M * N);
+    }
+    omp_set_num_threads(before);
+    free(one);
+    product_free(&p);
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    for (size_t s = 0; s < COUNT(shapes); s++) {
+        threads_check(shapes[s][0], shapes[s][1], shapes[s][2], false);
+        threads_check(shapes[s][0], shapes[s][1], shapes[s][2], true);
+    }
+    threads_check(1000, 33, 17, false); /* many blocks of rows */
+}
+
+/* Rows and columns first.. of a product, on their own. */
+static void part_check(const struct product *p, size_t row, size_t rows, size_t col, size_t cols) {
+    struct gemm g = p->g;
+    real *c = array_alloc(g.M * g.N, sizeof *c);
+    real *workspace = array_alloc(gemm_packed_count(g.K, cols), sizeof *workspace);
+    g.A.data += row * g.A.row;
+    g.B.data += col * g.B.col;
+    g.bias += col;
+    g.start += row * g.ldc + col;
+    g.C = c;
+    g.M = rows;
+    g.N = cols;
+    gemm_run(&g, 1, workspace);
+    for (size_t i = 0; i < rows; i++) {
+        assert_bits_equal("part", c + i * g.ldc, p->c + (row + i) * g.ldc + col, cols);
+    }
+    free(c);
+    free(workspace);
+}
+
+static void test_parts(void **state) {
+    (void)state;
+    for (int by_columns = 0; by_columns < 4; by_columns++) {
+        struct product p = product_make(50, 131, 401, by_columns & 1, by_columns & 2);
+        gemm_run(&p.g, 1, p.workspace);
+        for (size_t i = 0; i < 50; i++) part_check(&p, i, 1, 0, 131);
+        for (size_t m = 2; m < 50; m++) part_check(&p, 50 - m, m, 0, 131);
+        for (size_t j = 0; j < 131; j++) part_check(&p, 0, 50, j, 1);
+        for (size_t n = 2; n < 131; n++) part_check(&p, 3, 17, 131 - n, n);
+        product_free(&p);
+    }
+}
+
+/* A NaN stays in its row: nothing of it leaks into a neighbour's tile. */
+static void test_nan_stays_in_its_row(void **state) {
+    (void)state;
+    for (int a_by_columns = 0; a_by_columns < 2; a_by_columns++) {
+        struct product p = product_make(50, 37, 67, a_by_columns, false);
+        real want[50 * 37];
+        gemm_run(&p.g, 1, p.workspace);
+        memcpy(want, p.c, sizeof want);
+        p.a[19 * p.g.A.row + 60 * p.g.A.col] = NAN;
+        gemm_run(&p.g, 1, p.workspace);
+        assert_bits_equal("before", p.c, want, 19 * 37);
+        for (int j = 0; j < 37; j++) assert_true(isnan(p.c[19 * 37 + j]));
+        assert_bits_equal("behind", p.c + 20 * 37, want + 20 * 37, 30 * 37);
+        product_free(&p);
+    }
+}
+
+/* Experts of one call have the bits of calls of their own. */
+static void test_problems(void **state) {
+    (void)state;
+    enum { PROBLEMS = 9 };
+    struct product together[PROBLEMS];
+    struct gemm problems[PROBLEMS];
+    size_t count = 0;
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        together[i] = product_make(i % 4 * 31, 20 * i + 1, 50 * i, i & 1, i & 2);
+        problems[i] = together[i].g;
+        count += gemm_packed_count(problems[i].K, problems[i].N);
+    }
+    real *workspace = array_alloc(count, sizeof *workspace);
+    gemm_run(problems, PROBLEMS, workspace);
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        struct product alone = product_make(i % 4 * 31, 20 * i + 1, 50 * i, i & 1, i & 2);
+        gemm_run(&alone.g, 1, alone.workspace);
+        assert_bits_equal("problem", together[i].c, alone.c, alone.g.M * alone.g.N);
+        product_free(&alone);
+        product_free(&together[i]);
+    }
+    free(workspace);
+}
+
+/* ---- exp ---- */
+
+static float float_of(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static void exp_check(float x) {
+    const double want = exp((double)x), got = (double)vec_exp(vec_splat(x))[VEC_LANES - 1];
+    const double ulp = ldexp(1, ilogb(want) - 23);
+    if (!(fabs(got - want) <= 2 * ulp)) fail_msg("exp(%a) is %g ulp off", x, fabs(got - want) / ulp);
+}
+
+/* Both signs of every 251st float up to the end of the range. */
+static void test_exp(void **state) {
+    (void)state;
+    uint32_t end;
+    memcpy(&end, &(float){88}, sizeof end);
+    for (uint32_t bits = 0; bits <= end; bits += 251) {
+        const float x = float_of(bits);
+        exp_check(x);
+        if (x <= 87) exp_check(-x);
+    }
+    exp_check(-87);
+    exp_check(88);
+    assert_true(vec_exp((vec){0})[0] == 1);
+}
+
+static void test_exp_beyond_its_range(void **state) {
+    (void)state;
+    const float below[] = {nextafterf(-87, -INFINITY), -88, -104, -1e30f, -FLT_MAX, -INFINITY};
+    const float above[] = {nextafterf(88, INFINITY), 89, 1e30f, FLT_MAX, INFINITY};
+    for (size_t i = 0; i < COUNT(below); i++) assert_true(vec_exp(vec_splat(below[i]))[0] == 0);
+    for (size_t i = 0; i < COUNT(above); i++) {
+        assert_true(vec_exp(vec_splat(above[i]))[0] == vec_exp(vec_splat(88))[0]);
+    }
+    for (int lane = 0; lane < VEC_LANES; lane++) { /* and the other lanes are none the worse */
+        vec x = {0};
+        x[lane] = NAN;
+        x = vec_exp(x);
+        for (int l = 0; l < VEC_LANES; l++) assert_true(l == lane ? isnan(x[l]) : x[l] == 1);
+    }
+}
+
+/* ---- GELU ---- */
+
+static double gelu(double x) { return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+static double gelu_slope(double x) {
+    const double s = 1 / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    return s + x * s * (1 - s) * 2 * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+/* gelu = x sigmoid(2u): 2u carries some 3 roundings, which exp magnifies by |2u| for negative x, and the rest
+ * of the formula 5. The slope multiplies 1 - s, right to half an epsilon, by at most about 30 before it
+ * vanishes. Where exp is held at exp(88), only what is below 1e-36 is wrong. */
+static void test_gelu(void **state) {
+    (void)state;
+    enum { POINTS = 40001 };
+    const double eps = (double)FLT_EPSILON;
+    real *x = array_alloc(POINTS, sizeof *x), *out = array_alloc(POINTS, sizeof *out);
+    real *dx = array_alloc(POINTS, sizeof *dx), *ones = array_alloc(POINTS, sizeof *ones);
+    for (int i = 0; i < POINTS; i++) {
+        x[i] = (real)(i - 20000) / 1000;
+        ones[i] = 1;
+    }
+    gelu_forward(out, x, POINTS);
+    gelu_backward(dx, ones, x, POINTS);
+    for (int i = 0; i < POINTS; i++) {
+        const double x_i = x[i], want = gelu(x_i), slope = gelu_slope(x_i);
+        const double two_u = 1.6 * fabs(x_i) * (1 + 0.045 * x_i * x_i);
+        const double allowed = eps * (5 + (x_i < 0 ? 3 * two_u : 0)) * fabs(want) + 1e-36;
+        if (!(fabs(out[i] - want) <= allowed)) fail_msg("gelu(%g) is %.9g, want %.9g", x_i, out[i], want);
+        if (!(fabs(dx[i] - slope) <= 20 * eps)) fail_msg("gelu'(%g) is %.9g, want %.9g", x_i, dx[i], slope);
+    }
+    free(x);
+    free(out);
+    free(dx);
+    free(ones);
+}
+
+static void test_gelu_far_out(void **state) {
+    (void)state;
+    real x[] = {-1e6f, -1e4f, -300, 300, 1e4f, 1e6f}, out[COUNT(x)], dx[COUNT(x)], dout[COUNT(x)];
+    for (size_t i = 0; i < COUNT(x); i++) dout[i] = 1;
+    gelu_forward(out, x, COUNT(x));
+    gelu_backward(dx, dout, x, COUNT(x));
+    for (size_t i = 0; i < COUNT(x); i++) {
+        assert_true(fabsf(out[i] - fmaxf(x[i], 0)) <= 1e-20f);
+        assert_true(fabsf(dx[i] - (x[i] > 0)) <= 1e-20f);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_nan_stays_in_its_row),
+        cmocka_unit_test(test_problems),
+        cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_exp_beyond_its_range),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_gelu_far_out),
+    };
+    return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);
+}

@@ -1,0 +1,876 @@
+/* Every kernel under src/ in double: forward against a plain loop, backward against central differences.
+ *
+ * Outputs that are overwritten hold NaN before, those that are added to hold numbers, and scratch memory and
+ * gaps between rows hold NaN, so that reading what nobody wrote shows. Sizes are odd and lie around the
+ * vectors, tiles, strips and blocks inside. Next: test_gemm.c, which has what float adds (accuracy, exp, the
+ * bits of products), and test_bits.c, the bits of a whole model. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../src/attention.h"
+#include "../src/gemm.h"
+#include "../src/kernels.h"
+#include "../src/optimizer.h"
+#include "../src/rng.h"
+#include "../src/util.h"
+#include "../src/vecmath.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define EACH(i, array) (size_t i = 0; i < COUNT(array); i++)
+
+static const size_t row_counts[] = {1, 5, 67}, widths[] = {1, 3, 31, 33, 48};
+
+/* Forward: both sides add up to a thousand terms near 1, each rounded at 1e-16. A wrong term is over 1e-6. */
+#define ROUNDING 1e-12
+
+static void random_fill(real *x, size_t n, uint64_t seed) {
+    struct rng rng;
+    rng_seed(&rng, seed, 0);
+    for (size_t i = 0; i < n; i++) x[i] = rng_normal(&rng);
+}
+
+static void poison(real *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = NAN;
+}
+
+static real *poisoned(size_t n) {
+    real *x = array_alloc(n, sizeof *x);
+    poison(x, n);
+    return x;
+}
+
+static real *random_numbers(size_t n, uint64_t seed) {
+    real *x = array_alloc(n, sizeof *x);
+    random_fill(x, n, seed);
+    return x;
+}
+
+static real *copy_of(const real *x, size_t n) {
+    real *copy = array_alloc(n, sizeof *copy);
+    memcpy(copy, x, n * sizeof *x);
+    return copy;
+}
+
+static void random_tokens(int32_t *tokens, size_t n, size_t V, uint64_t seed) {
+    struct rng rng;
+    rng_seed(&rng, seed, 0);
+    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(rng_next(&rng) % V);
+}
+
+static void assert_near(double got, double want, double tolerance) {
+    if (!(fabs(got - want) <= tolerance * fmax(1, fabs(want)))) fail_msg("got %.17g, want %.17g", got, want);
+}
+
+static void assert_all_near(const char *name, const real *got, const real *want, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!(fabs(got[i] - want[i]) <= ROUNDING * fmax(1, fabs(want[i])))) {
+            fail_msg("%s[%zu] of %zu: got %.17g, want %.17g", name, i, n, got[i], want[i]);
+        }
+    }
+}
+
+static double dot(const real *a, const real *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* ---- Central differences ---- */
+
+/* A kernel as a function of any of its inputs: runs forward and returns out . weights, so that `weights` is
+ * what backward gets as dout. */
+typedef double (*scalar_function)(const void *call);
+
+static double value_at(scalar_function f, const void *call, real *x, const real *along, size_t n,
+                       double step) {
+    real *kept = copy_of(x, n);
+    for (size_t i = 0; i < n; i++) x[i] += step * along[i];
+    const double value = f(call);
+    memcpy(x, kept, n * sizeof *x);
+    free(kept);
+    return value;
+}
+
+/* The formula of fourth order: at this step its own error (step^4) and that of rounding (1e-16 |f| / step)
+ * are both about 1e-11 for |f| near 30. */
+static double slope_along(scalar_function f, const void *call, real *x, const real *along, size_t n) {
+    const double h = 5e-4;
+    const double near = value_at(f, call, x, along, n, h) - value_at(f, call, x, along, n, -h);
+    const double far = value_at(f, call, x, along, n, 2 * h) - value_at(f, call, x, along, n, -2 * h);
+    return (8 * near - far) / (12 * h);
+}
+
+/* Relative to the tensor's largest gradient. The difference's own error reaches 1.4e-10 (layer norm of rows
+ * of three numbers that lie close together); a wrong term is over 1e-4. */
+#define DIFFERENCE_TOLERANCE 1e-9
+
+/* dx (n) is the gradient of f by x: along each axis (or 40 of many) and along one direction through all. */
+static void gradient_check(const char *name, scalar_function f, const void *call, real *x, const real *dx,
+                           size_t n) {
+    enum { FEW = 200, SOME = 40 };
+    real *along = array_alloc(n, sizeof *along), largest = 1e-3;
+    for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(dx[i]));
+    for (size_t k = 0; k < (n <= FEW ? n : SOME); k++) {
+        const size_t i = n <= FEW ? k : shuffle_index(k, n, n);
+        along[i] = 1;
+        const double want = slope_along(f, call, x, along, n);
+        along[i] = 0;
+        if (!(fabs(dx[i] - want) <= DIFFERENCE_TOLERANCE * largest)) {
+            fail_msg("%s[%zu] of %zu: got %.12g, differences %.12g", name, i, n, dx[i], want);
+        }
+    }
+    random_fill(along, n, n);
+    const double got = dot(dx, along, n), want = slope_along(f, call, x, along, n);
+    if (!(fabs(got - want) <= DIFFERENCE_TOLERANCE * largest * sqrt((double)n))) {
+        fail_msg("%s along all %zu axes: got %.12g, differences %.12g", name, n, got, want);
+    }
+    free(along);
+}
+
+/* The same for a gradient that was added to what stood there before. */
+static void gradient_check_added(const char *name, scalar_function f, const void *call, real *x,
+                                 const real *dx, const real *before, size_t n) {
+    real *added = copy_of(dx, n);
+    for (size_t i = 0; i < n; i++) added[i] -= before[i];
+    gradient_check(name, f, call, x, added, n);
+    free(added);
+}
+
+/* ---- Embedding ---- */
+
+enum { VOCAB = 7 }; /* so few that tokens repeat */
+
+struct embedding {
+    const int32_t *tokens;
+    real *wte, *wpe;
+    const real *weights;
+    size_t B, T, C;
+};
+
+static double embedding_value(const void *call) {
+    const struct embedding *e = call;
+    const size_t n = e->B * e->T * e->C;
+    real out[n];
+    embedding_forward(out, e->tokens, e->wte, e->wpe, e->B, e->T, 0, e->C);
+    return dot(out, e->weights, n);
+}
+
+static void embedding_check(size_t B, size_t T, size_t from, size_t C) {
+    const size_t n = B * T * C, positions = from + T;
+    int32_t tokens[B * T];
+    real wte[VOCAB * C], wpe[positions * C], out[n], want[n], dwte[VOCAB * C], dwpe[T * C];
+    random_tokens(tokens, B * T, VOCAB, T + C);
+    random_fill(wte, VOCAB * C, 1);
+    random_fill(wpe, positions * C, 2);
+    poison(out, n);
+    embedding_forward(out, tokens, wte, wpe, B, T, from, C);
+    for (size_t b = 0; b < B; b++)
+        for (size_t t = 0; t < T; t++)
+            for (size_t c = 0; c < C; c++) {
+                const size_t token = (size_t)tokens[b * T + t];
+                want[(b * T + t) * C + c] = wte[token * C + c] + wpe[(from + t) * C + c];
+            }
+    assert_all_near("embedding", out, want, n);
+    if (from > 0) return;
+
+    real dout[n], dwte_before[VOCAB * C], dwpe_before[T * C];
+    random_fill(dout, n, 3);
+    random_fill(dwte_before, VOCAB * C, 4);
+    random_fill(dwpe_before, T * C, 5);
+    memcpy(dwte, dwte_before, sizeof dwte);
+    memcpy(dwpe, dwpe_before, sizeof dwpe);
+    embedding_backward(dwte, dwpe, dout, tokens, B, T, C);
+    const struct embedding call = {tokens, wte, wpe, dout, B, T, C};
+    gradient_check_added("dwte", embedding_value, &call, wte, dwte, dwte_before, VOCAB * C);
+    gradient_check_added("dwpe", embedding_value, &call, wpe, dwpe, dwpe_before, T * C);
+}
+
+static void test_embedding(void **state) {
+    (void)state;
+    for EACH(w, widths) {
+        embedding_check(1, 1, 0, widths[w]);
+        embedding_check(3, 7, 0, widths[w]);
+        embedding_check(1, 5, 4, widths[w]);
+    }
+}
+
+/* ---- Layer norm ---- */
+
+struct layernorm {
+    real *x, *w, *b;
+    const real *weights;
+    size_t rows, C;
+};
+
+static double layernorm_value(const void *call) {
+    const struct layernorm *l = call;
+    real out[l->rows * l->C], mean[l->rows], rstd[l->rows];
+    layernorm_forward(out, mean, rstd, l->x, l->w, l->b, l->rows, l->C);
+    return dot(out, l->weights, l->rows * l->C);
+}
+
+static void layernorm_forward_check(const struct layernorm *l, const real *out, const real *mean,
+                                    const real *rstd) {
+    const size_t C = l->C;
+    for (size_t r = 0; r < l->rows; r++) {
+        const real *x_r = l->x + r * C;
+        double m = 0, variance = 0;
+        for (size_t c = 0; c < C; c++) m += x_r[c] / (double)C;
+        for (size_t c = 0; c < C; c++) variance += (x_r[c] - m) * (x_r[c] - m) / (double)C;
+        const double s = 1 / sqrt(variance + 1e-5);
+        assert_near(mean[r], m, ROUNDING);
+        assert_near(rstd[r], s, ROUNDING);
+        for (size_t c = 0; c < C; c++)
+            assert_near(out[r * C + c], (x_r[c] - m) * s * l->w[c] + l->b[c], ROUNDING);
+    }
+}
+
+static void layernorm_check(size_t rows, size_t C) {
+    const size_t n = rows * C;
+    real x[n], w[C], b[C], out[n], mean[rows], rstd[rows], dout[n];
+    const struct layernorm l = {x, w, b, dout, rows, C};
+    random_fill(x, n, 1);
+    for (size_t c = 0; c < C; c++) x[(rows - 1) * C + c] += 10; /* a row far from zero */
+    random_fill(w, C, 2);
+    random_fill(b, C, 3);
+    random_fill(dout, n, 4);
+    poison(out, n);
+    poison(mean, rows);
+    poison(rstd, rows);
+    layernorm_forward(out, mean, rstd, x, w, b, rows, C);
+    layernorm_forward_check(&l, out, mean, rstd);
+
+    real dx[n], dw[C], db[C], dx_before[n], dw_before[C], db_before[C];
+    random_fill(dx_before, n, 5);
+    random_fill(dw_before, C, 6);
+    random_fill(db_before, C, 7);
+    memcpy(dx, dx_before, sizeof dx);
+    memcpy(dw, dw_before, sizeof dw);
+    memcpy(db, db_before, sizeof db);
+    layernorm_backward(dx, dw, db, dout, x, w, mean, rstd, rows, C);
+    gradient_check_added("dx", layernorm_value, &l, x, dx, dx_before, n);
+    gradient_check_added("dw", layernorm_value, &l, w, dw, dw_before, C);
+    gradient_check_added("db", layernorm_value, &l, b, db, db_before, C);
+}
+
+static void test_layernorm(void **state) {
+    (void)state;
+    for EACH(r, row_counts)
+        for EACH(w, widths) layernorm_check(row_counts[r], widths[w]);
+}
+
+/* A row of equal numbers has no variance: the output is the bias. */
+static void test_layernorm_of_a_constant(void **state) {
+    (void)state;
+    real x[31], w[31], b[31], out[31], mean, rstd;
+    random_fill(w, 31, 1);
+    random_fill(b, 31, 2);
+    for (int c = 0; c < 31; c++) x[c] = 0.25;
+    layernorm_forward(out, &mean, &rstd, x, w, b, 1, 31);
+    assert_all_near("out", out, b, 31);
+    assert_near(rstd, 1 / sqrt(1e-5), ROUNDING);
+}
+
+/* ---- Elementwise ---- */
+
+/* Around a vector, and around the 4096 elements that a task of gelu takes. */
+static const size_t counts[] = {1, 7, 8, 9, 67, 4095, 4096, 4097, 10001};
+
+static void test_residual(void **state) {
+    (void)state;
+    for EACH(k, counts) {
+        const size_t n = counts[k];
+        real a[n], b[n], want[n], out[n];
+        random_fill(a, n, 1);
+        random_fill(b, n, 2);
+        poison(out, n);
+        for (size_t i = 0; i < n; i++) want[i] = a[i] + b[i];
+        residual_forward(out, a, b, n);
+        assert_memory_equal(out, want, sizeof out);
+        memcpy(out, a, sizeof out);
+        residual_forward(out, out, b, n);
+        assert_memory_equal(out, want, sizeof out);
+        residual_forward(b, a, b, n);
+        assert_memory_equal(b, want, sizeof out);
+    }
+}
+
+static double gelu(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+
+struct elementwise {
+    real *x;
+    const real *weights;
+    size_t n;
+};
+
+static double gelu_scalar(const void *call) {
+    const struct elementwise *e = call;
+    real out[e->n];
+    gelu_forward(out, e->x, e->n);
+    return dot(out, e->weights, e->n);
+}
+
+static void test_gelu(void **state) {
+    (void)state;
+    for EACH(k, counts) {
+        const size_t n = counts[k];
+        real x[n], out[n + 1], dout[n], dx[n + 1];
+        random_fill(x, n, n);
+        random_fill(dout, n, 2);
+        poison(out, n + 1);
+        poison(dx, n + 1);
+        row_scale(x, 2, n);
+        gelu_forward(out, x, n);
+        for (size_t i = 0; i < n; i++) assert_near(out[i], gelu(x[i]), ROUNDING);
+        gelu_backward(dx, dout, x, n);
+        gradient_check("dx", gelu_scalar, &(struct elementwise){x, dout, n}, x, dx, n);
+        assert_true(isnan(out[n]) && isnan(dx[n])); /* the tail ends where it should */
+        gelu_backward(dout, dout, x, n);
+        assert_memory_equal(dout, dx, sizeof dout);
+    }
+}
+
+static void test_gelu_far_out(void **state) {
+    (void)state;
+    real x[] = {-1e6, -1000, -40, 0, 40, 1000, 1e6}, out[COUNT(x)], dx[COUNT(x)], dout[COUNT(x)];
+    for EACH(i, x) dout[i] = 1;
+    gelu_forward(out, x, COUNT(x));
+    gelu_backward(dx, dout, x, COUNT(x));
+    for EACH(i, x) {
+        assert_near(out[i], fmax(x[i], 0), ROUNDING);
+        assert_near(dx[i], x[i] < 0 ? 0 : x[i] > 0 ? 1 : 0.5, ROUNDING);
+    }
+}
+
+static void test_exp(void **state) {
+    (void)state;
+    const real special[] = {0, -INFINITY, INFINITY, -800, 800, 1, -1, 1e-300};
+    for EACH(i, special) {
+        const vec e = vec_exp(vec_splat(special[i]));
+        for (int l = 0; l < VEC_LANES; l++) assert_true(e[l] == exp(special[i]));
+    }
+    const vec nan = vec_exp(vec_splat(NAN));
+    for (int l = 0; l < VEC_LANES; l++) assert_true(isnan(nan[l]));
+}
+
+/* ---- Column sums ---- */
+
+static void test_bias_backward(void **state) {
+    (void)state;
+    const size_t more_widths[] = {1, 3, 31, 32, 33, 48, 65};
+    for EACH(r, row_counts)
+        for EACH(k, more_widths) {
+            const size_t rows = row_counts[r], C = more_widths[k];
+            real x[rows * C], out[C], serial[C], want[C];
+            random_fill(x, rows * C, C);
+            random_fill(out, C, 1);
+            memcpy(serial, out, sizeof out);
+            memcpy(want, out, sizeof out);
+            for (size_t i = 0; i < rows * C; i++) want[i % C] += x[i];
+            bias_backward(out, x, rows, C);
+            bias_backward_serial(serial, x, rows, C);
+            assert_all_near("bias", out, want, C);
+            assert_memory_equal(serial, out, sizeof out);
+        }
+}
+
+/* ---- Cross-entropy ---- */
+
+struct crossentropy {
+    real *logits;
+    const int32_t *targets;
+    size_t rows, V;
+    double scale;
+};
+
+static double crossentropy_value(const void *call) {
+    const struct crossentropy *x = call;
+    real logits[x->rows * x->V], loss[x->rows];
+    memcpy(logits, x->logits, sizeof logits);
+    crossentropy(loss, logits, x->targets, x->rows, x->V, 0);
+    return x->scale * row_sum(loss, x->rows);
+}
+
+static double crossentropy_plain(const real *logits, int32_t target, size_t V) {
+    double sum = 0;
+    if (target == TARGET_NONE) return 0;
+    for (size_t v = 0; v < V; v++) sum += exp(logits[v]);
+    return log(sum) - logits[target];
+}
+
+static void test_crossentropy(void **state) {
+    (void)state;
+    const size_t vocabularies[] = {1, 3, 31, 33, 257};
+    for EACH(r, row_counts)
+        for EACH(k, vocabularies) {
+            const size_t rows = row_counts[r], V = vocabularies[k], n = rows * V;
+            real logits[n], dlogits[n], loss[rows];
+            int32_t targets[rows];
+            random_fill(logits, n, V);
+            memcpy(dlogits, logits, sizeof logits);
+            poison(loss, rows);
+            random_tokens(targets, rows, V, V);
+            for (size_t i = 1; i < rows; i += 3) targets[i] = TARGET_NONE;
+            const struct crossentropy call = {logits, targets, rows, V, 0.3};
+            crossentropy(loss, dlogits, targets, rows, V, 0.3);
+            for (size_t i = 0; i < rows; i++) {
+                assert_near(loss[i], crossentropy_plain(logits + i * V, targets[i], V), ROUNDING);
+                if (targets[i] == TARGET_NONE) assert_true(row_dot(dlogits + i * V, dlogits + i * V, V) == 0);
+            }
+            gradient_check("dlogits", crossentropy_value, &call, logits, dlogits, n);
+        }
+}
+
+/* exp of these overflows, or all of them underflow. */
+static void test_crossentropy_of_huge_logits(void **state) {
+    (void)state;
+    const double highs[] = {1e4, -1e4, 1e300, -1e300};
+    for EACH(k, highs) {
+        real logits[33], loss, sum = 0;
+        for (int v = 0; v < 33; v++) logits[v] = highs[k] - fabs(highs[k]) / 2 - 1e3 * v;
+        logits[4] = logits[9] = highs[k];
+        crossentropy(&loss, logits, (int32_t[]){9}, 1, 33, 1);
+        /* numbers near 1e4 are rounded at 1e-12; log 2 beside 1e300 vanishes */
+        assert_near(loss, k < 2 ? log(2) : 0, 1e-11);
+        for (int v = 0; v < 33; v++) {
+            assert_true(isfinite(logits[v]));
+            sum += logits[v];
+        }
+        assert_near(sum, 0, ROUNDING);
+        assert_near(logits[4], 0.5, ROUNDING);
+        assert_near(logits[9], -0.5, ROUNDING);
+    }
+}
+
+/* ---- Attention ---- */
+
+struct attention {
+    real *qkv, *scratch;
+    const real *weights;
+    size_t B, T, C, NH;
+};
+
+static double attention_value(const void *call) {
+    const struct attention *a = call;
+    const size_t n = a->B * a->T * a->C;
+    real out[n];
+    attention_forward(out, NULL, a->qkv, a->B, a->T, 0, a->C, a->NH, a->scratch);
+    return dot(out, a->weights, n);
+}
+
+static struct attention attention_make(size_t B, size_t T, size_t C, size_t NH) {
+    const size_t scratch = attention_scratch_count(T, C, NH);
+    return (struct attention){random_numbers(B * T * 3 * C, T + C), poisoned(scratch),
+                              random_numbers(B * T * C, 3), B, T, C, NH};
+}
+
+static void attention_free(struct attention *a) {
+    free(a->qkv);
+    free(a->scratch);
+    free((real *)a->weights);
+}
+
+/* One query of one head; q, k, v point at the head's numbers of position 0. Returns the log-sum-exp. */
+static double attention_plain(real *out_t, const real *q, const real *k, const real *v, size_t t, size_t C,
+                              size_t hs) {
+    double p[t + 1], high = -INFINITY, sum = 0;
+    for (size_t t2 = 0; t2 <= t; t2++) {
+        p[t2] = dot(q + t * 3 * C, k + t2 * 3 * C, hs) / sqrt((double)hs);
+        high = fmax(high, p[t2]);
+    }
+    for (size_t t2 = 0; t2 <= t; t2++) sum += p[t2] = exp(p[t2] - high);
+    for (size_t i = 0; i < hs; i++) {
+        out_t[i] = 0;
+        for (size_t t2 = 0; t2 <= t; t2++) out_t[i] += p[t2] / sum * v[t2 * 3 * C + i];
+    }
+    return high + log(sum);
+}
+
+static void attention_forward_check(const struct attention *a, real *out, real *lse) {
+    const size_t T = a->T, C = a->C, NH = a->NH, hs = C / NH;
+    real want[a->B * T * C], lse_want[a->B * NH * T];
+    attention_forward(out, lse, a->qkv, a->B, T, 0, C, NH, a->scratch);
+    for (size_t b = 0; b < a->B; b++)
+        for (size_t h = 0; h < NH; h++)
+            for (size_t t = 0; t < T; t++) {
+                const real *q = a->qkv + b * T * 3 * C + h * hs;
+                real *want_t = want + (b * T + t) * C + h * hs;
+                lse_want[(b * NH + h) * T + t] = attention_plain(want_t, q, q + C, q + 2 * C, t, C, hs);
+            }
+    assert_all_near("out", out, want, a->B * T * C);
+    assert_all_near("lse", lse, lse_want, a->B * NH * T);
+}
+
+static void attention_check(size_t B, size_t T, size_t C, size_t NH) {
+    struct attention a = attention_make(B, T, C, NH);
+    const size_t n = B * T * C;
+    real out[n], lse[B * NH * T], dqkv[3 * n];
+    poison(out, n);
+    poison(lse, B * NH * T);
+    poison(dqkv, 3 * n);
+    attention_forward_check(&a, out, lse);
+    attention_backward(dqkv, a.weights, a.qkv, out, lse, B, T, C, NH, a.scratch);
+    gradient_check("dqkv", attention_value, &a, a.qkv, dqkv, 3 * n);
+    attention_free(&a);
+}
+
+/* A tile has 48 queries: within one, exactly one, one and a bit, two, two and a bit, and a rest. */
+static const size_t lengths[] = {1, 7, 48, 49, 96, 97, 130};
+
+static void test_attention(void **state) {
+    (void)state;
+    const struct {
+        size_t B, C, NH;
+    } shapes[] = {{1, 3, 3}, {1, 31, 1}, {3, 33, 3}, {1, 48, 2}, {3, 48, 4}};
+    for EACH(t, lengths)
+        for EACH(s, shapes) attention_check(shapes[s].B, lengths[t], shapes[s].C, shapes[s].NH);
+}
+
+/* Scores up to some 10,000: the softmax is one-hot for most queries. */
+static void test_attention_of_huge_scores(void **state) {
+    (void)state;
+    struct attention a = attention_make(1, 49, 33, 3);
+    enum { n = 49 * 33 };
+    real out[n], lse[3 * 49], dqkv[3 * n];
+    poison(dqkv, 3 * n);
+    for (size_t i = 0; i < 3 * n; i++)
+        if (i % 99 < 66) a.qkv[i] *= 50; /* queries and keys */
+    attention_forward_check(&a, out, lse);
+    attention_backward(dqkv, a.weights, a.qkv, out, lse, 1, 49, 33, 3, a.scratch);
+    for (size_t i = 0; i < 3 * n; i++) assert_true(isfinite(dqkv[i]));
+    attention_free(&a);
+}
+
+static void test_attention_from(void **state) {
+    (void)state;
+    const size_t C = 33, NH = 3;
+    for EACH(k, lengths) {
+        const size_t T = lengths[k];
+        struct attention a = attention_make(1, T, C, NH);
+        real at_once[T * C], lse[NH * T], out[T * C], out_lse[NH * T];
+        attention_forward(at_once, lse, a.qkv, 1, T, 0, C, NH, a.scratch);
+        for (size_t from = 1; from < T; from += from < 50 ? 1 : 13) {
+            poison(out, T * C);
+            poison(out_lse, NH * T);
+            attention_forward(out, out_lse, a.qkv, 1, T, from, C, NH, a.scratch);
+            assert_memory_equal(out, at_once + from * C, (T - from) * C * sizeof *out);
+            for (size_t i = (T - from) * C; i < T * C; i++) assert_true(isnan(out[i]));
+            for (size_t h = 0; h < NH; h++) {
+                assert_memory_equal(out_lse + h * T, lse + h * T + from, (T - from) * sizeof *lse);
+            }
+        }
+        attention_free(&a);
+    }
+}
+
+/* ---- Matrix products ---- */
+
+/* How a matrix lies in memory; gaps are NaN. */
+enum layout { BY_ROWS, BY_COLUMNS, EVERY_OTHER, LAYOUTS };
+
+static real *matrix_random(struct view *v, size_t rows, size_t cols, enum layout layout, uint64_t seed) {
+    real *data = poisoned(2 * (rows + 3) * (cols + 3)), *values = random_numbers(rows * cols, seed);
+    v->data = data;
+    v->row = layout == BY_ROWS ? cols + 3 : layout == BY_COLUMNS ? 1 : 2;
+    v->col = layout == BY_ROWS ? 1 : layout == BY_COLUMNS ? rows + 3 : 2 * rows + 1;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) data[i * v->row + j * v->col] = values[i * cols + j];
+    free(values);
+    return data;
+}
+
+/* A problem in one of VARIANTS ways, and what it owns. */
+enum start { START_ZERO, START_OTHER, START_C, STARTS };
+enum packing { UNPACKED, PACKED, PACKED_LONGER, PACKINGS };
+enum { VARIANTS = LAYOUTS * LAYOUTS * STARTS * 2 * PACKINGS };
+
+struct product {
+    struct gemm g;
+    real *a, *b, *c, *bias, *start, *packed;
+    real *want; /* (M, ldc) */
+};
+
+/* Always by the definition, in the order of k. */
+static real *product_plain(const struct gemm *g) {
+    real *want = poisoned(g->M * g->ldc);
+    for (size_t i = 0; i < g->M; i++)
+        for (size_t j = 0; j < g->N; j++) {
+            real sum = (g->start ? g->start[i * g->ldc + j] : 0) + (g->bias ? g->bias[j] : 0);
+            for (size_t k = 0; k < g->K; k++)
+                sum += g->A.data[i * g->A.row + k * g->A.col] * g->B.data[k * g->B.row + j * g->B.col];
+            want[i * g->ldc + j] = sum;
+        }
+    return want;
+}
+
+static struct product product_make(size_t M, size_t N, size_t K, int variant, uint64_t seed) {
+    const enum layout of_a = variant % LAYOUTS, of_b = variant / LAYOUTS % LAYOUTS;
+    const enum start start = variant / (LAYOUTS * LAYOUTS) % STARTS;
+    const bool bias = variant / (LAYOUTS * LAYOUTS * STARTS) % 2;
+    const enum packing packing = variant / (LAYOUTS * LAYOUTS * STARTS * 2) % PACKINGS;
+    const size_t packed_K = packing == PACKED_LONGER ? K + 5 : K;
+    struct product p = {.g = {.M = M, .N = N, .K = K, .ldc = N + 2}};
+    p.a = matrix_random(&p.g.A, M, K, of_a, seed);
+    p.b = matrix_random(&p.g.B, packed_K, N, of_b, seed + 1);
+    p.g.C = p.c = poisoned(M * p.g.ldc);
+    if (bias) p.g.bias = p.bias = random_numbers(N, seed + 2);
+    if (start == START_OTHER) p.g.start = p.start = random_numbers(M * p.g.ldc, seed + 3);
+    if (start == START_C) {
+        for (size_t i = 0; i < M; i++) random_fill(p.c + i * p.g.ldc, N, seed + 4 + i);
+        p.g.start = p.c;
+    }
+    p.want = product_plain(&p.g);
+    if (packing == UNPACKED) return p;
+    p.g.packed = p.packed = poisoned(gemm_packed_count(packed_K, N));
+    gemm_pack(p.packed, p.g.B, packed_K, N);
+    p.g.packed_K = packing == PACKED_LONGER ? packed_K : 0;
+    p.g.B = (struct view){NULL, 0, 0};
+    return p;
+}
+
+static void product_check(const struct product *p, int variant) {
+    const struct gemm *g = &p->g;
+    for (size_t i = 0; i < g->M; i++)
+        for (size_t j = 0; j < g->ldc; j++) {
+            const real got = p->c[i * g->ldc + j], want = p->want[i * g->ldc + j];
+            if (j < g->N ? !(fabs(got - want) <= ROUNDING * fmax(1, fabs(want))) : !isnan(got)) {
+                fail_msg("M %zu N %zu K %zu variant %d: C[%zu, %zu] got %.17g, want %.17g", g->M, g->N, g->K,
+                         variant, i, j, got, want);
+            }
+        }
+}
+
+static void product_free(struct product *p) {
+    free(p->a);
+    free(p->b);
+    free(p->c);
+    free(p->bias);
+    free(p->start);
+    free(p->packed);
+    free(p->want);
+}
+
+static size_t workspace_of(const struct product *p) {
+    return p->g.packed ? 0 : gemm_packed_count(p->g.K, p->g.N);
+}
+
+static void gemm_check(size_t M, size_t N, size_t K, int variant) {
+    struct product p = product_make(M, N, K, variant, M + 100 * N + 10000 * K);
+    real *workspace = poisoned(workspace_of(&p));
+    gemm_run(&p.g, 1, workspace);
+    product_check(&p, variant);
+    product_free(&p);
+    free(workspace);
+}
+
+/* Every edge of a tile of 6 or 12 rows, of 4 to 16 columns, of a slab of 2 to 8 steps; variants in turn. */
+static void test_gemm_of_small_shapes(void **state) {
+    (void)state;
+    const size_t Ms[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 18, 23, 25, 40};
+    const size_t Ns[] = {1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40};
+    const size_t Ks[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 40};
+    int variant = 0;
+    for EACH(m, Ms)
+        for EACH(n, Ns)
+            for EACH(k, Ks) gemm_check(Ms[m], Ns[n], Ks[k], variant = (variant + 55) % VARIANTS);
+}
+
+/* Blocks are 96 rows, 64 columns and 384 steps. */
+static void test_gemm_of_many_blocks(void **state) {
+    (void)state;
+    const size_t Ms[] = {47, 49, 95, 97, 200}, Ns[] = {63, 65, 130}, Ks[] = {383, 384, 385, 800};
+    int variant = 0;
+    for EACH(m, Ms)
+        for EACH(n, Ns)
+            for EACH(k, Ks) gemm_check(Ms[m], Ns[n], Ks[k], variant = (variant + 55) % VARIANTS);
+}
+
+static void test_gemm_in_every_way(void **state) {
+    (void)state;
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        gemm_check(13, 17, 385, variant);
+        gemm_check(25, 33, 9, variant);
+    }
+}
+
+static void test_gemm_of_many_problems(void **state) {
+    (void)state;
+    enum { PROBLEMS = 41 };
+    struct product products[PROBLEMS];
+    struct gemm problems[PROBLEMS];
+    size_t count = 0;
+    for (size_t i = 0; i < PROBLEMS; i++) { /* as experts: some got no rows, one got most */
+        const size_t M = i % 3 == 0 ? 0 : i == 7 ? 211 : i % 11, K = i % 5 == 0 ? 0 : 2 * i + 5;
+        products[i] = product_make(M, 3 * i + 1, K, (int)i * 59 % VARIANTS, 1000 * i);
+        problems[i] = products[i].g;
+        count += workspace_of(&products[i]);
+    }
+    real *workspace = poisoned(count);
+    gemm_run(problems, PROBLEMS, workspace);
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        product_check(&products[i], (int)i * 59 % VARIANTS);
+        product_free(&products[i]);
+    }
+    free(workspace);
+}
+
+static void test_gemm_serial(void **state) {
+    (void)state;
+    for (int variant = VARIANTS / PACKINGS; variant < VARIANTS; variant++) { /* all packed */
+        struct product serial = product_make(101, 37, 401, variant, 5);
+        struct product parallel = product_make(101, 37, 401, variant, 5);
+        gemm_serial(&serial.g);
+        gemm_run(&parallel.g, 1, NULL);
+        product_check(&serial, variant);
+        assert_memory_equal(serial.c, parallel.c, 101 * serial.g.ldc * sizeof(real));
+        product_free(&serial);
+        product_free(&parallel);
+    }
+}
+
+/* ---- Optimizer ---- */
+
+/* Around the eight chains of a block, and around the 16,384 elements of it. */
+static const size_t block_counts[] = {0, 1, 7, 8, 9, 16383, 16384, 16385, 50001};
+
+static void test_gradient_norm(void **state) {
+    (void)state;
+    for EACH(k, block_counts) {
+        const size_t n = block_counts[k];
+        real *x = random_numbers(n, 1);
+        assert_near(gradient_norm(x, n), sqrt(dot(x, x, n)), ROUNDING);
+        for (size_t at = 0; at < n; at += n / 3 + 1) { /* no element is left out */
+            const real kept = x[at];
+            x[at] = 1e9;
+            assert_near(gradient_norm(x, n), sqrt(dot(x, x, n)), ROUNDING);
+            x[at] = NAN;
+            assert_true(isnan(gradient_norm(x, n)));
+            x[at] = kept;
+        }
+        free(x);
+    }
+}
+
+/* The other kernels' bits are compared in test_bits.c, through the whole model. */
+static void test_gradient_norm_on_threads(void **state) {
+    (void)state;
+    const int before = omp_get_max_threads();
+    real x[100001];
+    random_fill(x, COUNT(x), 1);
+    omp_set_num_threads(1);
+    const double norm = gradient_norm(x, COUNT(x));
+    for (int threads = 2; threads < 9; threads++) {
+        omp_set_num_threads(threads);
+        assert_true(gradient_norm(x, COUNT(x)) == norm);
+    }
+    omp_set_num_threads(before);
+}
+
+static void test_clip_scale(void **state) {
+    (void)state;
+    assert_true(clip_scale(0.5, 1) == 1);
+    assert_true(clip_scale(1, 1) == 1);
+    assert_true(clip_scale(4, 1) == 0.25);
+    assert_true(clip_scale(4, 8) == 1);
+    assert_true(clip_scale(0, 1) == 1);
+    assert_true(clip_scale(1e30, 0) == 1); /* 0: no clipping */
+    assert_true(clip_scale(0, 0) == 1);
+}
+
+/* One parameter, word for word as optimizer.h has it. */
+static void adamw_plain(const struct adamw *a, real *param, real grad, real *m, real *v, bool decay,
+                        double lr, double scale, double step) {
+    const double g = scale * grad;
+    *m = a->beta1 * *m + (1 - a->beta1) * g;
+    *v = a->beta2 * *v + (1 - a->beta2) * g * g;
+    const double m_hat = *m / (1 - pow(a->beta1, step)), v_hat = *v / (1 - pow(a->beta2, step));
+    *param -= lr * (m_hat / (sqrt(v_hat) + a->epsilon) + (decay ? a->weight_decay : 0) * *param);
+}
+
+static void adamw_check(size_t n, bool decay) {
+    const struct adamw a = {.beta1 = 0.9, .beta2 = 0.97, .epsilon = 1e-3, .weight_decay = 0.3};
+    real params[n + 1], want[n + 1], grads[n + 1], m[n + 1], v[n + 1], m_want[n + 1], v_want[n + 1];
+    random_fill(params, n, 1);
+    memcpy(want, params, sizeof want);
+    for (size_t i = 0; i < n; i++) m[i] = v[i] = m_want[i] = v_want[i] = 0;
+    for (int64_t step = 1; step <= 5; step++) {
+        random_fill(grads, n, (uint64_t)step);
+        grads[n / 2] = 0;
+        const double lr = 0.01 * (double)step;
+        adamw_update(&a, params, grads, m, v, n, decay, lr, 0.7, step);
+        for (size_t i = 0; i < n; i++)
+            adamw_plain(&a, &want[i], grads[i], &m_want[i], &v_want[i], decay, lr, 0.7, (double)step);
+    }
+    assert_all_near("params", params, want, n);
+    assert_all_near("m", m, m_want, n);
+    assert_all_near("v", v, v_want, n);
+}
+
+static void test_adamw(void **state) {
+    (void)state;
+    for EACH(k, block_counts) {
+        adamw_check(block_counts[k], true);
+        adamw_check(block_counts[k], false);
+    }
+}
+
+static void test_learning_rate(void **state) {
+    (void)state;
+    /* warm-up: a quarter, a half, three quarters, all of the peak */
+    for (int step = 0; step < 4; step++)
+        assert_near(learning_rate(step, 4, 24, 8, 0.1), 2 * (step + 1), ROUNDING);
+    assert_near(learning_rate(4, 4, 24, 8, 0.1), 8, ROUNDING);
+    assert_near(learning_rate(14, 4, 24, 8, 0.1), 8 * 0.55, ROUNDING); /* half-way between 1 and 0.1 */
+    assert_near(learning_rate(9, 4, 24, 8, 0.1), 8 * (0.1 + 0.45 * (1 + sqrt(0.5))), ROUNDING);
+    assert_near(learning_rate(24, 4, 24, 8, 0.1), 0.8, ROUNDING);
+    assert_near(learning_rate(1000, 4, 24, 8, 0.1), 0.8, ROUNDING);
+    for (int step = 4; step < 24; step++) { /* never rises again */
+        assert_true(learning_rate(step + 1, 4, 24, 8, 0.1) < learning_rate(step, 4, 24, 8, 0.1));
+    }
+    assert_near(learning_rate(0, 0, 10, 8, 0), 8, ROUNDING); /* no warm-up */
+    assert_near(learning_rate(10, 0, 10, 8, 0), 0, ROUNDING);
+    assert_near(learning_rate(3, 4, 4, 8, 0.1), 8, ROUNDING); /* nothing but warm-up */
+    assert_near(learning_rate(4, 4, 4, 8, 0.1), 0.8, ROUNDING);
+    assert_near(learning_rate(0, 0, 0, 8, 0.1), 0.8, ROUNDING); /* no steps at all */
+    assert_near(learning_rate(3, 9, 5, 8, 0.1), 8 * 4. / 9, ROUNDING); /* still warming up at the end */
+    for (int step = 0; step < 20; step++) {
+        assert_near(learning_rate(step, 0, 20, 8, 1), 8, ROUNDING); /* constant */
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_embedding),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_layernorm_of_a_constant),
+        cmocka_unit_test(test_residual),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_gelu_far_out),
+        cmocka_unit_test(test_exp),
+        cmocka_unit_test(test_bias_backward),
+        cmocka_unit_test(test_crossentropy),
+        cmocka_unit_test(test_crossentropy_of_huge_logits),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_attention_of_huge_scores),
+        cmocka_unit_test(test_attention_from),
+        cmocka_unit_test(test_gemm_of_small_shapes),
+        cmocka_unit_test(test_gemm_of_many_blocks),
+        cmocka_unit_test(test_gemm_in_every_way),
+        cmocka_unit_test(test_gemm_of_many_problems),
+        cmocka_unit_test(test_gemm_serial),
+        cmocka_unit_test(test_gradient_norm),
+        cmocka_unit_test(test_gradient_norm_on_threads),
+        cmocka_unit_test(test_clip_scale),
+        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_learning_rate),
+    };
+    return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
+}
