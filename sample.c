@@ -50,7 +50,7 @@ static const struct program_info program = {
     "  ./sample --prompt 'It was a truth' --tokens 100\n"
     "  ./sample --model runs/my/best.safetensors --temperature 0.6 --samples 3\n"
     "\n"
-    "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 6 memory.\n",
+    "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory.\n",
 };
 
 /* best.safetensors of a run's directory, or last where there is no best. */
@@ -125,6 +125,21 @@ static bool prompt_read(const struct options *o, char **text, size_t *size, stru
     return !failed || error_set(err, EXIT_INPUT, "%s: cannot read: %s", name, strerror(errno));
 }
 
+/* Reads the tokenizer out of the checkpoint. */
+static tokenizer *tokenizer_open(const struct checkpoint *c, struct error *err) {
+    const struct tensor *stored = checkpoint_find(c, "tokenizer.model");
+    if (!stored) {
+        error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model; not a checkpoint of ./train", c->path);
+        return NULL;
+    }
+    struct tensor model = *stored;
+    model.data = array_alloc(tensor_bytes(&model), 1);
+    const bool read = checkpoint_read(c, &model, err);
+    tokenizer *t = read ? tokenizer_from_memory(model.data, tensor_bytes(&model), c->path, err) : NULL;
+    free(model.data);
+    return t;
+}
+
 struct stream {
     const tokenizer *tokenizer;
     struct text_stream text;
@@ -179,9 +194,7 @@ int main(int argc, char **argv) {
     char *path = checkpoint_choose(&options, &err);
     if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
     if (!model_load(&model, &checkpoint, MODEL_INFER, 1, &err)) error_exit(&err);
-    const struct tensor *stored = checkpoint_find(&checkpoint, "tokenizer.model");
-    if (!stored) error_set(&err, EXIT_INPUT, "%s: no tensor tokenizer.model; not a checkpoint of ./train", path);
-    tokenizer *t = stored ? tokenizer_from_memory(stored->data, tensor_bytes(stored), path, &err) : NULL;
+    tokenizer *t = tokenizer_open(&checkpoint, &err);
     if (!t) error_exit(&err);
     if (tokenizer_vocab(t) != model.config.vocab) {
         error_set(&err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",

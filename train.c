@@ -6,6 +6,7 @@
  * described in src/checkpoint.h and data/README.md. */
 #include <errno.h>
 #include <fcntl.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <omp.h>
@@ -56,16 +57,16 @@ static const struct option_spec train_options[] = {
      "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
     {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
     {"accumulate", 0, OPTION_INT, FIELD(accumulate), "1", 1, 65536, NULL, "N", "micro-batches in a step", NULL},
-    {"lr", 0, OPTION_REAL, FIELD(lr), "1e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
+    {"lr", 0, OPTION_REAL, FIELD(lr), "2e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
     {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
      "last learning rate, as a fraction of the peak (cosine)", NULL},
-    {"warmup", 0, OPTION_LONG, FIELD(warmup), "50", 0, 1e12, NULL, "N", "steps of linear warm-up", NULL},
+    {"warmup", 0, OPTION_LONG, FIELD(warmup), "200", 0, 1e12, NULL, "N", "steps of linear warm-up", NULL},
     {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.1", 0, 10, NULL, "X",
      "AdamW's decay of matrices (never of biases, norms and positions)", NULL},
     {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
-    {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.95", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
+    {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
     {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
-    {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "100", 0, 1e12, NULL, "N",
+    {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "200", 0, 1e12, NULL, "N",
      "steps between validations (0: only at the end)", "Watching"},
     {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
      "held-out sequences in a validation on the way; the last one takes all", NULL},
@@ -108,7 +109,6 @@ struct train {
     FILE *log;
     int lock;
     int32_t *inputs, *targets; /* (accumulate, batch, seq) */
-    char *shown;             /* the last progress line on the terminal */
 };
 
 enum { GROUPS = 2 };
@@ -225,15 +225,16 @@ static bool file_exists(const char *path) {
 
 /* runs/NAME, or runs/NAME-2, ... : the first that holds no run yet. */
 static char *run_default(const char *corpus) {
-    const char *slash = strrchr(corpus, '/'), *base = slash && slash[1] ? slash + 1 : corpus;
-    if (strcmp(base, "-") == 0) base = "stdin";
-    const char *dot = strchr(base + 1, '.');
+    char *full = strcmp(corpus, "-") == 0 ? NULL : realpath(corpus, NULL); /* so that "." and "dir/" have names */
+    const char *base = full && full[1] ? strrchr(full, '/') + 1 : "stdin", *dot = strchr(base + 1, '.');
     const int length = dot ? (int)(dot - base) : (int)strlen(base);
-    for (int i = 1;; i++) {
-        char *name = i == 1 ? string_format("runs/%.*s", length, base) : string_format("runs/%.*s-%d", length, base, i);
-        if (!file_exists(name)) return name;
+    char *name = string_format("runs/%.*s", length, base);
+    for (int i = 2; file_exists(name); i++) {
         free(name);
+        name = string_format("runs/%.*s-%d", length, base, i);
     }
+    free(full);
+    return name;
 }
 
 static bool run_lock(struct train *t, struct error *err) {
@@ -275,7 +276,7 @@ static bool log_open(struct train *t, struct error *err) {
     char path[4096], *line = NULL;
     size_t capacity = 0;
     long end = 0;
-    t->log = fopen(run_path(path, sizeof path, t, "log.jsonl"), t->step > 0 ? "r+" : "w");
+    t->log = fopen(run_path(path, sizeof path, t, "log.jsonl"), t->step > 0 ? "a+" : "w");
     if (!t->log) return error_set(err, EXIT_OUTPUT, "%s: cannot open: %s", path, strerror(errno));
     while (getline(&line, &capacity, t->log) > 0) {
         json_t *entry = json_loads(line, 0, NULL);
@@ -285,7 +286,7 @@ static bool log_open(struct train *t, struct error *err) {
         end = ftell(t->log);
     }
     free(line);
-    if (fseek(t->log, end, SEEK_SET) != 0 || ftruncate(fileno(t->log), end) != 0)
+    if (fflush(t->log) != 0 || ftruncate(fileno(t->log), end) != 0)
         return error_set(err, EXIT_OUTPUT, "%s: cannot truncate: %s", path, strerror(errno));
     return true;
 }
@@ -342,7 +343,7 @@ static bool emit_token(void *context, int32_t token) {
     size_t size;
     const char *piece = tokenizer_piece(s->t->tokenizer, token, &size);
     text_write(&s->text, piece, size);
-    return token != tokenizer_end_of_text(s->t->tokenizer) && !stop_signal;
+    return token != tokenizer_end_of_text(s->t->tokenizer);
 }
 
 /* A sample of what the model writes, on standard output. */
@@ -366,9 +367,11 @@ static void sample_show(struct train *t) {
     t->sample_rng = sampler.rng;
 }
 
-static void cost_show(const struct train *t) {
-    const size_t batch = (size_t)t->options.batch;
-    const struct model_cost c = model_cost(&t->model.config, &t->model.sizes, MODEL_TRAIN, batch);
+/* From the shapes alone: a model that does not fit in memory can be looked at. */
+static bool cost_show(const struct train *t, struct error *err) {
+    struct sizes sizes;
+    if (!config_check(&t->config, &sizes, err)) return false;
+    const struct model_cost c = model_cost(&t->config, &sizes, MODEL_TRAIN, (size_t)t->options.batch);
     printf("parameters         %zu\n", c.parameters);
     printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
     printf("forward FLOPs      %.4g a token\n", c.forward_flops);
@@ -381,6 +384,8 @@ static void cost_show(const struct train *t) {
     printf("epochs             %.2f in %" PRId64 " steps\n",
            (double)t->options.steps * t->options.batch * t->options.accumulate / (double)loader_windows(t->train_data),
            t->options.steps);
+    return fflush(stdout) == 0 ||
+           error_set(err, EXIT_OUTPUT, "standard output: cannot write: %s", strerror(errno));
 }
 
 /* ---- Plots -------------------------------------------------------------------------------------- */
@@ -482,14 +487,14 @@ static bool evaluate_and_keep(struct train *t, bool all, struct error *err) {
     if (!evaluate(t, all ? windows : some, &loss, &bits, err)) return false;
     t->val_loss = loss;
     if (!isfinite(loss))
-        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; the last "
-                         "checkpoint stands; try a lower --lr", t->out, t->step);
+        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; earlier "
+                         "checkpoints stand; try a lower --lr", t->out, t->step);
     progress_clear();
     fprintf(stderr, "step %" PRId64 ": validation loss %.4f, perplexity %.2f, %.4f bits per byte%s\n", t->step, loss,
             exp(loss), bits, all ? " (all of the held-out text)" : "");
     json_t *entry = json_pack("{s:I, s:f, s:f, s:f, s:b, s:o}", "step", (json_int_t)t->step, "val_loss", loss,
-                              "val_perplexity", exp(loss), "val_bits_per_byte", bits, "val_all", all, "val_load",
-                              load_json(&t->model));
+                              "val_perplexity", fmin(exp(loss), DBL_MAX) /* JSON has no infinity */,
+                              "val_bits_per_byte", bits, "val_all", all, "val_load", load_json(&t->model));
     if (!log_write(t, entry, err)) return false;
     if (loss >= t->best_loss) return true;
     t->best_loss = loss;
@@ -517,7 +522,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const double norm = gradient_norm(m->grad_block, m->n_parameters);
     if (!isfinite(*loss) || !isfinite(norm))
         return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
-                         "norm %g); the last checkpoint stands; try a lower --lr", t->out, t->step + 1, *loss, norm);
+                         "norm %g); earlier checkpoints stand; try a lower --lr", t->out, t->step + 1, *loss, norm);
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
     const double lr = learning_rate(t->step, o->warmup, o->steps, o->lr, o->final_lr);
     t->step++;
@@ -572,27 +577,37 @@ static bool train_finish(struct train *t, struct error *err) {
 /* ---- Setting up --------------------------------------------------------------------------------- */
 
 /* With --resume DIR, DIR/config is read first, so that the command line only says what changes. */
+static bool config_resume(struct train *t, const char *dir, struct error *err) {
+    struct option_group groups[GROUPS];
+    char *checkpoint = string_format("%s/last.safetensors", dir), *config = string_format("--config=%s/config", dir);
+    option_groups(t, groups);
+    const bool ok = file_exists(checkpoint)
+                        ? options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0
+                        : error_set(err, EXIT_INPUT, "%s: no checkpoint; name the directory of a run with --resume, "
+                                    "or start one with --out", checkpoint);
+    free(t->options.tokenizer); /* it is in the checkpoint */
+    t->options.tokenizer = NULL;
+    free(checkpoint);
+    free(config);
+    return ok;
+}
+
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
     options_set_defaults(groups, GROUPS);
     const char *resume = NULL;
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strncmp(argv[i], "--resume=", 9) == 0) resume = argv[i] + 9;
         if (strcmp(argv[i], "--resume") == 0 && i + 1 < argc) resume = argv[i + 1];
-        if (strcmp(argv[i], "--") == 0) break;
     }
-    if (!resume) return options_parse(groups, GROUPS, &program, argc, argv, NULL, err);
-    char *config = string_format("--config=%s/config", resume);
-    char **longer = array_alloc((size_t)argc + 2, sizeof *longer);
-    longer[0] = argv[0];
-    longer[1] = config;
-    memcpy(longer + 2, argv + 1, (size_t)argc * sizeof *argv);
-    const int first = options_parse(groups, GROUPS, &program, argc + 1, longer, NULL, err);
-    memcpy(argv + 1, longer + 2, ((size_t)argc - 1) * sizeof *argv); /* permuted: operands last */
-    free(longer);
-    free(config);
-    return first < 0 ? first : first - 1;
+    if (resume && !config_resume(t, resume, err)) return -1;
+    const int first = options_parse(groups, GROUPS, &program, argc, argv, NULL, err);
+    if (first >= 0 && t->options.resume && !resume)
+        return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
+    if (first >= 0 && t->options.resume && t->options.out)
+        return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
+    return first;
 }
 
 /* The default corpus is fetched when it is not there yet. */
@@ -637,12 +652,27 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
     return true;
 }
 
+/* A resumed run keeps its tokenizer: --tokenizer may only name the same one. */
+static bool tokenizer_check(const struct train *t, const struct checkpoint *resumed, struct error *err) {
+    if (!t->options.tokenizer) return true;
+    tokenizer *named = tokenizer_load(t->options.tokenizer, err);
+    if (!named) return false;
+    const bool same = tokenizer_hash(named) == tokenizer_hash(t->tokenizer);
+    tokenizer_free(named);
+    return same || error_set(err, EXIT_MISMATCH, "%s: not the tokenizer that %s was trained with; leave out "
+                             "--tokenizer, or start a new run", t->options.tokenizer, resumed->path);
+}
+
 static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
     if (resumed) {
-        const struct tensor *model = checkpoint_find(resumed, "tokenizer.model");
-        if (!model) return error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model", resumed->path);
-        t->tokenizer = tokenizer_from_memory(model->data, tensor_bytes(model), resumed->path, err);
-        return t->tokenizer != NULL;
+        const struct tensor *stored = checkpoint_find(resumed, "tokenizer.model");
+        if (!stored) return error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model", resumed->path);
+        struct tensor model = *stored;
+        model.data = array_alloc(tensor_bytes(&model), 1);
+        if (checkpoint_read(resumed, &model, err))
+            t->tokenizer = tokenizer_from_memory(model.data, tensor_bytes(&model), resumed->path, err);
+        free(model.data);
+        return t->tokenizer && tokenizer_check(t, resumed, err);
     }
     if (t->options.tokenizer) t->tokenizer = tokenizer_load(t->options.tokenizer, err);
     return t->tokenizer || !t->options.tokenizer;
@@ -675,6 +705,11 @@ static bool config_same(const struct train *t, const struct checkpoint *resumed,
 }
 
 static void train_close(struct train *t) {
+    struct option_group groups[GROUPS];
+    option_groups(t, groups);
+    options_free(groups, GROUPS);
+    free(t->data_dir);
+    free(t->out);
     model_destroy(&t->model);
     free(t->moment_block);
     free(t->inputs);
@@ -686,12 +721,37 @@ static void train_close(struct train *t) {
     if (t->lock > 0) close(t->lock);
 }
 
+/* Ctrl-C, a service's stop, or a closed terminal (unless nohup is there): save, then stop. A reader of the
+ * samples that went away (./train | head) stops nothing. */
+static void signals_take(void) {
+    signal(SIGINT, note_signal);
+    signal(SIGTERM, note_signal);
+    if (signal(SIGHUP, note_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* The run proper. */
+static bool train_run(struct train *t, const char *corpus, struct error *err) {
+    const struct options *o = &t->options;
+    if (o->resume && t->step >= o->steps) {
+        fprintf(stderr, "%s: all %" PRId64 " steps are done; --steps N goes on to step N\n", o->resume, t->step);
+        return true;
+    }
+    t->out = o->resume ? string_format("%s", o->resume) : o->out ? string_format("%s", o->out) : run_default(corpus);
+    if (!run_open(t, err) || !log_open(t, err)) return false;
+    signals_take();
+    const bool done = train_loop(t, err) && train_finish(t, err);
+    if (!done) progress_clear();
+    return done;
+}
+
 int main(int argc, char **argv) {
     struct train train = {0}, *t = &train;
     struct checkpoint checkpoint, *resumed = NULL;
+    struct sizes sizes;
     struct error err;
     const int first = options_read(t, argc, argv, &err);
-    if (first < 0) error_exit(&err);
+    if (first < 0 || !config_check(&t->config, &sizes, &err)) error_exit(&err);
     char **corpora = argv + first, *fallback = NULL;
     size_t n_corpora = (size_t)(argc - first);
     if (t->options.threads > 0) omp_set_num_threads(t->options.threads);
@@ -700,25 +760,17 @@ int main(int argc, char **argv) {
         if (!checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
         free(path);
         resumed = &checkpoint;
+        if (!config_same(t, resumed, &err)) error_exit(&err);
     } else if (n_corpora == 0) {
         if (!(fallback = default_corpus(&err))) error_exit(&err);
         corpora = &fallback;
         n_corpora = 1;
     }
     if (!tokenizer_open(t, resumed, &err) || !data_open(t, corpora, n_corpora, resumed, &err)) error_exit(&err);
-    if (resumed && !config_same(t, resumed, &err)) error_exit(&err);
-    if (!model_open(t, resumed, &err)) error_exit(&err);
+    const bool dry = t->options.dry_run;
+    if (!(dry ? cost_show(t, &err) : model_open(t, resumed, &err))) error_exit(&err);
     if (resumed) checkpoint_close(resumed);
-    if (t->options.dry_run) {
-        cost_show(t);
-        train_close(t);
-        return EXIT_DONE;
-    }
-    t->out = t->options.resume ? t->options.resume : t->options.out ? t->options.out : run_default(corpora[0]);
-    if (!run_open(t, &err) || !log_open(t, &err)) error_exit(&err);
-    signal(SIGINT, note_signal);
-    signal(SIGTERM, note_signal);
-    if (!train_loop(t, &err) || !train_finish(t, &err)) error_exit(&err);
+    if (!dry && !train_run(t, corpora[0], &err)) error_exit(&err);
     train_close(t);
     free(fallback);
     return stop_signal ? 128 + stop_signal : EXIT_DONE;

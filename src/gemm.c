@@ -154,7 +154,9 @@ void gemm_pack_panel(real *packed, struct view B, size_t K, size_t N, size_t j) 
     const real *from = B.data + j * COLS * B.col;
     real *panel = packed + j * COLS * K;
     if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
-    if (B.col == 1)
+    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
+        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, from + k * B.row, COLS * sizeof(real));
+    else if (B.col == 1)
         for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, from + k * B.row, cols * sizeof(real));
     else /* a few k at a time, so that both sides stay in the cache */
         for (size_t k0 = 0; k0 < K; k0 += LANES)

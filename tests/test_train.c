@@ -1,0 +1,607 @@
+/* ./train as its user runs it. Equal runs are equal in every bit but for the clock, so most tests run the
+ * same training in two ways and compare; the rest break one thing and read the one line that says so. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/file.h>
+
+#include "../src/checkpoint.h"
+#include "../src/rng.h"
+#include "command.h"
+
+/* A tiny model of odd sizes, blocks of both kinds, and everything that happens on the way within 20 steps. */
+#define SEQ 17
+#define BATCH 3
+#define PICKS (BATCH * SEQ * 2 * 2) /* of a layer in a step: heads, top-k */
+#define MODEL                                                                                            \
+    " --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 --moe-heads 2 --experts 5 --topk 2"   \
+    " --expert-hidden 7 --batch 3 --steps 20 --warmup 3 --lr 0.01 --eval-every 5 --eval-windows 7"       \
+    " --sample-every 7 --sample-tokens 9 --cache cache "
+
+enum { STEPS = 20, STOP = 7 /* a step with a sample */ };
+
+/* ---- Corpus ---- */
+
+/* English-like sentences; the same seed gives the same text. */
+static char *prose(int sentences, uint64_t seed) {
+    static const char *const words[5][7] = {
+        {"The", "A", "Every", "No", "Her", "His", "One"},
+        {"old", "young", "kind", "quiet", "proud", "happy", "poor"},
+        {"lady", "sister", "aunt", "captain", "gentleman", "friend", "cousin"},
+        {"admired", "visited", "remembered", "left", "praised", "met", "feared"},
+        {"the garden", "the ball", "a letter", "the house", "the caf\xc3\xa9", "a carriage", "the evening"},
+    };
+    char *text = array_alloc((size_t)sentences * 64 + 1, 1), *at = text;
+    struct rng rng;
+    rng_seed(&rng, seed, 0);
+    for (int i = 0; i < sentences; i++) {
+        for (int w = 0; w < 5; w++) at += sprintf(at, "%s%s", w ? " " : "", words[w][rng_next(&rng) % 7]);
+        at += sprintf(at, rng_next(&rng) % 4 ? ". " : ".\n");
+    }
+    return text;
+}
+
+static void prose_save(const char *path, int sentences, uint64_t seed) {
+    char *text = prose(sentences, seed);
+    text_save(path, text, strlen(text));
+    free(text);
+}
+
+/* ---- Comparing runs ---- */
+
+static struct checkpoint checkpoint_at(const char *run, const char *name) {
+    struct checkpoint c;
+    struct error err;
+    char *path = string_format("%s/%s", run, name);
+    if (!checkpoint_open(&c, path, &err)) fail_msg("%s", err.text);
+    free(path);
+    return c;
+}
+
+/* Every tensor and all metadata but the clock's (and the CRC of the header that holds it). */
+static void checkpoints_compare(const char *run_a, const char *run_b, const char *name) {
+    struct checkpoint a = checkpoint_at(run_a, name), b = checkpoint_at(run_b, name);
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        const struct tensor *s = &a.tensors[i], *t = &b.tensors[i];
+        assert_string_equal(s->name, t->name);
+        assert_int_equal(s->dtype, t->dtype);
+        assert_int_equal(s->dims, t->dims);
+        assert_memory_equal(s->shape, t->shape, sizeof s->shape);
+        if (memcmp(s->data, t->data, tensor_bytes(s)) != 0)
+            fail_msg("%s and %s differ in %s of %s", run_a, run_b, s->name, name);
+    }
+    static const char *const clock[] = {"seconds", "crc32.header"};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(json_object_del(a.metadata, clock[i]), 0);
+        assert_int_equal(json_object_del(b.metadata, clock[i]), 0);
+    }
+    char *s = json_dumps(a.metadata, JSON_SORT_KEYS), *t = json_dumps(b.metadata, JSON_SORT_KEYS);
+    assert_string_equal(s, t);
+    free(s);
+    free(t);
+    checkpoint_close(&a);
+    checkpoint_close(&b);
+}
+
+/* The log as an array; every line is one object. */
+static json_t *log_read(const char *run) {
+    char *path = string_format("%s/log.jsonl", run), *line = NULL;
+    size_t capacity = 0;
+    FILE *file = fopen(path, "r");
+    json_t *log = json_array();
+    assert_non_null(file);
+    while (getline(&line, &capacity, file) > 0) {
+        json_t *entry = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        if (!json_is_object(entry)) fail_msg("%s: bad line: %s", path, line);
+        json_array_append_new(log, entry);
+    }
+    fclose(file);
+    free(line);
+    free(path);
+    return log;
+}
+
+static void logs_compare(const char *run_a, const char *run_b) {
+    json_t *a = log_read(run_a), *b = log_read(run_b), *entry, *other;
+    size_t i;
+    assert_int_equal(json_array_size(a), json_array_size(b));
+    json_array_foreach(a, i, entry) {
+        other = json_array_get(b, i);
+        bool step = json_object_get(entry, "loss"); /* validations have no clock */
+        assert_int_equal(json_object_del(entry, "seconds"), step ? 0 : -1);
+        assert_int_equal(json_object_del(entry, "tokens_per_second"), step ? 0 : -1);
+        json_object_del(other, "seconds");
+        json_object_del(other, "tokens_per_second");
+        if (!json_equal(entry, other))
+            fail_msg("%s and %s: line %zu of the log differs", run_a, run_b, i + 1);
+    }
+    json_decref(a);
+    json_decref(b);
+}
+
+static void runs_compare(const char *a, const char *b) {
+    logs_compare(a, b);
+    checkpoints_compare(a, b, "last.safetensors");
+    checkpoints_compare(a, b, "best.safetensors");
+}
+
+/* ---- The whole way ---- */
+
+/* What all tests share: a corpus, and `first`, the run that the others are compared with. */
+static int first_run(void **state) {
+    (void)state;
+    if (!workplace_enter()) return -1;
+    prose_save("corpus.txt", 800, 1);
+    prose_save("other.txt", 300, 2);
+    return system("train" MODEL "corpus.txt --out first >samples.txt 2>progress.txt && "
+                  "cp cache/corpus.txt-*/tokenizer.model first.model");
+}
+
+static double number(const json_t *entry, const char *key) {
+    const json_t *value = json_object_get(entry, key);
+    if (!json_is_number(value)) fail_msg("the log has no number %s", key);
+    return json_number_value(value);
+}
+
+static void load_check(const json_t *layers, double picks) {
+    assert_int_equal(json_array_size(layers), 2);
+    for (size_t lm = 0; lm < 2; lm++) {
+        const json_t *layer = json_array_get(layers, lm);
+        double sum = 0;
+        assert_int_equal(json_array_size(layer), 5);
+        for (size_t e = 0; e < 5; e++) sum += json_number_value(json_array_get(layer, e));
+        assert_true(sum == picks);
+    }
+}
+
+static void step_check(const json_t *entry, int step, double seconds) {
+    assert_true(number(entry, "step") == step);
+    assert_true(number(entry, "tokens") == step * BATCH * SEQ);
+    assert_true(number(entry, "loss") > 0 && number(entry, "loss") < 7); /* ln(301) is 5.7 */
+    assert_true(number(entry, "balance") > 1.9); /* two layers, each about 1 at best */
+    assert_true(number(entry, "gradient_norm") > 0);
+    assert_true(number(entry, "lr") > 0 && number(entry, "lr") <= 0.01);
+    assert_true(number(entry, "tokens_per_second") > 0);
+    assert_true(number(entry, "seconds") > seconds);
+    load_check(json_object_get(entry, "load"), PICKS);
+}
+
+/* Each step once and in order, a validation after each fifth, the last one on everything. */
+static void log_has_every_step(void **state) {
+    (void)state;
+    json_t *log = log_read("first"), *entry;
+    size_t i, steps = 0, validations = 0;
+    double seconds = 0, loss = 1e9;
+    json_array_foreach(log, i, entry) {
+        if (json_object_get(entry, "val_loss")) {
+            bool all = json_is_true(json_object_get(entry, "val_all"));
+            assert_true(number(entry, "step") == (double)(5 * ++validations));
+            assert_int_equal(steps, 5 * validations);
+            assert_true(number(entry, "val_loss") < loss);
+            loss = number(entry, "val_loss");
+            assert_float_equal(number(entry, "val_perplexity"), exp(loss), 1e-5); /* nine digits are logged */
+            assert_true(number(entry, "val_bits_per_byte") > 0.5 && number(entry, "val_bits_per_byte") < 9);
+            assert_int_equal(all, steps == STEPS);
+            if (!all) load_check(json_object_get(entry, "val_load"), 7 * SEQ * 2 * 2);
+        } else {
+            step_check(entry, (int)++steps, seconds);
+            seconds = number(entry, "seconds");
+        }
+    }
+    assert_int_equal(steps, STEPS);
+    assert_int_equal(validations, 4);
+    json_decref(log);
+}
+
+/* Samples alone on standard output, and no progress line where there is no terminal. */
+static void output_is_samples(void **state) {
+    (void)state;
+    text_read("samples.txt", output, sizeof output);
+    text_read("progress.txt", errors, sizeof errors);
+    char *second = strstr(output, "--- step 14 ---\nThe ");
+    assert_int_equal(strncmp(output, "--- step 7 ---\nThe ", 19), 0);
+    assert_non_null(second);
+    assert_null(strstr(second + 19, "---"));
+    assert_null(strstr(output, "loss"));
+    assert_null(strpbrk(errors, "\r\033"));
+    for (char *line = errors, *end; (end = strchr(line, '\n')); line = end + 1) {
+        if (end[1]) assert_true(line_is_progress(line, (size_t)(end - line)));
+        else assert_int_equal(strncmp(line, "first: step 20 of 20, ", 22), 0);
+    }
+}
+
+/* Tags open and close; test_plot looks closer. */
+static void svg_check(const char *path) {
+    int depth = 0;
+    text_read(path, output, sizeof output);
+    assert_int_equal(strncmp(output, "<svg ", 5), 0);
+    for (char *tag = strchr(output, '<'); tag; tag = strchr(tag + 1, '<')) {
+        char *end = strchr(tag, '>');
+        assert_non_null(end);
+        if (tag[1] == '/') depth--;
+        else if (end[-1] != '/') depth++;
+        assert_true(depth > 0 || strcmp(tag, "</svg>\n") == 0);
+    }
+    assert_int_equal(depth, 0);
+}
+
+static void run_has_its_files(void **state) {
+    (void)state;
+    struct error err;
+    struct checkpoint last = checkpoint_at("first", "last.safetensors"),
+                      best = checkpoint_at("first", "best.safetensors");
+    assert_string_equal(checkpoint_string(&last, "step", &err), "20");
+    assert_string_equal(checkpoint_string(&best, "step", &err), "20");
+    assert_non_null(checkpoint_find(&last, "adam_m.wte"));
+    assert_null(checkpoint_find(&best, "adam_m.wte"));
+    assert_int_equal(last.n, 3 * (best.n - 1) + 1); /* all but the tokenizer come with two moments */
+    checkpoint_close(&last);
+    checkpoint_close(&best);
+    svg_check("first/plots/loss.svg");
+    svg_check("first/plots/load.svg");
+    text_read("first/config", output, sizeof output);
+    assert_non_null(strstr(output, "\nsteps = 20\n"));
+    assert_non_null(strstr(output, "\nchannels = 12\n"));
+    run("ls -A first first/plots");
+    assert_string_equal(output, "first:\nbest.safetensors\nconfig\nlast.safetensors\nlock\nlog.jsonl\nplots\n"
+                                "\nfirst/plots:\nload.svg\nloss.svg\n");
+}
+
+/* ---- Resuming ---- */
+
+/* Starts a run whose standard output is a pipe that is full: it stands still at its first sample. Then a
+ * signal must let it finish that sample, save and leave. */
+static void run_interrupt(const char *options, const char *out, int signal_number) {
+    int pipe_ends[2], status;
+    char *command = string_format("exec train" MODEL "%s corpus.txt --out %s 2>stderr.txt", options, out);
+    char *log = string_format("%s/log.jsonl", out), *reached = string_format("\"step\":%d,", STOP);
+    static char filler[4096];
+    assert_int_equal(pipe(pipe_ends), 0);
+    fcntl(pipe_ends[1], F_SETFL, O_NONBLOCK);
+    while (write(pipe_ends[1], filler, sizeof filler) > 0) {}
+    fcntl(pipe_ends[1], F_SETFL, 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(pipe_ends[1], STDOUT_FILENO);
+        close(pipe_ends[0]);
+        close(pipe_ends[1]);
+        execl("/bin/sh", "sh", "-c", command, NULL);
+        _exit(127);
+    }
+    close(pipe_ends[1]);
+    double end = time_seconds() + 30;
+    for (*output = 0; !strstr(output, reached); usleep(1000)) {
+        assert_true(time_seconds() < end);
+        if (access(log, R_OK) == 0) text_read(log, output, sizeof output);
+    }
+    assert_int_equal(kill(child, signal_number), 0);
+    while (read(pipe_ends[0], filler, sizeof filler) > 0) {}
+    close(pipe_ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + signal_number);
+    free(command);
+    free(log);
+    free(reached);
+}
+
+static void assert_step(const char *run, const char *step) {
+    struct error err;
+    struct checkpoint c = checkpoint_at(run, "last.safetensors");
+    assert_string_equal(checkpoint_string(&c, "step", &err), step);
+    checkpoint_close(&c);
+}
+
+/* 20 steps equal 10 and 10, and 7 up to a signal and 13, in every bit, whatever the number of threads. */
+static void resumed_run_is_the_same_run(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"--ffn dense", "--ffn smoe --balance none",
+                                        "--ffn mhmoe --accumulate 2", "--ffn mhmoe --val other.txt"};
+    static const int signals[] = {SIGTERM, SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 4; i++) {
+        run("train" MODEL "%s corpus.txt --out whole", kinds[i]);
+        run("train" MODEL "%s corpus.txt --out half --until 10 --threads 3", kinds[i]);
+        assert_step("half", "10");
+        run("train --resume half --threads 1");
+        runs_compare("whole", "half");
+        run_interrupt(kinds[i], "stopped", signals[i]);
+        assert_step("stopped", "7");
+        run("train --resume=stopped --threads 2");
+        runs_compare("whole", "stopped");
+        run("rm -r whole half stopped");
+    }
+}
+
+/* Two micro-batches of 3 are a batch of 6 but for the order of sums, whose rounding the steps carry on. */
+static void micro_batches_make_a_batch(void **state) {
+    (void)state;
+    run("train" MODEL "--ffn dense corpus.txt --out six --batch 6");
+    run("train" MODEL "--ffn dense corpus.txt --out twice --accumulate 2");
+    json_t *six = log_read("six"), *twice = log_read("twice"), *entry;
+    size_t i;
+    assert_int_equal(json_array_size(six), json_array_size(twice));
+    json_array_foreach(six, i, entry) {
+        const json_t *other = json_array_get(twice, i);
+        if (!json_object_get(entry, "loss")) continue;
+        assert_true(number(entry, "tokens") == number(other, "tokens"));
+        assert_float_equal(number(entry, "loss"), number(other, "loss"), 1e-3);
+        assert_float_equal(number(entry, "gradient_norm"), number(other, "gradient_norm"), 1e-2);
+    }
+    json_decref(six);
+    json_decref(twice);
+    run("rm -r six twice");
+}
+
+static void threads_change_no_bit(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 8; threads += threads < 3 ? 1 : 5) {
+        run("train" MODEL "corpus.txt --out threads --threads %d", threads);
+        runs_compare("first", "threads");
+        run("rm -r threads");
+    }
+}
+
+/* A run that was killed has a log that is ahead of its checkpoint, and may end within a line. */
+static void log_is_cut_to_the_checkpoint(void **state) {
+    (void)state;
+    run("train" MODEL "corpus.txt --out cut --until 10");
+    run("cp cut/last.safetensors old.safetensors");
+    run("train --resume cut --sample-every 0");
+    run("mv old.safetensors cut/last.safetensors && printf '{\"step\":21,\"lo' >>cut/log.jsonl");
+    run("train --resume cut corpus.txt --sample-every 7"); /* the corpus by name is the same corpus */
+    run("sed -i s/corpus.txt-[^/]*/x/ cut/config");
+    logs_compare("first", "cut");
+    run("rm -r cut");
+}
+
+/* Nothing to do is no failure, changes nothing, and more steps go on. */
+static void finished_run_stays_as_it_is(void **state) {
+    (void)state;
+    run("rm -rf done && cp -r first done && train --resume done");
+    assert_non_null(strstr(errors, "all 20 steps are done; --steps N"));
+    run("diff -r first done");
+    run("train --resume done --steps 22");
+    assert_step("done", "22");
+    run("grep -c '\"loss\"' done/log.jsonl");
+    assert_string_equal(output, "22\n");
+    run("rm -r done");
+}
+
+/* ./train | head: the samples have no reader any more, the run goes on. */
+static void closed_pipe_stops_nothing(void **state) {
+    (void)state;
+    run("train" MODEL "corpus.txt --out piped --sample-every 1 | head -n 1");
+    assert_string_equal(output, "--- step 1 ---\n");
+    assert_step("piped", "20");
+    run("rm -r piped");
+}
+
+/* Weights that decay to nothing in a step make the validation worse. */
+static void best_model_is_kept(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r first run");
+    run("train --resume run --steps 23 --eval-every 1 --lr 1 --final-lr 1 --weight-decay 1");
+    assert_step("run", "23");
+    run("cmp first/best.safetensors run/best.safetensors && rm -r run");
+}
+
+/* ---- Failures ---- */
+
+static void options_that_do_not_fit_are_refused(void **state) {
+    (void)state;
+    refuse(2, "'--stpes'", "did you mean '--steps'", "train corpus.txt --stpes 3");
+    refuse(2, "--steps", "want a whole number", "train corpus.txt --steps many");
+    refuse(2, "--channels 13", "use --channels 15", "train" MODEL "corpus.txt --channels 13");
+    refuse(2, "--moe-heads 5", "use --channels 15", "train" MODEL "corpus.txt --moe-heads 5");
+    refuse(2, "--topk 6", "use at most --topk 5", "train" MODEL "corpus.txt --topk 6");
+    refuse(2, "9000", "lower --vocab", "train" MODEL "corpus.txt --vocab 9000");
+    refuse(2, "first", "another --out", "train" MODEL "corpus.txt --out first");
+    refuse(2, "--out and --resume", "stays in its directory", "train --resume first --out elsewhere");
+    refuse(2, "--resume", "write it out", "train --resum first");
+    refuse(2, "missing.conf", "cannot read", "train --config missing.conf");
+}
+
+static void inputs_that_cannot_be_used_are_refused(void **state) {
+    (void)state;
+    text_save("empty.txt", "", 0);
+    text_save("short.txt", "Too short.\n", 11);
+    refuse(3, "missing.txt", "name a text file", "train missing.txt");
+    refuse(3, "empty.txt", "name a text file", "train empty.txt");
+    refuse(3, "-: holds no text", "name a text file", "train - </dev/null");
+    refuse(3, "too short for one sequence", "lower --seq", "train" MODEL "short.txt --tokenizer first.model");
+    refuse(3, "val text is too short", "lower --seq", "train" MODEL "corpus.txt --val short.txt");
+    refuse(3, "missing.txt", "name a text file", "train" MODEL "corpus.txt --val missing.txt");
+    refuse(3, "corpus.txt: tokenizer", "want one that train made", "train corpus.txt --tokenizer corpus.txt");
+    refuse(3, "missing.model", "cannot read", "train corpus.txt --tokenizer missing.model");
+    refuse(3, "cache/last.safetensors", "directory of a run with --resume", "train --resume cache");
+    refuse(3, "nowhere/last.safetensors", "directory of a run with --resume", "train --resume nowhere");
+}
+
+static void another_model_or_data_is_refused(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r first run && train" MODEL "--dry-run other.txt --vocab 290 && "
+        "cp cache/other.txt-*/tokenizer.model other.model");
+    refuse(5, "run/last.safetensors: a checkpoint of another model", "leave out the model's options",
+           "train --resume run --steps 30 --layers 3");
+    refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --vocab 302");
+    refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --ffn smoe");
+    refuse(5, "not the data", "name the same corpus", "train --resume run --steps 30 other.txt");
+    refuse(5, "other.model: not the tokenizer", "leave out --tokenizer",
+           "train --resume run --steps 30 --tokenizer other.model");
+    refuse(3, "is gone", "name its corpus again",
+           "mv cache gone; train --resume run --steps 30; code=$?; mv gone cache; exit $code");
+    run("diff -r first run"); /* none of this touched it */
+    run("train --resume run --steps 21 --tokenizer first.model && rm -r run");
+}
+
+static void damaged_checkpoint_is_refused(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r first run");
+    size_t size = file_size("first/last.safetensors");
+    static char bytes[1 << 20];
+    assert_true(size < sizeof bytes);
+    const struct {
+        size_t at;
+        const char *what;
+    } places[] = {{100, "header"}, {size / 2, "tensor"}, {size - 9, "tensor tokenizer.model"}};
+    for (int i = 0; i < 3; i++) {
+        FILE *file = fopen("first/last.safetensors", "rb");
+        assert_int_equal(fread(bytes, 1, size, file), size);
+        fclose(file);
+        bytes[places[i].at] ^= 1;
+        text_save("run/last.safetensors", bytes, size);
+        refuse(3, "run/last.safetensors", places[i].what, "train --resume run --steps 30");
+        if (places[i].at == size / 2) continue; /* Adam's moments: ./sample does not need them */
+        refuse(3, "run/last.safetensors", places[i].what, "sample --model run/last.safetensors");
+    }
+    text_save("run/last.safetensors", bytes, size - 1);
+    refuse(3, "run/last.safetensors", "may be cut off", "train --resume run --steps 30");
+    run("cp first/last.safetensors run && diff -r first run && rm -r run");
+}
+
+static void run_in_use_is_refused(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r first run");
+    int lock = open("run/lock", O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    refuse(7, "run: another process", "choose another --out", "train --resume run --steps 30");
+    refuse(7, "run: another process", "choose another --out", "train" MODEL "corpus.txt --out run");
+    run("diff -r first run");
+    close(lock);
+    run("train --resume run --steps 21 && rm -r run");
+}
+
+/* Files may grow to a limit only, as if the disk were full behind it. */
+static void full_disk_loses_nothing(void **state) {
+    (void)state;
+    char *command = string_format("trap '' XFSZ; ulimit -f %zu; train --resume run --steps 30 --save-every 3",
+                                  file_size("first/last.safetensors") / 512 - 1);
+    run("rm -rf run && cp -r first run");
+    refuse(4, "run/last.safetensors", "cannot write", command);
+    run("cmp first/last.safetensors run/last.safetensors && ! ls run/*.tmp 2>/dev/null");
+    run("train --resume run --steps 30 && train" MODEL "corpus.txt --out more --until 20 --steps 30");
+    assert_step("run", "30");
+    refuse(4, "full/log.jsonl", "--resume",
+           "trap '' XFSZ; ulimit -f 4; train" MODEL "corpus.txt --out full --eval-every 0");
+    refuse(4, "corpus.txt", "is a file", "train" MODEL "corpus.txt --out corpus.txt");
+    refuse(4, "standard output", "No space left", "train" MODEL "corpus.txt --dry-run >/dev/full");
+    run("rm -r run more full");
+    free(command);
+}
+
+/* A decay of lr times 10 a step turns each weight into -99 times itself: out of range within 20 steps. After
+ * one the loss is huge and its exponential infinite, which JSON cannot hold. */
+static void divergence_keeps_the_checkpoint(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r first run");
+    refuse(8, "run: step 2", "try a lower --lr",
+           "train --resume run --steps 60 --lr 10 --final-lr 1 --clip 0 --weight-decay 10 --eval-every 0");
+    run("cmp first/last.safetensors run/last.safetensors");
+    run("sample --model run -n 3");
+    run("train --resume run --steps 21 && grep '\"step\":21,\"val_loss\":.*e308' run/log.jsonl && rm -r run");
+}
+
+/* ---- Where text comes from ---- */
+
+static void corpora_of_every_kind_give_the_same_run(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"packed.txt.gz", "folder/", "- <corpus.txt"};
+    run("mkdir -p folder/.hidden && cp corpus.txt folder && cp other.txt folder/.hidden && "
+        "gzip -c corpus.txt >packed.txt.gz");
+    for (int i = 0; i < 3; i++) {
+        run("train" MODEL "--out kind %s", kinds[i]);
+        logs_compare("first", "kind");
+        run("rm -r kind");
+    }
+}
+
+static long printed_number(const char *label) {
+    const char *at = strstr(output, label);
+    if (!at) fail_msg("'%s' is missing in\n%s", label, output);
+    return strtol(at + strlen(label), NULL, 10);
+}
+
+static void dry_run_counts_and_writes_no_run(void **state) {
+    (void)state;
+    struct checkpoint best = checkpoint_at("first", "best.safetensors");
+    size_t parameters = 0;
+    for (size_t i = 0; i < best.n; i++) {
+        if (best.tensors[i].dtype == DTYPE_F32) parameters += tensor_count(&best.tensors[i]);
+    }
+    checkpoint_close(&best);
+    run("mkdir dry && cd dry && train" MODEL "--cache ../cache ../corpus.txt --dry-run");
+    assert_int_equal(printed_number("\nactive parameters") < printed_number("parameters"), 1);
+    assert_int_equal(printed_number("parameters"), parameters);
+    long tokens = printed_number("training tokens");
+    run("rmdir dry"); /* nothing in it */
+    run("train" MODEL "corpus.txt --val other.txt --dry-run");
+    assert_true(printed_number("training tokens") > tokens); /* all of the file is for training now */
+    run("train" MODEL "corpus.txt --dry-run --channels 8448 --layers 999"); /* 600 GB: shown, not allocated */
+}
+
+static void prepared_text_is_found_again(void **state) {
+    (void)state;
+    run("train" MODEL "corpus.txt --out again");
+    assert_null(strstr(errors, "tokenizer"));
+    assert_null(strstr(errors, "encoding"));
+    runs_compare("first", "again");
+    run("touch -d @1 corpus.txt && train" MODEL "corpus.txt --dry-run"); /* may have changed */
+    assert_non_null(strstr(errors, "encoding"));
+    run("rm -r again");
+}
+
+static void printed_configuration_reads_back(void **state) {
+    (void)state;
+    run("train" MODEL "--seed 5 --ffn smoe --prompt 'A \"b\" # c' --no-renormalize --print-config >conf");
+    run("train --config conf corpus.txt --out a");
+    run("train" MODEL "--seed 5 --ffn smoe --prompt 'A \"b\" # c' corpus.txt --out b");
+    runs_compare("a", "b");
+    run("train --config a/config corpus.txt --out c"); /* so does what a run keeps */
+    runs_compare("a", "c");
+    run("cmp a/config b/config && cmp a/config c/config && rm -r a b c");
+}
+
+static void runs_are_named_after_their_text(void **state) {
+    (void)state;
+    run("mkdir -p named/novels.d && cp other.txt named/novels.d && cd named && "
+        "for c in novels.d/ novels.d/other.txt novels.d/other.txt -; do "
+        "train" MODEL "--steps 1 --cache ../cache $c <../other.txt || exit 1; done; ls runs");
+    assert_string_equal(output, "novels\nother\nother-2\nstdin\n");
+    run("rm -r named");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(output_is_samples),
+        cmocka_unit_test(log_has_every_step),
+        cmocka_unit_test(run_has_its_files),
+        cmocka_unit_test(resumed_run_is_the_same_run),
+        cmocka_unit_test(micro_batches_make_a_batch),
+        cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(log_is_cut_to_the_checkpoint),
+        cmocka_unit_test(finished_run_stays_as_it_is),
+        cmocka_unit_test(closed_pipe_stops_nothing),
+        cmocka_unit_test(best_model_is_kept),
+        cmocka_unit_test(options_that_do_not_fit_are_refused),
+        cmocka_unit_test(inputs_that_cannot_be_used_are_refused),
+        cmocka_unit_test(another_model_or_data_is_refused),
+        cmocka_unit_test(damaged_checkpoint_is_refused),
+        cmocka_unit_test(run_in_use_is_refused),
+        cmocka_unit_test(full_disk_loses_nothing),
+        cmocka_unit_test(divergence_keeps_the_checkpoint),
+        cmocka_unit_test(corpora_of_every_kind_give_the_same_run),
+        cmocka_unit_test(dry_run_counts_and_writes_no_run),
+        cmocka_unit_test(prepared_text_is_found_again),
+        cmocka_unit_test(printed_configuration_reads_back),
+        cmocka_unit_test(runs_are_named_after_their_text),
+    };
+    return cmocka_run_group_tests(tests, first_run, workplace_remove);
+}
