@@ -184,6 +184,7 @@ int main(int argc, char **argv) {
     struct model model;
     char *prompt;
     size_t size;
+    threads_wait_briefly(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
     if (first >= 0 && first < argc)

@@ -750,6 +750,7 @@ int main(int argc, char **argv) {
     struct checkpoint checkpoint, *resumed = NULL;
     struct sizes sizes;
     struct error err;
+    threads_wait_briefly(argv);
     const int first = options_read(t, argc, argv, &err);
     if (first < 0 || !config_check(&t->config, &sizes, &err)) error_exit(&err);
     char **corpora = argv + first, *fallback = NULL;
