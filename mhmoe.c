@@ -343,8 +343,9 @@ static void linear_forward(const struct linear *l, real *out, const real *in, co
 
 static void linear_backward(const struct linear *l, real *din, const real *dout, const real *in,
                             const real *start, size_t rows, real *workspace) {
-    const struct gemm products[] = {linear_din_product(l, din, dout, start, rows),
-                                    linear_dw_product(l, dout, in, rows)};
+    /* d-weight first: its pieces are the larger ones, and the smaller fill in at the end */
+    const struct gemm products[] = {linear_dw_product(l, dout, in, rows),
+                                    linear_din_product(l, din, dout, start, rows)};
     gemm_run(products, 2, workspace);
     if (l->db) bias_backward(l->db, dout, rows, l->OC);
 }
@@ -487,10 +488,10 @@ static void experts_backward(const struct model *m, size_t lm, const struct moe 
     for (size_t e = 0; e < E; e++) {
         const size_t i = (size_t)moe->first[e], rows = (size_t)moe->first[e + 1] - i;
         const struct linear l1 = LINEAR(m, expw1, expb1, lm * E + e), l2 = LINEAR(m, expw2, expb2, lm * E + e);
-        down[e] = linear_din_product(&l2, a->d_hidden + i * F, a->d_expert_out + i * S, NULL, rows);
-        down[E + e] = linear_dw_product(&l2, a->d_expert_out + i * S, moe->hidden_gelu + i * F, rows);
-        up[e] = linear_din_product(&l1, a->d_dispatched + i * S, a->d_hidden + i * F, NULL, rows);
-        up[E + e] = linear_dw_product(&l1, a->d_hidden + i * F, a->dispatched + i * S, rows);
+        down[e] = linear_dw_product(&l2, a->d_expert_out + i * S, moe->hidden_gelu + i * F, rows);
+        down[E + e] = linear_din_product(&l2, a->d_hidden + i * F, a->d_expert_out + i * S, NULL, rows);
+        up[e] = linear_dw_product(&l1, a->d_hidden + i * F, a->dispatched + i * S, rows);
+        up[E + e] = linear_din_product(&l1, a->d_dispatched + i * S, a->d_hidden + i * F, NULL, rows);
     }
     gemm_run(down, 2 * E, a->workspace);
     gelu_backward(a->d_hidden, a->d_hidden, moe->hidden, (size_t)moe->first[E] * F);

@@ -75,7 +75,7 @@ static const struct option_spec train_options[] = {
     {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
      "steps between samples of text (0: none)", NULL},
     {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},
-    {"prompt", 0, OPTION_STRING, FIELD(prompt), "The ", 0, 0, NULL, "TEXT", "what samples begin with", NULL},
+    {"prompt", 0, OPTION_STRING, FIELD(prompt), "The", 0, 0, NULL, "TEXT", "what samples begin with", NULL},
     {0},
 };
 
@@ -151,6 +151,12 @@ static void metadata_set(json_t *metadata, const char *key, char *value) {
     free(value);
 }
 
+/* Of the tokens to train on and of those held out. */
+static uint64_t data_hash(const struct train *t) {
+    const uint64_t both[] = {loader_data_hash(t->train_data), loader_data_hash(t->val_data)};
+    return hash_bytes(HASH_START, both, sizeof both);
+}
+
 /* Numbers go as C99 hexadecimal floats where their bits matter. */
 static json_t *checkpoint_metadata(const struct train *t) {
     const uint64_t *r = t->sample_rng.s;
@@ -165,7 +171,7 @@ static json_t *checkpoint_metadata(const struct train *t) {
     metadata_set(m, "val_loss", string_format("%.9g", t->val_loss));
     metadata_set(m, "seconds", string_format("%a", t->seconds));
     metadata_set(m, "data_dir", string_format("%s", t->data_dir));
-    metadata_set(m, "data_hash", string_format("%016" PRIx64, loader_data_hash(t->train_data)));
+    metadata_set(m, "data_hash", string_format("%016" PRIx64, data_hash(t)));
     metadata_set(m, "tokenizer_hash", string_format("%016" PRIx64, tokenizer_hash(t->tokenizer)));
     return m;
 }
@@ -190,7 +196,7 @@ static const char *text_option(const struct checkpoint *c, const char *key, stru
 /* What the data of a resumed run must be: the same tokens, by the same tokenizer. */
 static bool data_check(const struct train *t, const struct checkpoint *c, struct error *err) {
     const uint64_t want = strtoull(text_option(c, "data_hash", err), NULL, 16);
-    const uint64_t got = loader_data_hash(t->train_data);
+    const uint64_t got = data_hash(t);
     if (want == got) return true;
     return error_set(err, EXIT_MISMATCH, "%s: not the data that %s was trained on (hash %016" PRIx64
                      ", want %016" PRIx64 "); name the same corpus, or start a new run", t->data_dir, c->path, got,
@@ -569,8 +575,8 @@ static bool train_finish(struct train *t, struct error *err) {
         if (!plot_loss(t, err) || !plot_load(t, err)) return false;
     }
     if (!run_save(t, "last.safetensors", true, err)) return false;
-    fprintf(stderr, "%s: step %" PRId64 " of %" PRId64 ", %.0f seconds of training\n", t->out, t->step,
-            t->options.steps, t->seconds);
+    fprintf(stderr, "%s: step %" PRId64 " of %" PRId64 ", %.0f seconds of training%s\n", t->out, t->step,
+            t->options.steps, t->seconds, t->step == t->options.steps ? "; curves in plots/" : "");
     return true;
 }
 
@@ -602,9 +608,15 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
         if (strcmp(argv[i], "--resume") == 0 && i + 1 < argc) resume = argv[i + 1];
     }
     if (resume && !config_resume(t, resume, err)) return -1;
+    char *val = string_format("%s", t->options.val ? t->options.val : "");
     const int first = options_parse(groups, GROUPS, &program, argc, argv, NULL, err);
+    const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
+    free(val);
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
+    if (first >= 0 && t->options.resume && !same_val)
+        return error_set(err, EXIT_MISMATCH, "--val %s: not the held-out text of %s; leave it out, or start a new run",
+                         t->options.val, t->options.resume), -1;
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
     return first;

@@ -109,7 +109,7 @@ bool directory_make(const char *path, struct error *err) {
         *slash = 0;
         struct stat info;
         if (mkdir(prefix, 0777) != 0 && errno != EEXIST) {
-            ok = error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s", prefix, strerror(errno));
+            ok = error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", prefix, strerror(errno));
         } else if (stat(prefix, &info) != 0 || !S_ISDIR(info.st_mode)) {
             ok = error_set(err, EXIT_OUTPUT, "%s: is a file (want a directory); move it or name another",
                            prefix);
@@ -125,7 +125,7 @@ bool atomic_open(struct atomic_file *a, const char *path, struct error *err) {
     a->temporary = string_format("%s.tmp", path);
     a->file = fopen(a->temporary, "wb");
     if (a->file) return true;
-    error_set(err, EXIT_OUTPUT, "%s: cannot create this file: %s", a->temporary, strerror(errno));
+    error_set(err, EXIT_OUTPUT, "%s: cannot create this file: %s; choose another place", a->temporary, strerror(errno));
     free(a->path);
     free(a->temporary);
     return false;
@@ -152,7 +152,7 @@ bool atomic_commit(struct atomic_file *a, struct error *err) {
     if (!ok) {
         /* stdio remembers that an earlier write failed, not why */
         const char *cause = errno ? strerror(errno) : "a write failed (is the disk full?)";
-        error_set(err, EXIT_OUTPUT, "%s: cannot write: %s", a->path, cause);
+        error_set(err, EXIT_OUTPUT, "%s: cannot write: %s; free some space or choose another place", a->path, cause);
     }
     atomic_abandon(a); /* after the rename nothing is left to remove */
     return ok;

@@ -434,6 +434,7 @@ static void another_model_or_data_is_refused(void **state) {
     refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --vocab 302");
     refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --ffn smoe");
     refuse(5, "not the data", "name the same corpus", "train --resume run --steps 30 other.txt");
+    refuse(5, "--val other.txt: not the held-out text", "leave it out", "train --resume run --steps 30 --val other.txt");
     refuse(5, "other.model: not the tokenizer", "leave out --tokenizer",
            "train --resume run --steps 30 --tokenizer other.model");
     refuse(3, "is gone", "name its corpus again",
