@@ -11,7 +11,7 @@
 #include "gemm.h"
 #include "vecmath.h"
 
-enum { QUERIES = 48 };
+enum { QUERIES = 32 };
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 

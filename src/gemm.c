@@ -17,7 +17,7 @@ enum {
     COLS = 2 * LANES,
     ROWS = VEC_BYTES == 64 ? 12 : 6, /* 24 accumulators of 32 registers, or 12 of 16 */
     BLOCK_ROWS = 8 * ROWS,
-    BLOCK_DEPTH = 384,
+    BLOCK_DEPTH = 512,
     BLOCK_COLS = 4 * COLS, /* columns a task takes where rows alone are too few tasks */
 };
 

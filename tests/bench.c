@@ -20,7 +20,6 @@ enum { RUNS = 7 };
 struct bench {
     const char *only;
     json_t *results; /* NULL: print a table */
-    double peak;     /* FLOP/s of all threads */
     double memory, cache; /* bytes/s read, from memory and from the last-level cache */
 };
 
@@ -29,21 +28,29 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Median seconds of RUNS calls, each made of as many repetitions as take about 20 ms, after a warm-up. */
+static double median(double *x, size_t n) {
+    qsort(x, n, sizeof *x, compare_doubles);
+    return x[n / 2];
+}
+
+/* Seconds of one call, from as many as take about 20 ms. */
+static double seconds_of(void (*work)(void *), void *context, int repeat) {
+    const double start = time_seconds();
+    for (int i = 0; i < repeat; i++) work(context);
+    return (time_seconds() - start) / repeat;
+}
+static int repeats(void (*work)(void *), void *context) {
+    work(context); /* warm */
+    const double once = seconds_of(work, context, 1);
+    return once < 0.02 ? (int)(0.02 / (once + 1e-7)) + 1 : 1;
+}
+
+/* Median seconds of a call. */
 static double measure(void (*work)(void *), void *context) {
-    double times[RUNS], start = time_seconds();
-    work(context);
-    start = time_seconds();
-    work(context);
-    const double once = time_seconds() - start;
-    const int repeat = once < 0.02 ? (int)(0.02 / (once + 1e-7)) + 1 : 1;
-    for (int r = 0; r < RUNS; r++) {
-        start = time_seconds();
-        for (int i = 0; i < repeat; i++) work(context);
-        times[r] = (time_seconds() - start) / repeat;
-    }
-    qsort(times, RUNS, sizeof *times, compare_doubles);
-    return times[RUNS / 2];
+    double times[RUNS];
+    const int repeat = repeats(work, context);
+    for (int r = 0; r < RUNS; r++) times[r] = seconds_of(work, context, repeat);
+    return median(times, RUNS);
 }
 
 static bool wanted(const struct bench *b, const char *name) { return !b->only || strstr(name, b->only); }
@@ -64,7 +71,7 @@ static void report(const struct bench *b, const char *name, double rate, const c
 
 /* ---- The machine -------------------------------------------------------------------------------- */
 
-enum { PEAK_STEPS = 400000, PEAK_CHAINS = 16 };
+enum { PEAK_STEPS = 100000, PEAK_CHAINS = 16 };
 
 static void peak_run(void *context) {
     float *sink = context;
@@ -82,10 +89,20 @@ static void peak_run(void *context) {
     }
 }
 
-static double peak_measure(void) {
+static double peak_flops(void) { return 2.0 * PEAK_CHAINS * VEC_LANES * PEAK_STEPS * omp_get_max_threads(); }
+
+/* Median FLOP/s of a call that does `flops`, and in *share the median of its ratio to the peak measured right
+ * after it: where processors are shared with strangers, the peak itself comes and goes. */
+static double measure_share(void (*work)(void *), void *context, double flops, double *share) {
+    double rates[RUNS], shares[RUNS];
     float sink = 0;
-    const double flops = 2.0 * PEAK_CHAINS * VEC_LANES * PEAK_STEPS * omp_get_max_threads();
-    return flops / measure(peak_run, &sink);
+    const int repeat = repeats(work, context);
+    for (int r = 0; r < RUNS; r++) {
+        rates[r] = flops / seconds_of(work, context, repeat);
+        shares[r] = rates[r] * seconds_of(peak_run, &sink, 2) / peak_flops();
+    }
+    *share = median(shares, RUNS);
+    return median(rates, RUNS);
 }
 
 struct reading {
@@ -119,11 +136,12 @@ static double read_measure(size_t bytes_a_thread) {
 }
 
 static void bench_machine(struct bench *b) {
-    b->peak = peak_measure();
+    float sink = 0;
+    const double peak = peak_flops() / measure(peak_run, &sink);
     b->memory = read_measure((size_t)128 << 20);
     b->cache = read_measure((size_t)4 << 20);
     report(b, "threads", omp_get_max_threads(), "", 0, "");
-    report(b, "peak, fused multiply-add", b->peak / 1e9, "GFLOP/s", 0, "");
+    report(b, "peak, fused multiply-add", peak / 1e9, "GFLOP/s", 0, "");
     report(b, "read, memory", b->memory / 1e9, "GB/s", 0, "");
     report(b, "read, 4 MB a thread", b->cache / 1e9, "GB/s", 0, "");
 }
@@ -177,9 +195,9 @@ static void bench_product(struct bench *b, const char *what, enum product_kind k
                                  .ldc = IC, .start = w_e};
     }
     struct products p = {g, n, workspace};
-    const double peak_before = peak_measure(), seconds = measure(products_run, &p), peak_after = peak_measure();
-    const double rate = 2.0 * (double)(n * rows * IC * OC) / seconds;
-    report(b, name, rate / 1e9, "GFLOP/s", rate / ((peak_before + peak_after) / 2), "peak");
+    double share;
+    const double rate = measure_share(products_run, &p, 2.0 * (double)(n * rows * IC * OC), &share);
+    report(b, name, rate / 1e9, "GFLOP/s", share, "peak");
     free(in), free(out), free(w), free(packed), free(workspace), free(g);
 }
 
@@ -284,13 +302,14 @@ static void bench_kernels(struct bench *b) {
     }
     /* products over the causal half only */
     const double flops = 2.0 * B_ * T_ * (T_ + 1) / 2 * C_;
+    double share;
     if (wanted(b, "attention forward")) {
-        const double rate = 2 * flops / measure(run_attention_forward, &k);
-        report(b, "attention forward", rate / 1e9, "GFLOP/s", rate / b->peak, "peak");
+        const double rate = measure_share(run_attention_forward, &k, 2 * flops, &share);
+        report(b, "attention forward", rate / 1e9, "GFLOP/s", share, "peak");
     }
     if (wanted(b, "attention backward")) {
-        const double rate = 5 * flops / measure(run_attention_backward, &k);
-        report(b, "attention backward", rate / 1e9, "GFLOP/s", rate / b->peak, "peak");
+        const double rate = measure_share(run_attention_backward, &k, 5 * flops, &share);
+        report(b, "attention backward", rate / 1e9, "GFLOP/s", share, "peak");
     }
     free(k.a), free(k.b), free(k.c), free(k.d), free(k.scratch);
 }
@@ -341,9 +360,10 @@ static void bench_training(struct bench *b, const char *name, struct config conf
         t.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
         t.targets[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
     }
-    const double rate = (double)rows / measure(train_run, &t);
     const struct model_cost cost = model_cost(&config, &t.model.sizes, MODEL_TRAIN, batch);
-    report(b, name, rate, "tokens/s", rate * cost.training_flops / b->peak, "peak");
+    double share;
+    const double flops = cost.training_flops * (double)rows, rate = measure_share(train_run, &t, flops, &share);
+    report(b, name, rate / cost.training_flops, "tokens/s", share, "peak");
     model_destroy(&t.model);
     free(t.m), free(t.v), free(t.tokens), free(t.targets);
 }

@@ -68,9 +68,9 @@ static void product_free(struct product *p) {
 static real a_at(const struct gemm *g, size_t i, size_t k) { return g->A.data[i * g->A.row + k * g->A.col]; }
 static real b_at(const struct gemm *g, size_t k, size_t j) { return g->B.data[k * g->B.row + j * g->B.col]; }
 
-/* Rows of M, columns of N and depths of K around tiles (6 or 12 by 8 to 32) and blocks (96 by 128, 384). */
-static const size_t shapes[][3] = {{1, 1, 1},      {1, 33, 385},  {5, 31, 67},    {13, 1, 800},
-                                   {50, 130, 385}, {97, 65, 33}, {211, 257, 129}};
+/* Rows of M, columns of N and depths of K around tiles (6 or 12 by 8 to 32) and blocks (96 by 128, 512). */
+static const size_t shapes[][3] = {{1, 1, 1},      {1, 33, 513},  {5, 31, 67},    {13, 1, 1100},
+                                   {50, 130, 513}, {97, 65, 33}, {211, 257, 129}};
 
 /* ---- Accuracy ---- */
 

@@ -683,10 +683,10 @@ static void test_gemm_of_small_shapes(void **state) {
             for EACH(k, Ks) gemm_check(Ms[m], Ns[n], Ks[k], variant = (variant + 55) % VARIANTS);
 }
 
-/* Blocks are 96 rows, 64 columns and 384 steps. */
+/* Blocks are 96 rows, 64 columns and 512 steps. */
 static void test_gemm_of_many_blocks(void **state) {
     (void)state;
-    const size_t Ms[] = {47, 49, 95, 97, 200}, Ns[] = {63, 65, 130}, Ks[] = {383, 384, 385, 800};
+    const size_t Ms[] = {47, 49, 95, 97, 200}, Ns[] = {63, 65, 130}, Ks[] = {511, 512, 513, 1100};
     int variant = 0;
     for EACH(m, Ms)
         for EACH(n, Ns)
