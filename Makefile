@@ -1,7 +1,7 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 5 minutes)
 # make test       every test (TESTS="gemm layer": only those)
-# make bench      measures this machine, then the program on it
+# make bench      measures this machine, then the program on it; bench-torch: in turn with PyTorch
 #
 # ARCH=native|x86-64-v3|x86-64|... chooses the target, SANITIZE=1 adds ASan and UBSan, BUILD= the folder.
 
@@ -68,9 +68,15 @@ $(BUILD)/bench: $(BUILD)/tests/bench.o $(OBJECTS)
 bench: $(BUILD)/bench
 	$(BUILD)/bench
 
+# In turn with PyTorch (apt: python3-torch), the same steps.
+bench-torch: $(BUILD)/bench
+	for model in dense 8 32; do \
+	  word="B8 E=$$model"; [ $$model = dense ] && word="train dense L6 C384 V4096"; \
+	  $(BUILD)/bench --only "$$word" | grep train; /usr/bin/python3 tests/torch_bench.py $$model || exit 1; done
+
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo bench clean
+.PHONY: all test demo bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
