@@ -68,7 +68,7 @@ $(BUILD)/bench: $(BUILD)/tests/bench.o $(OBJECTS)
 bench: $(BUILD)/bench
 	$(BUILD)/bench
 
-# In turn with PyTorch (apt: python3-torch), the same steps.
+# In turn with PyTorch (apt: python3-torch libopenblas0-pthread), the same steps.
 bench-torch: $(BUILD)/bench
 	for model in dense 8 32; do \
 	  word="B8 E=$$model"; [ $$model = dense ] && word="train dense L6 C384 V4096"; \
