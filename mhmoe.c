@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "src/attention.h"
-#include "src/gemm.h"
+#include "src/ffn.h"
 #include "src/kernels.h"
 #include "src/util.h"
 #include "src/vecmath.h"
@@ -91,6 +91,8 @@ static size_t moe_blocks_before(const struct model *m, size_t l) {
     return m->sizes.LM > 0 ? l / (size_t)m->config.moe_every : 0;
 }
 
+static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+
 /* ---- 2. Memory --------------------------------------------------------------------------------- */
 
 enum initialisation { NORMAL, NORMAL_RESIDUAL, XAVIER, XAVIER_HALF, ZERO, ONE };
@@ -135,67 +137,76 @@ static size_t parameters_layout(struct parameter_info *info, const struct sizes 
 /* struct parameters as an array: its fields are all real *, in the order of the list. */
 static real **parameter_fields(const struct parameters *p) { return (real **)p; }
 
-static void parameters_point(struct parameters *p, real *block, const size_t *offsets) {
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) parameter_fields(p)[i] = block + offsets[i];
+static void parameters_point(struct parameters *p, real *block, const struct parameter_info *info) {
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) parameter_fields(p)[i] = block + info[i].offset;
 }
 
-/* Tensors that decay are exactly the matrices that multiply; those are packed. Returns the numbers needed. */
-static size_t packed_layout(const struct parameter_info *info, bool transposed, size_t *offsets) {
-    size_t count = 0;
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const size_t K = transposed ? info[i].rows : info[i].columns, N = transposed ? info[i].columns : info[i].rows;
-        offsets[i] = count;
-        if (info[i].decay && info[i].count) count += info[i].matrices * gemm_packed_count(K, N);
-    }
-    return count;
+/* Tensors that decay are exactly the matrices that multiply; those are packed. Bytes that one takes. */
+static size_t packed_bytes(const struct parameter_info *info, enum storage storage, bool transposed) {
+    const size_t K = transposed ? info->rows : info->columns, N = transposed ? info->columns : info->rows;
+    return info->decay && info->count ? info->matrices * gemm_packed_bytes(storage, K, N) : 0;
 }
 
-/* What one forward pass leaves for backward. LA, LMA, LDA: how many blocks' worth is kept (all of them for
- * training, one for inference, where the next block may overwrite it); G: 1 for training, else 0. */
+/* What one forward pass leaves for backward. LA, LMA, LDA: how many blocks' worth is kept: all of them for
+ * training, one where the next block may overwrite it (inference, --recompute). LS, LQ: the same for the stream
+ * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. G: 1 for
+ * training, else 0. */
 #define ACTIVATIONS(X)                                                                              \
-    X(residual,     (2 * LA + 1) * R * C) /* the stream before, within and after each block */      \
+    X(stream,       LS * R * C)           /* before each block, and after the last */               \
+    X(middle,       LA * R * C)           /* after a block's attention */                           \
     X(ln1,          LA * R * C)  X(ln1_mean, LA * R)  X(ln1_rstd, LA * R)                           \
-    X(qkv,          L * R * 3 * C)        /* in inference this is the KV cache */                   \
+    X(qkv,          LQ * R * 3 * C)                                                                 \
     X(att,          LA * R * C)  X(lse, LA * R * NH)                                                \
     X(ln2,          LA * R * C)  X(ln2_mean, LA * R)  X(ln2_rstd, LA * R)                           \
-    X(fc,           LDA * R * 4 * C)  X(fc_gelu, LDA * R * 4 * C)                                   \
+    X(fc,           LDA * R * 4 * C)      /* dense blocks' hidden layer, before GELU */             \
     X(xh,           LMA * head * N * S)   /* E1: what is split; ln2 itself without a head layer */  \
     X(probs,        LMA * N * E)          /* E3 */                                                  \
     X(gates,        LMA * N * K)          /* E4 */                                                  \
-    X(dispatched,   N * K * S)            /* sub-tokens in the experts' order */                    \
-    X(hidden,       LMA * N * K * F)  X(hidden_gelu, LMA * N * K * F)                               \
+    X(hidden,       LMA * N * K * F)      /* the experts', before GELU, in their order */           \
     X(expert_out,   LMA * N * K * S)                                                                \
     X(joined,       LMA * N * S)          /* E5 */                                                  \
     X(lnf,          R * C)  X(lnf_mean, R)  X(lnf_rstd, R)                                          \
     X(logits,       LOGIT_ROWS * V)  X(losses, R)                                                   \
-    X(d_residual,   G * R * C)  X(d_norm, G * R * C)  X(d_qkv, G * R * 3 * C)  X(d_att, G * R * C)  \
-    X(d_fc,         G * (LD > 0) * R * 4 * C)                                                       \
-    X(d_joined,     G * merge * N * S)  X(d_expert_out, G * N * K * S)  X(d_hidden, G * N * K * F)  \
-    X(d_dispatched, G * N * K * S)  X(d_xh, G * N * S)  X(d_probs, G * N * E)  X(d_gates, G * N * K)\
-    X(expert_mean,  E)                                                                              \
-    X(workspace,    G * workspace_count(s, R))
+    X(d_stream,     G * R * C)  X(d_norm, G * R * C)  X(d_qkv, G * R * 3 * C)  X(d_att, G * R * C)  \
+    X(d_hidden,     G * HIDDEN)           /* of dense blocks and of experts */                      \
+    X(d_joined,     G * merge * N * S)  X(d_expert_out, G * N * K * S)                              \
+    X(d_dispatched, G * N * K * S)        /* of each row that the experts read */                   \
+    X(d_xh, G * N * S)  X(d_probs, G * N * E)  X(d_gates, G * N * K)                                \
+    X(expert_mean,  E)
 
 struct activations {
     size_t B, T, from, rows; /* of the last forward */
     bool all_blocks;         /* kept for training */
+    bool again;              /* a forward that backward has asked for: nothing is counted twice */
     size_t logit_rows;       /* rows of logits that exist at a time */
     real *block;
 #define X(name, ...) real *name;
     ACTIVATIONS(X)
 #undef X
     int32_t *pick_block;
-    int32_t *picks; /* (LMA, N, K) the experts chosen */
-    int32_t *slots; /* (LMA, N, K) the row of each pick in the experts' order */
-    int32_t *first; /* (LMA, E + 1) the first row of each expert */
-    real *attention_scratch;
-    size_t attention_scratch_count;
+    int32_t *picks;   /* (LMA, N, K) the experts chosen */
+    int32_t *slots;   /* (LMA, N, K) the row of each pick in the experts' order */
+    int32_t *sources; /* (LMA, N*K) the sub-token of each such row */
+    int32_t *first;   /* (LMA, E + 1) the first row of each expert */
+    real *scratch;    /* of attention and feed-forward, for each thread its own part */
+    char *workspace;  /* operands that products pack on the fly */
+    size_t scratch_count, workspace_bytes;
 };
 
-/* B operands that are packed on the fly: inputs of a layer, for its d-weight product. */
-static size_t workspace_count(const struct sizes *s, size_t R) {
-    const size_t by_rows = gemm_packed_count(R, 4 * s->C);
-    const size_t by_picks = gemm_packed_count(R * s->H * s->K, s->F > s->S ? s->F : s->S);
-    return by_rows > by_picks ? by_rows : by_picks;
+/* Both depend on the number of threads. */
+static size_t scratch_count(const struct sizes *s, bool training) {
+    const size_t attention = attention_scratch_count(s->T, s->C, s->NH);
+    const size_t dense = training && s->LD ? ffn_scratch_count(4 * s->C) : 0;
+    const size_t experts = training && s->LM ? ffn_scratch_count(s->F) : 0;
+    return max_size(attention, max_size(dense, experts));
+}
+static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows) {
+    const size_t C = s->C, attention = linear_workspace_bytes(C, 3 * C, R), project = linear_workspace_bytes(C, C, R);
+    const size_t logits = linear_workspace_bytes(C, s->V, logit_rows);
+    const size_t dense = s->LD ? ffn_workspace_bytes(1, C, 4 * C, R) : 0;
+    const size_t experts = s->LM ? ffn_workspace_bytes(s->E, s->S, s->F, R * s->H * s->K) : 0;
+    const size_t router = s->LM ? linear_workspace_bytes(s->S, s->E, R * s->H) : 0;
+    return max_size(max_size(max_size(attention, project), max_size(logits, router)), max_size(dense, experts));
 }
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
@@ -206,10 +217,13 @@ static size_t logit_rows_for(const struct sizes *s, size_t R) {
 }
 
 /* Fills the pointers of `a` (if `a` has a block) and returns how many numbers they cover. */
-static size_t activations_layout(struct activations *a, const struct sizes *s, bool training, size_t R) {
-    const size_t V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K, F = s->F, LD = s->LD,
-                 head = s->head, merge = s->merge, N = R * s->H, G = training, LOGIT_ROWS = logit_rows_for(s, R);
-    const size_t LA = training ? L : 1, LMA = training ? s->LM : s->LM > 0, LDA = training ? LD : LD > 0;
+static size_t activations_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
+    const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
+    const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
+                 F = s->F, head = s->head, merge = s->merge, N = R * s->H, G = training,
+                 LOGIT_ROWS = logit_rows_for(s, R), HIDDEN = max_size(s->LD ? R * 4 * C : 0, N * K * F);
+    const size_t LA = all ? L : 1, LMA = all ? s->LM : s->LM > 0, LDA = all ? s->LD : s->LD > 0;
+    const size_t LS = training ? L + 1 : 1, LQ = training ? LA : L;
     size_t count = 0;
     /* each starts on a cache line */
 #define X(name, n)                          \
@@ -217,43 +231,65 @@ static size_t activations_layout(struct activations *a, const struct sizes *s, b
     count += ((n) + 15) / 16 * 16;
     ACTIVATIONS(X)
 #undef X
-    a->all_blocks = training;
+    a->all_blocks = all;
     a->logit_rows = LOGIT_ROWS;
     return count;
 }
 
-static size_t picks_count(const struct sizes *s, bool training, size_t R) {
-    return (training ? s->LM : s->LM > 0) * (2 * R * s->H * s->K + s->E + 1);
+/* The same for the integers. */
+static size_t picks_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
+    const size_t LMA = a->all_blocks ? s->LM : s->LM > 0, picks = LMA * setup.batch * s->T * s->H * s->K;
+    if (a->pick_block) {
+        a->picks = a->pick_block;
+        a->slots = a->picks + picks;
+        a->sources = a->slots + picks;
+        a->first = a->sources + picks;
+    }
+    return 3 * picks + LMA * (s->E + 1);
 }
 
-bool model_create(struct model *m, const struct config *config, enum model_use use, size_t batch,
-                  struct error *err) {
-    *m = (struct model){.config = *config};
+/* Work memory, for as many threads as there are now. */
+static void scratch_ensure(struct model *m) {
+    struct activations *a = m->acts;
+    const bool training = m->setup.use == MODEL_TRAIN;
+    const size_t count = scratch_count(&m->sizes, training);
+    const size_t bytes = training ? workspace_bytes(&m->sizes, m->max_rows, a->logit_rows) : 0;
+    if (count > a->scratch_count) {
+        free(a->scratch);
+        a->scratch = array_alloc(count, sizeof(real));
+        a->scratch_count = count;
+    }
+    if (bytes > a->workspace_bytes) {
+        free(a->workspace);
+        a->workspace = array_alloc(bytes, 1);
+        a->workspace_bytes = bytes;
+    }
+}
+
+bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err) {
+    *m = (struct model){.config = *config, .setup = setup};
     if (!config_check(config, &m->sizes, err)) return false;
     const struct sizes *s = &m->sizes;
-    const bool training = use == MODEL_TRAIN;
-    size_t offsets[PARAMETER_TENSORS];
+    const bool training = setup.use == MODEL_TRAIN;
     m->n_parameters = parameters_layout(m->info, s);
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) offsets[i] = m->info[i].offset;
     m->param_block = array_alloc(m->n_parameters, sizeof(real));
-    parameters_point(&m->params, m->param_block, offsets);
+    parameters_point(&m->params, m->param_block, m->info);
     if (training) {
         m->grad_block = array_alloc(m->n_parameters, sizeof(real));
-        parameters_point(&m->grads, m->grad_block, offsets);
-        m->packed_block_t = array_alloc(packed_layout(m->info, true, offsets), sizeof(real));
-        parameters_point(&m->packed_t, m->packed_block_t, offsets);
+        parameters_point(&m->grads, m->grad_block, m->info);
     }
-    m->packed_block = array_alloc(packed_layout(m->info, false, offsets), sizeof(real));
-    parameters_point(&m->packed, m->packed_block, offsets);
-
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const size_t bytes = packed_bytes(&m->info[i], setup.storage, false);
+        const size_t bytes_t = training ? packed_bytes(&m->info[i], STORAGE_F32, true) : 0;
+        if (bytes) m->packed[i] = array_alloc(bytes, 1);
+        if (bytes_t) m->packed_t[i] = array_alloc(bytes_t, 1);
+    }
     struct activations *a = m->acts = array_alloc(1, sizeof *a);
-    m->max_rows = batch * s->T;
-    a->block = array_alloc(activations_layout(a, s, training, m->max_rows), sizeof(real));
-    activations_layout(a, s, training, m->max_rows);
-    const size_t LMA = training ? s->LM : s->LM > 0, picks = LMA * m->max_rows * s->H * s->K;
-    a->picks = a->pick_block = array_alloc(picks_count(s, training, m->max_rows) + 1, sizeof(int32_t));
-    a->slots = a->picks + picks;
-    a->first = a->slots + picks;
+    m->max_rows = setup.batch * s->T;
+    a->block = array_alloc(activations_layout(a, s, setup), sizeof(real));
+    activations_layout(a, s, setup);
+    a->pick_block = array_alloc(picks_layout(a, s, setup) + 1, sizeof(int32_t));
+    picks_layout(a, s, setup);
     m->load = array_alloc(s->LM * s->E + 1, sizeof(double));
     m->balance_sum = array_alloc(s->LM + 1, sizeof(double));
     return true;
@@ -263,99 +299,58 @@ void model_destroy(struct model *m) {
     if (m->acts) {
         free(m->acts->block);
         free(m->acts->pick_block);
-        free(m->acts->attention_scratch);
+        free(m->acts->scratch);
+        free(m->acts->workspace);
     }
     free(m->acts);
     free(m->param_block);
     free(m->grad_block);
-    free(m->packed_block);
-    free(m->packed_block_t);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) free(m->packed[i]), free(m->packed_t[i]);
     free(m->load);
     free(m->balance_sum);
     *m = (struct model){0};
 }
 
-static void pack_tensor(real *packed, const real *w, const struct parameter_info *info, bool transposed) {
+static void pack_tensor(char *packed, enum storage storage, const real *w, const struct parameter_info *info,
+                        bool transposed) {
     const size_t K = transposed ? info->rows : info->columns, N = transposed ? info->columns : info->rows;
     const size_t panels = gemm_panels(N), size = info->rows * info->columns;
 #pragma omp parallel for schedule(static)
     for (size_t piece = 0; piece < info->matrices * panels; piece++) {
         const size_t i = piece / panels;
-        const struct view B = transposed ? (struct view){w + i * size, info->columns, 1}
-                                         : (struct view){w + i * size, 1, info->columns};
-        gemm_pack_panel(packed + i * gemm_packed_count(K, N), B, K, N, piece % panels);
+        const struct view B = transposed ? (struct view){w + i * size, info->columns, 1, NULL}
+                                         : (struct view){w + i * size, 1, info->columns, NULL};
+        gemm_pack_panel(packed + i * gemm_packed_bytes(storage, K, N), storage, B, K, N, piece % panels);
     }
 }
 
 void model_pack(struct model *m) {
-    real **w = parameter_fields(&m->params), **packed = parameter_fields(&m->packed),
-         **packed_t = parameter_fields(&m->packed_t);
+    real **w = parameter_fields(&m->params);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        if (!m->info[i].decay || m->info[i].count == 0) continue;
-        pack_tensor(packed[i], w[i], &m->info[i], false);
-        if (m->packed_block_t) pack_tensor(packed_t[i], w[i], &m->info[i], true);
+        if (m->packed[i]) pack_tensor(m->packed[i], m->setup.storage, w[i], &m->info[i], false);
+        if (m->packed_t[i]) pack_tensor(m->packed_t[i], STORAGE_F32, w[i], &m->info[i], true);
     }
 }
 
-/* A linear layer out (rows, OC) = in (rows, IC) W^T + b: its slices of the flat blocks. */
-struct linear {
-    size_t IC, OC;
-    const real *packed, *packed_t, *b;
-    real *dw, *db;
-};
-
-/* Matrix i of tensor w, and row i of its bias (or ID_NONE). */
+/* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
-    const size_t OC = m->info[w].rows, IC = m->info[w].columns;
-    struct linear l = {.IC = IC, .OC = OC};
-    l.packed = parameter_fields(&m->packed)[w] + i * gemm_packed_count(IC, OC);
-    if (b != ID_NONE) l.b = parameter_fields(&m->params)[b] + i * OC;
+    struct linear l = {.IC = m->info[w].columns, .OC = m->info[w].rows, .storage = m->setup.storage,
+                       .packed = m->packed[w], .packed_t = m->packed_t[w]};
+    if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
     if (m->grad_block) {
-        l.packed_t = parameter_fields(&m->packed_t)[w] + i * gemm_packed_count(OC, IC);
-        l.dw = parameter_fields(&m->grads)[w] + i * OC * IC;
-        if (b != ID_NONE) l.db = parameter_fields(&m->grads)[b] + i * OC;
+        l.dw = parameter_fields(&m->grads)[w];
+        if (b != ID_NONE) l.db = parameter_fields(&m->grads)[b];
     }
-    return l;
+    return linear_at(l, i);
 }
 #define LINEAR(m, w, b, i) linear_slice(m, ID_##w, ID_##b, i)
-
-/* The products of a linear layer: out = start + in W^T + b,  din = start + dout W,  dW += dout^T in.
- * start may be NULL, or what the product is added to. */
-static struct gemm linear_product(const struct linear *l, real *out, const real *in, const real *start,
-                                  size_t rows) {
-    return (struct gemm){.M = rows, .N = l->OC, .K = l->IC, .A = {in, l->IC, 1}, .packed = l->packed,
-                         .C = out, .ldc = l->OC, .bias = l->b, .start = start};
-}
-static struct gemm linear_din_product(const struct linear *l, real *din, const real *dout, const real *start,
-                                      size_t rows) {
-    return (struct gemm){.M = rows, .N = l->IC, .K = l->OC, .A = {dout, l->OC, 1}, .packed = l->packed_t,
-                         .C = din, .ldc = l->IC, .start = start};
-}
-static struct gemm linear_dw_product(const struct linear *l, const real *dout, const real *in, size_t rows) {
-    return (struct gemm){.M = l->OC, .N = l->IC, .K = rows, .A = {dout, 1, l->OC}, .B = {in, l->IC, 1},
-                         .C = l->dw, .ldc = l->IC, .start = l->dw};
-}
-
-static void linear_forward(const struct linear *l, real *out, const real *in, const real *start, size_t rows) {
-    const struct gemm product = linear_product(l, out, in, start, rows);
-    gemm_run(&product, 1, NULL);
-}
-
-static void linear_backward(const struct linear *l, real *din, const real *dout, const real *in,
-                            const real *start, size_t rows, real *workspace) {
-    /* d-weight first: its pieces are the larger ones, and the smaller fill in at the end */
-    const struct gemm products[] = {linear_dw_product(l, dout, in, rows),
-                                    linear_din_product(l, din, dout, start, rows)};
-    gemm_run(products, 2, workspace);
-    if (l->db) bias_backward(l->db, dout, rows, l->OC);
-}
 
 /* ---- 3. The MH-MoE layer ------------------------------------------------------------------------ */
 
 /* The activations of MoE layer lm, its index already applied. */
 struct moe {
-    real *xh, *probs, *gates, *hidden, *hidden_gelu, *expert_out, *joined;
-    int32_t *picks, *slots, *first;
+    real *xh, *probs, *gates, *hidden, *expert_out, *joined;
+    int32_t *picks, *slots, *sources, *first;
     size_t N;
 };
 
@@ -366,8 +361,9 @@ static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
     return (struct moe){
         .xh = s->head ? a->xh + i * N * s->S : (real *)x, .probs = a->probs + i * N * s->E,
         .gates = a->gates + i * NK, .hidden = a->hidden + i * NK * s->F,
-        .hidden_gelu = a->hidden_gelu + i * NK * s->F, .expert_out = a->expert_out + i * NK * s->S,
+        .expert_out = a->expert_out + i * NK * s->S,
         .joined = a->joined + i * N * s->S, .picks = a->picks + i * NK, .slots = a->slots + i * NK,
+        .sources = a->sources + i * NK,
         .first = a->first + i * (s->E + 1), .N = a->rows * s->H,
     };
 }
@@ -432,24 +428,19 @@ static void router_backward(struct model *m, size_t lm, const struct moe *moe, d
     linear_backward(&router, a->d_xh, a->d_probs, moe->xh, a->d_xh, N, a->workspace);
 }
 
-/* Counting sort of the picks by expert: slots (N,K) says in which row each is served, expert e owning rows
- * first[e]..first[e+1]; within an expert they keep the order of the sub-tokens. */
+/* Counting sort of the picks by expert: slots (N,K) says in which row each is served, sources whose sub-token a
+ * row is, expert e owning rows first[e]..first[e+1]; within an expert they keep the order of the sub-tokens. */
 static void picks_sort(const struct moe *moe, size_t E, size_t K) {
     int32_t *first = moe->first;
     memset(first, 0, (E + 1) * sizeof *first);
     for (size_t i = 0; i < moe->N * K; i++) first[moe->picks[i] + 1]++;
     for (size_t e = 0; e < E; e++) first[e + 1] += first[e];
-    for (size_t i = 0; i < moe->N * K; i++) moe->slots[i] = first[moe->picks[i]]++;
+    for (size_t i = 0; i < moe->N * K; i++) {
+        moe->slots[i] = first[moe->picks[i]]++;
+        moe->sources[moe->slots[i]] = (int32_t)(i / K);
+    }
     memmove(first + 1, first, E * sizeof *first); /* each now points at the next expert's first row */
     first[0] = 0;
-}
-
-/* dispatched[slot of (n,k)] = xh_n */
-static void dispatch_forward(const struct model *m, const struct moe *moe) {
-    const size_t S = m->sizes.S, K = m->sizes.K;
-#pragma omp parallel for
-    for (size_t i = 0; i < moe->N * K; i++)
-        memcpy(m->acts->dispatched + (size_t)moe->slots[i] * S, moe->xh + i / K * S, S * sizeof(real));
 }
 
 /* d_xh_n = start_n + sum_k d_dispatched[slot of (n,k)]; start is d_joined where E5 adds its input. */
@@ -466,43 +457,11 @@ static void dispatch_backward(const struct model *m, const struct moe *moe, cons
     }
 }
 
-/* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e on the rows of each expert: two grouped products. */
-static void experts_forward(const struct model *m, size_t lm, const struct moe *moe) {
-    const size_t S = m->sizes.S, E = m->sizes.E, F = m->sizes.F;
-    struct gemm up[E], down[E];
-    for (size_t e = 0; e < E; e++) {
-        const size_t i = (size_t)moe->first[e], rows = (size_t)moe->first[e + 1] - i;
-        const struct linear l1 = LINEAR(m, expw1, expb1, lm * E + e), l2 = LINEAR(m, expw2, expb2, lm * E + e);
-        up[e] = linear_product(&l1, moe->hidden + i * F, m->acts->dispatched + i * S, NULL, rows);
-        down[e] = linear_product(&l2, moe->expert_out + i * S, moe->hidden_gelu + i * F, NULL, rows);
-    }
-    gemm_run(up, E, NULL);
-    gelu_forward(moe->hidden_gelu, moe->hidden, (size_t)moe->first[E] * F);
-    gemm_run(down, E, NULL);
-}
-
-static void experts_backward(const struct model *m, size_t lm, const struct moe *moe) {
-    const size_t S = m->sizes.S, E = m->sizes.E, F = m->sizes.F;
-    const struct activations *a = m->acts;
-    struct gemm down[2 * E], up[2 * E];
-    for (size_t e = 0; e < E; e++) {
-        const size_t i = (size_t)moe->first[e], rows = (size_t)moe->first[e + 1] - i;
-        const struct linear l1 = LINEAR(m, expw1, expb1, lm * E + e), l2 = LINEAR(m, expw2, expb2, lm * E + e);
-        down[e] = linear_dw_product(&l2, a->d_expert_out + i * S, moe->hidden_gelu + i * F, rows);
-        down[E + e] = linear_din_product(&l2, a->d_hidden + i * F, a->d_expert_out + i * S, NULL, rows);
-        up[e] = linear_dw_product(&l1, a->d_hidden + i * F, a->dispatched + i * S, rows);
-        up[E + e] = linear_din_product(&l1, a->d_dispatched + i * S, a->d_hidden + i * F, NULL, rows);
-    }
-    gemm_run(down, 2 * E, a->workspace);
-    gelu_backward(a->d_hidden, a->d_hidden, moe->hidden, (size_t)moe->first[E] * F);
-    gemm_run(up, 2 * E, a->workspace);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (size_t e = 0; e < E; e++) {
-        const size_t i = (size_t)moe->first[e], rows = (size_t)moe->first[e + 1] - i;
-        const struct linear l1 = LINEAR(m, expw1, expb1, lm * E + e), l2 = LINEAR(m, expw2, expb2, lm * E + e);
-        bias_backward_serial(l1.db, a->d_hidden + i * F, rows, F);
-        bias_backward_serial(l2.db, a->d_expert_out + i * S, rows, S);
-    }
+/* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e on its rows of the sorted sub-tokens: see src/ffn.h. */
+static struct ffn experts_of(const struct model *m, size_t lm, const struct moe *moe) {
+    const size_t E = m->sizes.E;
+    return (struct ffn){.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
+                        .first = moe->first, .source = moe->sources};
 }
 
 /* E5: o_n = sum_k g_nk expert_out[slot of (n,k)] (+ xh_n) */
@@ -547,6 +506,9 @@ static void statistics_add(struct model *m, size_t lm, const struct moe *moe) {
     m->balance_sum[lm] += (double)E * balance;
 }
 
+/* Where forward may apply GELU while it keeps what was before; in inference nothing need be kept. */
+static real *hidden_scratch(const struct model *m) { return m->grad_block ? m->acts->scratch : NULL; }
+
 /* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
 static void moe_forward(struct model *m, size_t lm, real *out, const real *x, const real *residual) {
     const struct sizes *s = &m->sizes;
@@ -558,10 +520,10 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
     }
     router_forward(m, lm, &moe);
     picks_sort(&moe, s->E, s->K);
-    dispatch_forward(m, &moe);
-    experts_forward(m, lm, &moe);
+    const struct ffn experts = experts_of(m, lm, &moe);
+    ffn_forward(&experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m));
     combine_forward(m, &moe, moe.joined);
-    statistics_add(m, lm, &moe);
+    if (!m->acts->again) statistics_add(m, lm, &moe);
     if (s->merge) { /* E6 */
         const struct linear merge = LINEAR(m, mergew, mergeb, lm);
         linear_forward(&merge, out, moe.joined, residual, R);
@@ -583,8 +545,8 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
         d_joined = a->d_joined;
     }
     combine_backward(m, &moe, d_joined);
-    dispatch_forward(m, &moe); /* made again rather than kept */
-    experts_backward(m, lm, &moe);
+    const struct ffn experts = experts_of(m, lm, &moe);
+    ffn_backward(&experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
     dispatch_backward(m, &moe, m->config.moe_residual ? d_joined : NULL);
     router_backward(m, lm, &moe, balance_scale);
     if (!s->head) return a->d_xh;
@@ -599,105 +561,107 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
 static real *block_slice(const struct model *m, real *base, size_t l, size_t count) {
     return base + (m->acts->all_blocks ? l : 0) * count;
 }
-/* The residual stream at point i = 0..2L: before block 0, after its attention, after it, ... */
-static real *residual_at(const struct model *m, size_t i) {
-    return m->acts->residual + (m->acts->all_blocks ? i : i % 2) * m->max_rows * m->sizes.C;
+/* The residual stream before block l, or after the last one (l = L). */
+static real *stream_at(const struct model *m, size_t l) {
+    return m->acts->stream + (m->grad_block ? l : 0) * m->max_rows * m->sizes.C;
+}
+static real *middle_at(const struct model *m, size_t l) {
+    return block_slice(m, m->acts->middle, l, m->max_rows * m->sizes.C);
 }
 static real *qkv_at(const struct model *m, size_t l) {
-    return m->acts->qkv + l * m->max_rows * 3 * m->sizes.C;
+    const bool cache = !m->grad_block;
+    return m->acts->qkv + (cache || m->acts->all_blocks ? l : 0) * m->max_rows * 3 * m->sizes.C;
 }
 static size_t dense_before(const struct model *m, size_t l) { return l - moe_blocks_before(m, l); }
 
 static void attention_block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows, NH = m->sizes.NH;
-    const real *in = residual_at(m, 2 * l);
+    const real *in = stream_at(m, l);
     real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C), *qkv = qkv_at(m, l);
     const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
     layernorm_forward(ln1, block_slice(m, a->ln1_mean, l, R), block_slice(m, a->ln1_rstd, l, R), in,
                       m->params.ln1w + l * C, m->params.ln1b + l * C, rows, C);
     linear_forward(&project_in, qkv + a->from * 3 * C, ln1, NULL, rows);
-    attention_forward(att, block_slice(m, a->lse, l, R * NH), qkv, a->B, a->T, a->from, C, NH,
-                      a->attention_scratch);
-    linear_forward(&project_out, residual_at(m, 2 * l + 1), att, in, rows);
+    attention_forward(att, block_slice(m, a->lse, l, R * NH), qkv, a->B, a->T, a->from, C, NH, a->scratch);
+    linear_forward(&project_out, middle_at(m, l), att, in, rows);
 }
 
-/* d_residual (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
+/* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
 static void attention_block_backward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows, NH = m->sizes.NH;
-    const real *ln1 = a->ln1 + l * R * C, *att = a->att + l * R * C;
+    const real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C);
     const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
-    linear_backward(&project_out, a->d_att, a->d_residual, att, NULL, rows, a->workspace);
-    attention_backward(a->d_qkv, a->d_att, qkv_at(m, l), att, a->lse + l * R * NH, a->B, a->T, C, NH,
-                       a->attention_scratch);
+    linear_backward(&project_out, a->d_att, a->d_stream, att, NULL, rows, a->workspace);
+    attention_backward(a->d_qkv, a->d_att, qkv_at(m, l), att, block_slice(m, a->lse, l, R * NH), a->B, a->T, C, NH,
+                       a->scratch);
     linear_backward(&project_in, a->d_norm, a->d_qkv, ln1, NULL, rows, a->workspace);
-    layernorm_backward(a->d_residual, m->grads.ln1w + l * C, m->grads.ln1b + l * C, a->d_norm,
-                       residual_at(m, 2 * l), m->params.ln1w + l * C, a->ln1_mean + l * R, a->ln1_rstd + l * R,
-                       rows, C);
+    layernorm_backward(a->d_stream, m->grads.ln1w + l * C, m->grads.ln1b + l * C, a->d_norm, stream_at(m, l),
+                       m->params.ln1w + l * C, block_slice(m, a->ln1_mean, l, R),
+                       block_slice(m, a->ln1_rstd, l, R), rows, C);
+}
+
+/* The feed-forward layer of dense block l; first (2) is for its rows. */
+static struct ffn dense_of(const struct model *m, size_t l, int32_t *first) {
+    const size_t ld = dense_before(m, l);
+    first[0] = 0;
+    first[1] = (int32_t)m->acts->rows;
+    return (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, ld), .down = LINEAR(m, fcprojw, fcprojb, ld), .first = first};
 }
 
 static void ffn_block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
-    const real *in = residual_at(m, 2 * l + 1);
-    real *out = residual_at(m, 2 * l + 2), *ln2 = block_slice(m, a->ln2, l, R * C);
+    const size_t C = m->sizes.C, R = m->max_rows;
+    real *out = stream_at(m, l + 1), *ln2 = block_slice(m, a->ln2, l, R * C), *in = middle_at(m, l);
     layernorm_forward(ln2, block_slice(m, a->ln2_mean, l, R), block_slice(m, a->ln2_rstd, l, R), in,
-                      m->params.ln2w + l * C, m->params.ln2b + l * C, rows, C);
+                      m->params.ln2w + l * C, m->params.ln2b + l * C, a->rows, C);
     if (is_moe_block(m, l)) {
         moe_forward(m, moe_blocks_before(m, l), out, ln2, in);
         return;
     }
-    const size_t ld = dense_before(m, l);
-    const struct linear up = LINEAR(m, fcw, fcb, ld), down = LINEAR(m, fcprojw, fcprojb, ld);
-    real *fc = block_slice(m, a->fc, ld, R * 4 * C), *fc_gelu = block_slice(m, a->fc_gelu, ld, R * 4 * C);
-    linear_forward(&up, fc, ln2, NULL, rows);
-    gelu_forward(fc_gelu, fc, rows * 4 * C);
-    linear_forward(&down, out, fc_gelu, in, rows);
+    int32_t first[2];
+    const struct ffn dense = dense_of(m, l, first);
+    ffn_forward(&dense, out, block_slice(m, a->fc, dense_before(m, l), R * 4 * C), ln2, in, hidden_scratch(m));
 }
 
 static void ffn_block_backward(struct model *m, size_t l, double balance_scale) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
-    const real *ln2 = a->ln2 + l * R * C, *d_ln2 = a->d_norm;
+    const size_t C = m->sizes.C, R = m->max_rows;
+    const real *ln2 = block_slice(m, a->ln2, l, R * C), *d_ln2 = a->d_norm;
     if (is_moe_block(m, l)) {
-        d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_residual, ln2, balance_scale);
+        d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_stream, ln2, balance_scale);
     } else {
-        const size_t ld = dense_before(m, l);
-        const struct linear up = LINEAR(m, fcw, fcb, ld), down = LINEAR(m, fcprojw, fcprojb, ld);
-        const real *fc = a->fc + ld * R * 4 * C, *fc_gelu = a->fc_gelu + ld * R * 4 * C;
-        linear_backward(&down, a->d_fc, a->d_residual, fc_gelu, NULL, rows, a->workspace);
-        gelu_backward(a->d_fc, a->d_fc, fc, rows * 4 * C);
-        linear_backward(&up, a->d_norm, a->d_fc, ln2, NULL, rows, a->workspace);
+        int32_t first[2];
+        const struct ffn dense = dense_of(m, l, first);
+        real *fc = block_slice(m, a->fc, dense_before(m, l), R * 4 * C);
+        ffn_backward(&dense, a->d_norm, a->d_hidden, a->d_stream, fc, ln2, a->workspace);
     }
-    layernorm_backward(a->d_residual, m->grads.ln2w + l * C, m->grads.ln2b + l * C, d_ln2,
-                       residual_at(m, 2 * l + 1), m->params.ln2w + l * C, a->ln2_mean + l * R,
-                       a->ln2_rstd + l * R, rows, C);
-}
-
-/* Attention works in memory of its own for each thread. */
-static void attention_scratch_ensure(struct model *m) {
-    struct activations *a = m->acts;
-    const size_t need = attention_scratch_count(m->sizes.T, m->sizes.C, m->sizes.NH);
-    if (need <= a->attention_scratch_count) return;
-    free(a->attention_scratch);
-    a->attention_scratch = array_alloc(need, sizeof(real));
-    a->attention_scratch_count = need;
+    layernorm_backward(a->d_stream, m->grads.ln2w + l * C, m->grads.ln2b + l * C, d_ln2, middle_at(m, l),
+                       m->params.ln2w + l * C, block_slice(m, a->ln2_mean, l, R),
+                       block_slice(m, a->ln2_rstd, l, R), a->rows, C);
 }
 
 void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from) {
     struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
     a->B = B, a->T = T, a->from = from, a->rows = B * (T - from);
-    attention_scratch_ensure(m);
-    embedding_forward(residual_at(m, 0), tokens, m->params.wte, m->params.wpe, B, T - from, from, C);
+    scratch_ensure(m);
+    embedding_forward(stream_at(m, 0), tokens, m->params.wte, m->params.wpe, B, T - from, from, C);
     for (size_t l = 0; l < L; l++) {
         attention_block_forward(m, l);
         ffn_block_forward(m, l);
     }
-    layernorm_forward(a->lnf, a->lnf_mean, a->lnf_rstd, residual_at(m, 2 * L), m->params.lnfw, m->params.lnfb,
-                      a->rows, C);
+    layernorm_forward(a->lnf, a->lnf_mean, a->lnf_rstd, stream_at(m, L), m->params.lnfw, m->params.lnfb, a->rows, C);
     m->forwards++;
+}
+
+/* With --recompute, what block l's forward left was overwritten by the blocks after it. */
+static void block_recompute(struct model *m, size_t l) {
+    m->acts->again = true;
+    attention_block_forward(m, l);
+    ffn_block_forward(m, l);
+    m->acts->again = false;
 }
 
 real *model_logits(struct model *m, size_t row) {
@@ -728,14 +692,15 @@ double model_loss(struct model *m, const int32_t *targets, double scale, size_t 
 void model_backward(struct model *m, const int32_t *tokens, double balance_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
-    memset(a->d_residual, 0, a->rows * C * sizeof(real));
-    layernorm_backward(a->d_residual, m->grads.lnfw, m->grads.lnfb, a->d_norm, residual_at(m, 2 * L),
-                       m->params.lnfw, a->lnf_mean, a->lnf_rstd, a->rows, C);
+    memset(a->d_stream, 0, a->rows * C * sizeof(real));
+    layernorm_backward(a->d_stream, m->grads.lnfw, m->grads.lnfb, a->d_norm, stream_at(m, L), m->params.lnfw,
+                       a->lnf_mean, a->lnf_rstd, a->rows, C);
     for (size_t l = L; l-- > 0;) {
+        if (!a->all_blocks && l < L - 1) block_recompute(m, l);
         ffn_block_backward(m, l, balance_scale);
         attention_block_backward(m, l);
     }
-    embedding_backward(m->grads.wte, m->grads.wpe, a->d_residual, tokens, a->B, a->T, C);
+    embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, tokens, a->B, a->T, C);
 }
 
 void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t count, struct sampler *sampler,
@@ -792,13 +757,10 @@ void model_initialize(struct model *m, uint64_t seed) {
     model_pack(m);
 }
 
-struct model_cost model_cost(const struct config *config, const struct sizes *s, enum model_use use,
-                             size_t batch) {
-    (void)config;
-    const bool training = use == MODEL_TRAIN;
-    const size_t R = batch * s->T;
+struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
+    const bool training = setup.use == MODEL_TRAIN;
+    const size_t R = setup.batch * s->T;
     struct parameter_info info[PARAMETER_TENSORS];
-    size_t offsets[PARAMETER_TENSORS];
     struct activations none = {0};
     struct model_cost cost = {.parameters = parameters_layout(info, s)};
     /* A token's H sub-tokens reach at most H*K different experts of a layer. */
@@ -815,11 +777,13 @@ struct model_cost model_cost(const struct config *config, const struct sizes *s,
     }
     cost.forward_flops = 2 * multiply_adds;
     cost.training_flops = 3 * cost.forward_flops;
-    cost.parameter_bytes = sizeof(real) * (cost.parameters * (training ? 4 : 1) + packed_layout(info, false, offsets) +
-                                           (training ? packed_layout(info, true, offsets) : 0));
-    cost.activation_bytes = sizeof(real) * (activations_layout(&none, s, training, R) +
-                                            attention_scratch_count(s->T, s->C, s->NH)) +
-                            sizeof(int32_t) * picks_count(s, training, R);
+    cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++)
+        cost.parameter_bytes += packed_bytes(&info[i], setup.storage, false) +
+                                (training ? packed_bytes(&info[i], STORAGE_F32, true) : 0);
+    cost.activation_bytes = sizeof(real) * (activations_layout(&none, s, setup) + scratch_count(s, training)) +
+                            sizeof(int32_t) * picks_layout(&none, s, setup) +
+                            (training ? workspace_bytes(s, R, none.logit_rows) : 0);
     return cost;
 }
 
@@ -845,7 +809,7 @@ char *config_to_string(const struct config *config) {
     return text;
 }
 
-bool model_load(struct model *m, const struct checkpoint *c, enum model_use use, size_t batch, struct error *err) {
+bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err) {
     struct config config = {0};
     const struct option_group group = {model_options, &config};
     struct tensor tensors[PARAMETER_TENSORS];
@@ -855,7 +819,7 @@ bool model_load(struct model *m, const struct checkpoint *c, enum model_use use,
     options_set_defaults(&group, 1);
     const bool understood = options_from_json(&group, object, err);
     json_decref(object);
-    if (!understood || !model_create(m, &config, use, batch, err)) {
+    if (!understood || !model_create(m, &config, setup, err)) {
         char *why = string_format("%s", err->text);
         error_set(err, EXIT_INPUT, "%s: config: %s", c->path, why);
         free(why);

@@ -10,18 +10,19 @@
 #define MHMOE_H
 
 #include "src/checkpoint.h"
+#include "src/gemm.h"
 #include "src/options.h"
 #include "src/real.h"
 #include "src/rng.h"
 #include "src/sampler.h"
 
-enum ffn { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
+enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
 enum balance { BALANCE_AUX, BALANCE_NONE };
 
 /* What the user chooses: one field an option, see model_options in mhmoe.c. */
 struct config {
     int vocab, seq, layers, channels, attn_heads;
-    int ffn;               /* enum ffn */
+    int ffn;               /* enum ffn_kind */
     int moe_heads, experts, topk;
     int expert_hidden;     /* 0: 4 * sub-token width */
     int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
@@ -95,17 +96,26 @@ struct parameter_info {
     size_t offset, count;           /* within the flat block, in elements */
 };
 
+/* What a model is made for. */
+enum model_use { MODEL_TRAIN, MODEL_INFER };
+struct model_setup {
+    enum model_use use;
+    size_t batch;         /* it can take up to this many sequences at once */
+    bool recompute;       /* MODEL_TRAIN: keep the stream between blocks only; backward computes the rest again */
+    enum storage storage; /* MODEL_INFER: how its matrices are stored */
+};
+
 struct activations; /* what backward needs of forward: see mhmoe.c */
 
 struct model {
     struct config config;
     struct sizes sizes;
+    struct model_setup setup;
     struct parameter_info info[PARAMETER_TENSORS];
     size_t n_parameters;
     real *param_block, *grad_block;   /* (n_parameters); no grad_block when made for inference */
     struct parameters params, grads;
-    real *packed_block, *packed_block_t; /* weights as gemm.h wants them: x W^T, and dy W */
-    struct parameters packed, packed_t;
+    char *packed[PARAMETER_TENSORS], *packed_t[PARAMETER_TENSORS]; /* matrices as gemm.h wants them: W^T, and W */
     size_t max_rows;                  /* B*T that the activations hold */
     struct activations *acts;
     double *load;                     /* (LM, E) picks since model_clear_statistics */
@@ -113,11 +123,8 @@ struct model {
     size_t forwards;                  /* how many */
 };
 
-enum model_use { MODEL_TRAIN, MODEL_INFER };
-
-/* Allocates a model for batches of up to `batch` sequences; all parameters zero. */
-bool model_create(struct model *m, const struct config *config, enum model_use use, size_t batch,
-                  struct error *err);
+/* Allocates a model; all parameters zero. */
+bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err);
 void model_destroy(struct model *m);
 
 /* GPT-2's initialisation, and P1's for the head and merge layers: see PARAMETERS. */
@@ -155,16 +162,16 @@ void model_clear_statistics(struct model *m);
 struct model_cost {
     size_t parameters, active_parameters; /* active: those that one token's forward touches */
     double forward_flops, training_flops; /* a token, at full sequence length; 2 a multiply-add */
-    size_t parameter_bytes, activation_bytes;
+    size_t parameter_bytes;  /* with gradients, Adam's moments (MODEL_TRAIN) and packed matrices */
+    size_t activation_bytes; /* with work memory, which grows with the number of threads */
 };
-struct model_cost model_cost(const struct config *config, const struct sizes *sizes, enum model_use use,
-                             size_t batch);
+struct model_cost model_cost(const struct sizes *sizes, struct model_setup setup);
 
 /* The configuration as it stands in a checkpoint's metadata ("config"). */
 char *config_to_string(const struct config *config);
 
 /* Creates the model that a checkpoint holds and reads its parameters. EXIT_INPUT or EXIT_MISMATCH. */
-bool model_load(struct model *m, const struct checkpoint *c, enum model_use use, size_t batch, struct error *err);
+bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err);
 
 /* The parameters (or blocks of the same layout: moments, gradients) as named tensors for a checkpoint:
  * names are prefix + the list's. Returns how many were written to `out` (room for PARAMETER_TENSORS). */

@@ -32,7 +32,7 @@ struct options {
     int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, sample_tokens;
     double lr, final_lr, weight_decay, beta1, beta2, clip;
-    bool dry_run;
+    bool dry_run, recompute;
 };
 
 #define FIELD(name) offsetof(struct options, name)
@@ -57,6 +57,8 @@ static const struct option_spec train_options[] = {
      "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
     {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
     {"accumulate", 0, OPTION_INT, FIELD(accumulate), "1", 1, 65536, NULL, "N", "micro-batches in a step", NULL},
+    {"recompute", 0, OPTION_FLAG, FIELD(recompute), "false", 0, 0, NULL, NULL,
+     "less memory: backward computes each block's forward again (a third more time); the same result", NULL},
     {"lr", 0, OPTION_REAL, FIELD(lr), "2e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
     {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
      "last learning rate, as a fraction of the peak (cosine)", NULL},
@@ -373,11 +375,15 @@ static void sample_show(struct train *t) {
     t->sample_rng = sampler.rng;
 }
 
+static struct model_setup setup_of(const struct options *o) {
+    return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, STORAGE_F32};
+}
+
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
 static bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
     if (!config_check(&t->config, &sizes, err)) return false;
-    const struct model_cost c = model_cost(&t->config, &sizes, MODEL_TRAIN, (size_t)t->options.batch);
+    const struct model_cost c = model_cost(&sizes, setup_of(&t->options));
     printf("parameters         %zu\n", c.parameters);
     printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
     printf("forward FLOPs      %.4g a token\n", c.forward_flops);
@@ -693,7 +699,7 @@ static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, st
 static bool model_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
     struct model *m = &t->model;
     const struct options *o = &t->options;
-    if (!model_create(m, &t->config, MODEL_TRAIN, (size_t)o->batch, err)) return false;
+    if (!model_create(m, &t->config, setup_of(o), err)) return false;
     const size_t tokens = (size_t)o->batch * (size_t)o->accumulate * (size_t)t->config.seq;
     t->moment_block = array_alloc(2 * m->n_parameters, sizeof(real));
     t->inputs = array_alloc(tokens, sizeof *t->inputs);

@@ -61,17 +61,17 @@ static void head_forward(real *out, real *lse, const real *qkv, size_t T, size_t
                          struct scratch s) {
     const size_t row = 3 * C;
     const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
-    gemm_pack(s.keys_t, (struct view){k, 1, row}, hs, T);
-    gemm_pack(s.values, (struct view){v, row, 1}, T, hs);
+    gemm_pack(s.keys_t, (struct view){k, 1, row, NULL}, hs, T);
+    gemm_pack(s.values, (struct view){v, row, 1, NULL}, T, hs);
     for (size_t q0 = from; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q + q0 * row, row, 1},
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q + q0 * row, row, 1, NULL},
                                    .packed = s.keys_t, .C = s.p, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real log_sum = softmax_causal(s.p + i * T, q0 + i, keys, scale);
             if (lse) lse[q0 - from + i] = log_sum;
         }
-        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1}, .packed = s.values,
+        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
                                    .packed_K = T, .C = out + (q0 - from) * C, .ldc = C});
     }
 }
@@ -100,9 +100,9 @@ static void head_backward(real *dqkv, const real *dout, const real *qkv, const r
     const size_t row = 3 * C;
     const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
     real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    gemm_pack(s.keys_t, (struct view){k, 1, row}, hs, T);
-    gemm_pack(s.values, (struct view){v, 1, row}, hs, T);
-    gemm_pack(s.keys, (struct view){k, row, 1}, T, hs);
+    gemm_pack(s.keys_t, (struct view){k, 1, row, NULL}, hs, T);
+    gemm_pack(s.values, (struct view){v, 1, row, NULL}, hs, T);
+    gemm_pack(s.keys, (struct view){k, row, 1, NULL}, T, hs);
     for (size_t t = 0; t < T; t++) {
         memset(dk + t * row, 0, hs * sizeof(real));
         memset(dv + t * row, 0, hs * sizeof(real));
@@ -110,23 +110,23 @@ static void head_backward(real *dqkv, const real *dout, const real *qkv, const r
     for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
         const real *q_tile = q + q0 * row, *dout_tile = dout + q0 * C;
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1}, .packed = s.keys_t,
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
                                    .C = s.p, .ldc = T});
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1}, .packed = s.values,
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1, NULL}, .packed = s.values,
                                    .C = s.dp, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
             softmax_backward(s.p + i * T, s.dp + i * T, q0 + i, keys, scale, lse[q0 + i], d_t);
         }
         /* S = scale q k^T */
-        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1}, .packed = s.keys,
+        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,
                                    .packed_K = T, .C = dq + q0 * row, .ldc = row});
-        gemm_pack(s.tile, (struct view){q_tile, row, 1}, m, hs);
-        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T}, .packed = s.tile, .C = dk,
+        gemm_pack(s.tile, (struct view){q_tile, row, 1, NULL}, m, hs);
+        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T, NULL}, .packed = s.tile, .C = dk,
                                    .ldc = row, .start = dk});
         /* O = P V */
-        gemm_pack(s.tile, (struct view){dout_tile, C, 1}, m, hs);
-        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T}, .packed = s.tile, .C = dv,
+        gemm_pack(s.tile, (struct view){dout_tile, C, 1, NULL}, m, hs);
+        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T, NULL}, .packed = s.tile, .C = dv,
                                    .ldc = row, .start = dv});
     }
 }

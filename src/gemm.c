@@ -3,22 +3,31 @@
  * 1. A tile of ROWS x COLS elements of C is held in registers while k runs (tile_multiply). Each step loads
  *    two vectors of B and ROWS scalars of A, and does 2 ROWS fused multiply-adds.
  * 2. B is packed into panels COLS wide, so that a step reads it from one contiguous stream; A is packed a
- *    block of BLOCK_ROWS x BLOCK_DEPTH at a time, small enough for the L2 cache, by the thread that uses it.
+ *    block at a time, small enough for the L2 cache, by the thread that uses it.
  * 3. Blocks of rows (and of columns, where rows are few) of all problems are dealt out to the threads.
  *
- * Written in GCC vector extensions; the width comes from real.h. */
+ * Written in GCC vector extensions; the width comes from real.h. Only the packing and panel_load know how
+ * the numbers of a packed B are stored. */
 #include "gemm.h"
 
 #include <omp.h>
 #include <string.h>
+#include "tasks.h"
+#include "vecmath.h"
 
 enum {
     LANES = VEC_LANES,
     COLS = 2 * LANES,
     ROWS = VEC_BYTES == 64 ? 12 : 6, /* 24 accumulators of 32 registers, or 12 of 16 */
+    WIDE = 4,                        /* panels that a single row takes at once: as many chains as hide latency */
     BLOCK_ROWS = 8 * ROWS,
     BLOCK_DEPTH = 512,
-    BLOCK_COLS = 4 * COLS, /* columns a task takes where rows alone are too few tasks */
+    BLOCK_NUMBERS = BLOCK_ROWS * BLOCK_DEPTH, /* of A: a part of the L2 cache */
+    TALL_ROWS = 44 * ROWS,  /* of a block that is transposed: A's memory is read along its rows, whole if it can be */
+    BLOCK_COLS = 4 * COLS,  /* columns a task takes where rows alone are too few tasks */
+    OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
+    AHEAD = 8,              /* rows of memory that are fetched before they are packed */
+    TASKS = 4,              /* a thread, so that dynamic scheduling evens them out */
 };
 
 /* A packed block of A is a sequence of row panels; a panel of m rows is a sequence of slabs, each LANES
@@ -30,57 +39,165 @@ enum slab_order {
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static size_t blocks_of(size_t n, size_t block) { return (n + block - 1) / block; }
+static size_t round_up(size_t n, size_t step) { return blocks_of(n, step) * step; }
+static enum slab_order order_of(const struct gemm *g) { return g->A.row == 1 && g->A.col != 1 ? K_MAJOR : ROW_MAJOR; }
 
-/* What a tile of C is made of: c (m, COLS) = start + bias + a b over `depth` steps of k. */
+/* ---- Panels of B -------------------------------------------------------------------------------- */
+
+/* A panel is K steps of COLS numbers, zeros past the last column; before them, in INT8, COLS scales. */
+typedef uint16_t bf16_lanes __attribute__((vector_size(2 * LANES), may_alias, aligned(2)));
+typedef uint32_t wide_lanes __attribute__((vector_size(4 * LANES)));
+typedef float float_lanes __attribute__((vector_size(4 * LANES)));
+typedef int8_t int8_lanes __attribute__((vector_size(LANES), may_alias, aligned(1)));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+
+static size_t storage_size(enum storage storage) {
+    return storage == STORAGE_F32 ? sizeof(real) : storage == STORAGE_BF16 ? 2 : 1;
+}
+static size_t panel_header(enum storage storage) { return storage == STORAGE_INT8 ? COLS * sizeof(real) : 0; }
+static size_t panel_bytes(enum storage storage, size_t K) {
+    return round_up(panel_header(storage) + K * COLS * storage_size(storage), VEC_BYTES);
+}
+
+/* LANES numbers of a panel; `scale` is theirs. */
+static inline __attribute__((always_inline)) vec panel_load(const char *b, enum storage storage, vec scale) {
+    if (storage == STORAGE_F32) return *(const vec *)b;
+    if (storage == STORAGE_BF16) { /* the upper half of a float */
+        const wide_lanes bits = __builtin_convertvector(*(const bf16_lanes *)b, wide_lanes) << 16;
+        return __builtin_convertvector((float_lanes)bits, vec);
+    }
+    return __builtin_convertvector(__builtin_convertvector(*(const int8_lanes *)b, int_lanes), vec) * scale;
+}
+
+/* To the nearest, ties to even; a NaN stays one. */
+static uint16_t bf16_of(real x) {
+    const float value = (float)x;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static const real *view_row(struct view v, size_t stride, size_t r) {
+    return v.data + (v.pick ? (size_t)v.pick[r] : r) * stride;
+}
+
+/* A panel of `real`: columns from..from+cols of K rows of B. */
+static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t cols) {
+    if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
+    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
+        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, COLS * sizeof(real));
+    else if (B.col == 1)
+        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, cols * sizeof(real));
+    else /* a few k at a time, so that both sides stay in the cache */
+        for (size_t k0 = 0; k0 < K; k0 += LANES)
+            for (size_t n = 0; n < cols; n++) {
+                const real *column = view_row(B, B.col, from + n);
+                for (size_t k = k0; k < min_size(k0 + LANES, K); k++) panel[k * COLS + n] = column[k * B.row];
+            }
+}
+
+static real view_at(struct view v, size_t i, size_t j) { return v.data[i * v.row + j * v.col]; }
+
+static void panel_quantize(char *panel, enum storage storage, struct view B, size_t K, size_t from, size_t cols) {
+    real *scales = (real *)panel;
+    char *numbers = panel + panel_header(storage);
+    memset(panel, 0, panel_bytes(storage, K));
+    for (size_t n = 0; n < cols; n++) {
+        real high = 0;
+        for (size_t k = 0; k < K; k++) high = (real)fmax(high, fabs(view_at(B, k, from + n)));
+        const real scale = high > 0 ? high / 127 : 1;
+        if (storage == STORAGE_INT8) scales[n] = scale;
+        for (size_t k = 0; k < K; k++) {
+            const real b = view_at(B, k, from + n);
+            if (storage == STORAGE_INT8) ((int8_t *)numbers)[k * COLS + n] = (int8_t)lrint(b / scale);
+            else ((uint16_t *)numbers)[k * COLS + n] = bf16_of(b);
+        }
+    }
+}
+
+size_t gemm_panels(size_t N) { return blocks_of(N, COLS); }
+
+size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N) { return gemm_panels(N) * panel_bytes(storage, K); }
+
+void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j) {
+    char *panel = (char *)packed + j * panel_bytes(storage, K);
+    const size_t from = j * COLS, cols = min_size(COLS, N - from);
+    if (storage == STORAGE_F32) panel_copy((real *)panel, B, K, from, cols);
+    else panel_quantize(panel, storage, B, K, from, cols);
+}
+
+size_t gemm_packed_count(size_t K, size_t N) { return gemm_packed_bytes(STORAGE_F32, K, N) / sizeof(real); }
+
+void gemm_pack(real *packed, struct view B, size_t K, size_t N) {
+    for (size_t j = 0; j < gemm_panels(N); j++) gemm_pack_panel(packed, STORAGE_F32, B, K, N, j);
+}
+
+/* ---- Tiles of C --------------------------------------------------------------------------------- */
+
+/* What a tile of C is made of: c (m, panels * COLS) = start + bias + a b over `depth` steps of k. */
 struct tile {
     size_t depth;
-    const real *a, *b, *bias, *start;
+    const real *a;
+    const char *b;         /* the first panel, at its first step */
+    const real *scale;     /* INT8: the first panel's */
+    size_t panel;          /* bytes from panel to panel */
+    const real *bias, *start;
     real *c;
-    size_t ldc; /* of c and of start */
+    size_t ldc;            /* of c and of start */
 };
 
-/* m and order are compile-time constants wherever this is inlined. */
-static inline __attribute__((always_inline)) void tile_multiply(const struct tile *t, const int m,
-                                                                const enum slab_order order) {
-    const real *a = t->a, *b = t->b;
-    const size_t depth = t->depth, ldc = t->ldc;
-    vec acc[ROWS][2], bias[2] = {{0}, {0}};
-    if (t->bias) bias[0] = *(vec_unaligned *)t->bias, bias[1] = *(vec_unaligned *)(t->bias + LANES);
+/* All but t are compile-time constants wherever this is inlined. */
+static inline __attribute__((always_inline)) void tile_multiply(const struct tile *t, const int m, const int panels,
+                                                                const enum slab_order order,
+                                                                const enum storage storage) {
+    const int vectors = 2 * panels;
+    const real *a = t->a;
+    const char *b = t->b;
+    const size_t depth = t->depth, ldc = t->ldc, panel = t->panel, half = LANES * storage_size(storage);
+    vec acc[ROWS][2 * WIDE], scale[2 * WIDE];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        const vec bias = t->bias ? vec_load(t->bias + v * LANES) : (vec){0};
+        if (storage == STORAGE_INT8)
+            scale[v] = vec_load((const real *)((const char *)t->scale + v / 2 * panel) + v % 2 * LANES);
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++) acc[i][0] = bias[0], acc[i][1] = bias[1];
-    if (t->start)
+        for (int i = 0; i < m; i++) acc[i][v] = bias;
+        if (t->start)
 #pragma GCC unroll 16
-        for (int i = 0; i < m; i++) {
-            acc[i][0] += *(vec_unaligned *)(t->start + i * ldc);
-            acc[i][1] += *(vec_unaligned *)(t->start + i * ldc + LANES);
-        }
+            for (int i = 0; i < m; i++) acc[i][v] += vec_load(t->start + i * ldc + v * LANES);
+    }
     const size_t row_step = order == ROW_MAJOR ? LANES : 1, k_step = order == ROW_MAJOR ? 1 : m;
     for (size_t k0 = 0; k0 < depth; k0 += LANES, a += (size_t)m * LANES) {
         const size_t steps = min_size(LANES, depth - k0);
-        for (size_t k = 0; k < steps; k++, b += COLS) {
-            const vec b0 = *(const vec *)b, b1 = *(const vec *)(b + LANES);
+        for (size_t k = 0; k < steps; k++, b += 2 * half) {
+            vec b_k[2 * WIDE];
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++)
+                b_k[v] = panel_load(b + v / 2 * panel + v % 2 * half, storage, scale[v]);
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) {
                 const real a_ik = a[i * row_step + k * k_step];
-                acc[i][0] += a_ik * b0;
-                acc[i][1] += a_ik * b1;
+#pragma GCC unroll 8
+                for (int v = 0; v < vectors; v++) acc[i][v] += a_ik * b_k[v];
             }
         }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < m; i++) {
-        *(vec_unaligned *)(t->c + i * ldc) = acc[i][0];
-        *(vec_unaligned *)(t->c + i * ldc + LANES) = acc[i][1];
-    }
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; v++) vec_store(t->c + i * ldc + v * LANES, acc[i][v]);
 }
 
-/* Instantiates tile_multiply for a number of rows only known at run time. */
-static void tile_run(const struct tile *t, int m, enum slab_order order) {
-#define CASE(rows)                                                      \
-    case rows:                                                          \
-        if (rows > ROWS) return;                                        \
-        if (order == ROW_MAJOR) tile_multiply(t, rows, ROW_MAJOR);      \
-        else tile_multiply(t, rows, K_MAJOR);                           \
+/* Instantiates tile_multiply for what is only known at run time. */
+static void tile_run(const struct tile *t, int m, enum slab_order order, enum storage storage) {
+#define CASE(rows)                                                                           \
+    case rows:                                                                               \
+        if (rows > ROWS) return;                                                             \
+        if (order == K_MAJOR) tile_multiply(t, rows, 1, K_MAJOR, STORAGE_F32);               \
+        else if (storage == STORAGE_F32) tile_multiply(t, rows, 1, ROW_MAJOR, STORAGE_F32);  \
+        else if (storage == STORAGE_BF16) tile_multiply(t, rows, 1, ROW_MAJOR, STORAGE_BF16);\
+        else tile_multiply(t, rows, 1, ROW_MAJOR, STORAGE_INT8);                             \
         return;
     switch (m) {
         CASE(12) CASE(11) CASE(10) CASE(9) CASE(8) CASE(7) CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
@@ -88,134 +205,195 @@ static void tile_run(const struct tile *t, int m, enum slab_order order) {
 #undef CASE
 }
 
+/* One row by WIDE panels: decoding. */
+static void tile_run_wide(const struct tile *t, enum storage storage) {
+    if (storage == STORAGE_F32) tile_multiply(t, 1, WIDE, ROW_MAJOR, STORAGE_F32);
+    else if (storage == STORAGE_BF16) tile_multiply(t, 1, WIDE, ROW_MAJOR, STORAGE_BF16);
+    else tile_multiply(t, 1, WIDE, ROW_MAJOR, STORAGE_INT8);
+}
+
 /* The last columns of C, where a full tile would reach past the row: through a copy. */
-static void tile_run_narrow(const struct tile *t, int m, enum slab_order order, size_t cols) {
+static void tile_run_narrow(const struct tile *t, int m, enum slab_order order, enum storage storage, size_t cols) {
     real copy[ROWS * COLS] __attribute__((aligned(VEC_BYTES))) = {0};
+    struct tile narrow = *t;
     for (int i = 0; i < m; i++)
         for (size_t j = 0; j < cols; j++)
             copy[i * COLS + j] = (t->bias ? t->bias[j] : 0) + (t->start ? t->start[i * t->ldc + j] : 0);
-    tile_run(&(struct tile){t->depth, t->a, t->b, NULL, copy, copy, COLS}, m, order);
+    narrow.bias = NULL;
+    narrow.start = narrow.c = copy;
+    narrow.ldc = COLS;
+    tile_run(&narrow, m, order, storage);
     for (int i = 0; i < m; i++) memcpy(t->c + i * t->ldc, copy + i * COLS, cols * sizeof(real));
 }
 
-/* Packs A (rows, depth): panel i / ROWS starts at a + i * slabs. */
-static void pack_rows(real *a, struct view A, size_t rows, size_t depth, size_t slabs, enum slab_order order) {
-    if (order == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
+/* ---- Blocks ------------------------------------------------------------------------------------- */
+
+/* Rows of the next tile of a block with `left` rows to go: the last two share theirs, since a tile of one or
+ * two rows takes as long as a full one. */
+static size_t tile_rows(size_t left) {
+    return left >= 2 * ROWS || left == ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
+}
+
+/* Packs rows row0.. of A, `depth` steps from k0; the panel that begins at row i of the block is at a + i * slabs. */
+static void pack_rows(real *a, const struct gemm *g, size_t row0, size_t rows, size_t k0, size_t depth, size_t slabs) {
+    if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
         for (size_t k = 0; k < depth; k++) {
-            const real *from = A.data + k * A.col;
+            const real *from = view_row(g->A, g->A.col, k0 + k) + row0;
+            if (k0 + k + AHEAD < g->K) { /* the hardware does not see steps of a row of memory coming */
+                const real *soon = view_row(g->A, g->A.col, k0 + k + AHEAD) + row0;
+                for (size_t i = 0; i < rows; i += 64 / sizeof(real)) __builtin_prefetch(soon + i);
+            }
             size_t i = 0;
-            for (; i + ROWS <= rows; i += ROWS) memcpy(a + i * slabs + k * ROWS, from + i, ROWS * sizeof(real));
-            for (size_t m = rows - i, left = i; i < rows; i++) a[left * slabs + k * m + i - left] = from[i];
+            for (; rows - i >= 2 * ROWS; i += ROWS) memcpy(a + i * slabs + k * ROWS, from + i, ROWS * sizeof(real));
+            for (size_t m; i < rows; i += m) {
+                m = tile_rows(rows - i);
+                for (size_t r = 0; r < m; r++) a[i * slabs + k * m + r] = from[i + r];
+            }
         }
         return;
     }
-    for (size_t i = 0; i < rows; i++) {
-        const size_t top = i / ROWS * ROWS, m = min_size(ROWS, rows - top);
-        real *to = a + top * slabs + (i - top) * LANES; /* slab q at to + q * m * LANES */
-        const real *from = A.data + i * A.row;
-        size_t k = 0;
-        if (A.col == 1)
-            for (; k + LANES <= depth; k += LANES) *(vec_unaligned *)(to + k * m) = *(const vec_unaligned *)(from + k);
-        for (; k < depth; k++) to[k / LANES * LANES * m + k % LANES] = from[k * A.col];
+    for (size_t top = 0, m; top < rows; top += m) {
+        m = tile_rows(rows - top);
+        for (size_t r = 0; r < m; r++) {
+            real *to = a + top * slabs + r * LANES; /* slab q at to + q * m * LANES */
+            const real *from = view_row(g->A, g->A.row, row0 + top + r) + k0 * g->A.col;
+            size_t k = 0;
+            if (g->A.col == 1)
+                for (; k + LANES <= depth; k += LANES) vec_store(to + k * m, vec_load(from + k));
+            for (; k < depth; k++) to[k / LANES * LANES * m + k % LANES] = from[k * g->A.col];
+        }
     }
 }
 
-/* Rows row0.. of C (at most BLOCK_ROWS) by columns col0..col1, all of K. */
-static void block_multiply(const struct gemm *g, const real *packed, size_t row0, size_t col0, size_t col1) {
-    real a[BLOCK_ROWS * BLOCK_DEPTH] __attribute__((aligned(VEC_BYTES)));
-    const size_t rows = min_size(BLOCK_ROWS, g->M - row0), packed_K = g->packed_K ? g->packed_K : g->K;
-    const enum slab_order order = g->A.row == 1 && g->A.col != 1 ? K_MAJOR : ROW_MAJOR;
-    for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += BLOCK_DEPTH) {
-        const size_t depth = min_size(BLOCK_DEPTH, g->K - k0), slabs = blocks_of(depth, LANES) * LANES;
-        const struct view A = {g->A.data + row0 * g->A.row + k0 * g->A.col, g->A.row, g->A.col};
-        pack_rows(a, A, rows, depth, slabs, order);
-        const real *start = k0 > 0 ? g->C : g->start, *bias = k0 > 0 ? NULL : g->bias;
-        for (size_t j = col0; j < col1; j += COLS)
-            for (size_t i = 0; i < rows; i += ROWS) {
-                const size_t ij = (row0 + i) * g->ldc + j;
-                const struct tile t = {
-                    depth, a + i * slabs, packed + j * packed_K + k0 * COLS, bias ? bias + j : NULL,
-                    start ? start + ij : NULL, g->C + ij, g->ldc,
-                };
-                const int m = (int)min_size(ROWS, rows - i);
-                if (col1 - j >= COLS) tile_run(&t, m, order);
-                else tile_run_narrow(&t, m, order, col1 - j);
-            }
+struct range {
+    size_t from, to;
+};
+
+/* `depth` steps from k0 of C's rows by cols, A packed; panels: that of cols.from, at its step k0. */
+static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const char *panels, const real *scales,
+                            size_t panel, struct range rows, struct range cols, size_t k0, size_t depth) {
+    const enum slab_order order = order_of(g);
+    const real *start = k0 > 0 ? g->C : g->start, *bias = k0 > 0 ? NULL : g->bias;
+    const bool single = rows.to - rows.from == 1;
+    for (size_t j = cols.from, step; j < cols.to; j += step) {
+        const size_t p = (j - cols.from) / COLS * panel;
+        step = single && cols.to - j >= WIDE * COLS ? WIDE * COLS : COLS;
+        for (size_t i = 0, m; i < rows.to - rows.from; i += m) {
+            m = tile_rows(rows.to - rows.from - i);
+            const size_t ij = (rows.from + i) * g->ldc + j;
+            const struct tile t = {
+                depth, a + i * slabs, panels + p, (const real *)((const char *)scales + p), panel,
+                bias ? bias + j : NULL, start ? start + ij : NULL, g->C + ij, g->ldc,
+            };
+            if (step > COLS) tile_run_wide(&t, g->storage);
+            else if (cols.to - j >= COLS) tile_run(&t, (int)m, order, g->storage);
+            else tile_run_narrow(&t, (int)m, order, g->storage, cols.to - j);
+        }
     }
 }
 
-size_t gemm_panels(size_t N) { return blocks_of(N, COLS); }
-
-size_t gemm_packed_count(size_t K, size_t N) { return gemm_panels(N) * COLS * K; }
-
-/* Panel j of B: columns j*COLS.., K steps of COLS numbers, zeros past the last column. */
-void gemm_pack_panel(real *packed, struct view B, size_t K, size_t N, size_t j) {
-    const size_t cols = min_size(COLS, N - j * COLS);
-    const real *from = B.data + j * COLS * B.col;
-    real *panel = packed + j * COLS * K;
-    if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
-    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, from + k * B.row, COLS * sizeof(real));
-    else if (B.col == 1)
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, from + k * B.row, cols * sizeof(real));
-    else /* a few k at a time, so that both sides stay in the cache */
-        for (size_t k0 = 0; k0 < K; k0 += LANES)
-            for (size_t n = 0; n < cols; n++)
-                for (size_t k = k0; k < min_size(k0 + LANES, K); k++)
-                    panel[k * COLS + n] = from[k * B.row + n * B.col];
-}
-
-void gemm_pack(real *packed, struct view B, size_t K, size_t N) {
-    for (size_t j = 0; j < gemm_panels(N); j++) gemm_pack_panel(packed, B, K, N, j);
+/* A block of C, all of K. `packed` is the whole B, or NULL: this task packs what it needs itself. */
+static void block_multiply(const struct gemm *g, const void *packed, struct range rows, struct range cols) {
+    real a[BLOCK_NUMBERS] __attribute__((aligned(VEC_BYTES)));
+    const size_t tall = round_up(rows.to - rows.from, ROWS), packed_K = g->packed_K ? g->packed_K : g->K;
+    const size_t block_depth = min_size(BLOCK_DEPTH, BLOCK_NUMBERS / tall / LANES * LANES);
+    for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += block_depth) {
+        const size_t depth = min_size(block_depth, g->K - k0), slabs = round_up(depth, LANES);
+        pack_rows(a, g, rows.from, rows.to - rows.from, k0, depth, slabs);
+        if (packed) {
+            const size_t panel = panel_bytes(g->storage, packed_K);
+            const char *first = (const char *)packed + cols.from / COLS * panel;
+            const char *at_k0 = first + panel_header(g->storage) + k0 * COLS * storage_size(g->storage);
+            panels_multiply(g, a, slabs, at_k0, (const real *)first, panel, rows, cols, k0, depth);
+            continue;
+        }
+        real b[OWN_NUMBERS] __attribute__((aligned(VEC_BYTES)));
+        const struct view B = {g->B.data + (g->B.pick ? 0 : k0 * g->B.row), g->B.row, g->B.col,
+                               g->B.pick ? g->B.pick + k0 : NULL};
+        const size_t panel = panel_bytes(STORAGE_F32, depth), some = OWN_NUMBERS / COLS / (depth ? depth : 1) * COLS;
+        for (size_t j = cols.from; j < cols.to; j += some) {
+            const struct range part = {j, min_size(j + some, cols.to)};
+            for (size_t p = j; p < part.to; p += COLS)
+                panel_copy(b + (p - j) * depth, B, depth, p, min_size(COLS, part.to - p));
+            panels_multiply(g, a, slabs, (const char *)b, NULL, panel, rows, part, k0, depth);
+        }
+    }
 }
 
 void gemm_serial(const struct gemm *g) {
-    for (size_t i = 0; i < g->M; i += BLOCK_ROWS) block_multiply(g, g->packed, i, 0, g->N);
+    const size_t block = order_of(g) == K_MAJOR && g->K * TALL_ROWS <= BLOCK_NUMBERS ? TALL_ROWS : BLOCK_ROWS;
+    for (size_t i = 0; i < g->M; i += block)
+        block_multiply(g, g->packed, (struct range){i, min_size(i + block, g->M)}, (struct range){0, g->N});
 }
 
-/* A list of problems cut into numbered pieces: piece p of the call belongs to the problem whose range holds p. */
-static size_t problem_of(const size_t *first, size_t n, size_t piece) {
-    size_t low = 0, high = n;
-    while (high - low > 1) {
-        const size_t middle = (low + high) / 2;
-        if (first[middle] <= piece) low = middle;
-        else high = middle;
+/* ---- Tasks -------------------------------------------------------------------------------------- */
+
+/* Rows of C that a task takes. A transposed A is read along its memory's rows, so blocks are as tall as
+ * leaves work for every thread; `all` is the sum of M over such problems. */
+static size_t task_rows(const struct gemm *g, size_t all) {
+    size_t rows = BLOCK_ROWS;
+    if (order_of(g) == K_MAJOR) {
+        const size_t share = all / (TASKS * (size_t)omp_get_max_threads());
+        rows = share < BLOCK_ROWS ? BLOCK_ROWS : share < TALL_ROWS ? share : TALL_ROWS;
     }
-    return low;
+    if (g->M == 0) return rows;
+    return round_up(blocks_of(g->M, blocks_of(g->M, rows)), ROWS); /* equal ones */
 }
 
-void gemm_run(const struct gemm *problems, size_t n, real *workspace) {
-    size_t panel_first[n + 1], task_first[n + 1]; /* pieces of packing, and of multiplying */
-    const real *packed[n];
+static size_t tall_rows(const struct gemm *problems, size_t n) {
+    size_t all = 0;
+    for (size_t p = 0; p < n; p++) all += order_of(&problems[p]) == K_MAJOR ? problems[p].M : 0;
+    return all;
+}
+
+/* B is packed for everybody if several tasks need it. */
+static bool packs_shared(const struct gemm *g, size_t rows) { return !g->packed && g->M > rows; }
+
+size_t gemm_workspace_bytes(const struct gemm *problems, size_t n) {
+    const size_t all = tall_rows(problems, n);
+    size_t bytes = 0;
+    for (size_t p = 0; p < n; p++)
+        if (packs_shared(&problems[p], task_rows(&problems[p], all)))
+            bytes += gemm_packed_bytes(STORAGE_F32, problems[p].K, problems[p].N);
+    return bytes;
+}
+
+void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
+    size_t panel_first[n + 1], task_first[n + 1], rows[n]; /* pieces of packing, and of multiplying */
+    const void *packed[n];
+    const size_t all = tall_rows(problems, n);
     size_t row_blocks = 0;
-    for (size_t p = 0; p < n; p++) row_blocks += blocks_of(problems[p].M, BLOCK_ROWS);
-    const size_t block_cols = row_blocks < 4 * (size_t)omp_get_max_threads() ? BLOCK_COLS : SIZE_MAX / 2;
+    for (size_t p = 0; p < n; p++) {
+        rows[p] = task_rows(&problems[p], all);
+        row_blocks += blocks_of(problems[p].M, rows[p]);
+    }
+    const size_t block_cols = row_blocks < TASKS * (size_t)omp_get_max_threads() ? BLOCK_COLS : SIZE_MAX / 2;
 
     panel_first[0] = task_first[0] = 0;
     for (size_t p = 0; p < n; p++) {
         const struct gemm *g = &problems[p];
-        const bool pack = !g->packed && g->M > 0;
-        packed[p] = g->packed ? g->packed : workspace;
-        if (pack) workspace += gemm_packed_count(g->K, g->N);
+        const bool pack = packs_shared(g, rows[p]);
+        packed[p] = pack ? workspace : g->packed;
+        if (pack) workspace = (char *)workspace + gemm_packed_bytes(STORAGE_F32, g->K, g->N);
         panel_first[p + 1] = panel_first[p] + (pack ? gemm_panels(g->N) : 0);
-        task_first[p + 1] = task_first[p] + blocks_of(g->M, BLOCK_ROWS) * blocks_of(g->N, block_cols);
+        task_first[p + 1] = task_first[p] + blocks_of(g->M, rows[p]) * blocks_of(g->N, block_cols);
     }
 #pragma omp parallel
     {
 #pragma omp for schedule(static)
         for (size_t piece = 0; piece < panel_first[n]; piece++) {
-            const size_t p = problem_of(panel_first, n, piece), j = piece - panel_first[p];
+            const size_t p = tasks_find(panel_first, n, piece), j = piece - panel_first[p];
             const struct gemm *g = &problems[p];
-            gemm_pack_panel((real *)packed[p], g->B, g->K, g->N, j);
+            gemm_pack_panel((void *)packed[p], STORAGE_F32, g->B, g->K, g->N, j);
         }
 #pragma omp for schedule(dynamic, 1)
         for (size_t piece = 0; piece < task_first[n]; piece++) {
-            const size_t p = problem_of(task_first, n, piece), task = piece - task_first[p];
+            const size_t p = tasks_find(task_first, n, piece), task = piece - task_first[p];
             const struct gemm *g = &problems[p];
-            const size_t column_blocks = blocks_of(g->N, block_cols), j = task % column_blocks;
-            const size_t col0 = column_blocks == 1 ? 0 : j * block_cols;
-            const size_t col1 = column_blocks == 1 ? g->N : min_size(g->N, col0 + block_cols);
-            block_multiply(g, packed[p], task / column_blocks * BLOCK_ROWS, col0, col1);
+            const size_t column_blocks = blocks_of(g->N, block_cols), i = task / column_blocks * rows[p];
+            const size_t j = task % column_blocks * (column_blocks > 1 ? block_cols : 0);
+            const size_t cols = column_blocks > 1 ? min_size(g->N, j + block_cols) : g->N;
+            block_multiply(g, packed[p], (struct range){i, min_size(i + rows[p], g->M)}, (struct range){j, cols});
         }
     }
 }

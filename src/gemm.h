@@ -17,38 +17,47 @@
 #include <stdint.h>
 #include "real.h"
 
-/* Element (i, j) is data[i * row + j * col]. */
+/* Element (i, j) is data[i * row + j * col]; one of the strides is 1 where speed matters. With `pick`, the
+ * memory's row r (i, or j where rows are columns) is row pick[r] of data: a gather on the way into the pack. */
 struct view {
     const real *data;
     size_t row, col;
+    const int32_t *pick;
 };
+
+/* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
+ * column (a row of the weight matrix), the largest magnitude over 127. */
+enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 
 struct gemm {
     size_t M, N, K;
     struct view A;
     struct view B;
-    const real *packed; /* B as gemm_pack laid it out, or NULL: packed from B by the call */
-    size_t packed_K;    /* the K it was packed with if that is more than K, else 0 */
-    real *C;            /* (M, ldc) */
+    const void *packed;   /* B as gemm_pack laid it out, or NULL: packed from B by the call */
+    enum storage storage; /* of packed */
+    size_t packed_K;      /* the K it was packed with if that is more than K, else 0 */
+    real *C;              /* (M, ldc) */
     size_t ldc;
-    const real *bias;   /* (N), or NULL for zeros */
-    const real *start;  /* (M, ldc), or NULL for zeros; C itself for C += A B */
+    const real *bias;     /* (N), or NULL for zeros */
+    const real *start;    /* (M, ldc), or NULL for zeros; C itself for C += A B */
 };
 
-/* Numbers (real) that B (K,N) takes when packed. */
-size_t gemm_packed_count(size_t K, size_t N);
-
-/* Packs B (K,N) on the calling thread: all of it, or panel j of gemm_panels(N), so that threads can share
- * the work. Weights are packed once a step and used by every product until the next. */
-void gemm_pack(real *packed, struct view B, size_t K, size_t N);
-void gemm_pack_panel(real *packed, struct view B, size_t K, size_t N, size_t j);
+/* Bytes that B (K,N) takes when packed, and packing of panel j of gemm_panels(N) on the calling thread, so that
+ * threads can share the work. Weights are packed once a step and used by every product until the next. */
+size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N);
+void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j);
 size_t gemm_panels(size_t N);
 
-/* Runs n problems on all threads. `workspace` holds the B's that are not packed yet, one after another:
- * the sum of gemm_packed_count over them. Problems must not write the same C. */
-void gemm_run(const struct gemm *problems, size_t n, real *workspace);
+/* The same in F32: numbers (real) that it takes, and packing of the whole. */
+size_t gemm_packed_count(size_t K, size_t N);
+void gemm_pack(real *packed, struct view B, size_t K, size_t N);
 
-/* Runs one problem on the calling thread; B must be packed. For use inside a parallel loop. */
+/* Runs n problems on all threads. `workspace` holds those B's that are not packed and that several threads
+ * need: gemm_workspace_bytes. Problems must not write the same C. */
+void gemm_run(const struct gemm *problems, size_t n, void *workspace);
+size_t gemm_workspace_bytes(const struct gemm *problems, size_t n);
+
+/* Runs one problem on the calling thread, for use inside a parallel loop. */
 void gemm_serial(const struct gemm *problem);
 
 #endif

@@ -1,6 +1,7 @@
 /* See kernels.h. Each backward stands under its forward and quotes the line it differentiates. */
 #include "kernels.h"
 
+#include <stdbool.h>
 #include "vecmath.h"
 
 /* Columns a task of a column-wise sum owns: whole cache lines, so that no two threads write to one. */
@@ -95,53 +96,46 @@ static inline vec gelu_sigmoid(vec x) {
 
 static inline vec gelu_value(vec x) { return x * gelu_sigmoid(x); }
 
-/* gelu' = s + x s (1 - s) 2u', 2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2) */
-static inline vec gelu_slope(vec x) {
-    const vec s = gelu_sigmoid(x);
-    return s + x * s * (1 - s) * ((real)1.5957691216057308 * (1 + (real)0.134145 * x * x));
+/* gelu' = s + x s (1 - s) 2u', 2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2); returns gelu. */
+static inline vec gelu_both(vec x, vec *slope) {
+    const vec s = gelu_sigmoid(x), value = x * s;
+    *slope = s + value * (1 - s) * ((real)1.5957691216057308 * (1 + (real)0.134145 * x * x));
+    return value;
 }
 
-enum { CHUNK = 4096 }; /* elements a task takes; a multiple of VEC_LANES */
-
 void gelu_forward(real *out, const real *x, size_t n) {
-#pragma omp parallel for
-    for (size_t i0 = 0; i0 < n; i0 += CHUNK) {
-        const size_t end = min_size(i0 + CHUNK, n);
-        size_t i = i0;
-        for (; i + VEC_LANES <= end; i += VEC_LANES) vec_store(out + i, gelu_value(vec_load(x + i)));
-        if (i < end) vec_store_some(out + i, end - i, gelu_value(vec_load_some(x + i, end - i, 0)));
-    }
+    size_t i = 0;
+    for (; i + VEC_LANES <= n; i += VEC_LANES) vec_store(out + i, gelu_value(vec_load(x + i)));
+    if (i < n) vec_store_some(out + i, n - i, gelu_value(vec_load_some(x + i, n - i, 0)));
 }
 
 /* out = gelu(x) */
-void gelu_backward(real *dx, const real *dout, const real *x, size_t n) {
-#pragma omp parallel for
-    for (size_t i0 = 0; i0 < n; i0 += CHUNK) {
-        const size_t end = min_size(i0 + CHUNK, n);
-        size_t i = i0;
-        for (; i + VEC_LANES <= end; i += VEC_LANES)
-            vec_store(dx + i, vec_load(dout + i) * gelu_slope(vec_load(x + i)));
-        if (i < end) {
-            const vec slope = gelu_slope(vec_load_some(x + i, end - i, 0));
-            vec_store_some(dx + i, end - i, vec_load_some(dout + i, end - i, 0) * slope);
-        }
+void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n) {
+    for (size_t i = 0; i < n; i += VEC_LANES) {
+        const bool whole = i + VEC_LANES <= n;
+        const vec x_i = whole ? vec_load(x + i) : vec_load_some(x + i, n - i, 0);
+        const vec dout_i = whole ? vec_load(dout + i) : vec_load_some(dout + i, n - i, 0);
+        vec slope;
+        const vec value = gelu_both(x_i, &slope);
+        if (whole) vec_store(out + i, value), vec_store(dx + i, dout_i * slope);
+        else vec_store_some(out + i, n - i, value), vec_store_some(dx + i, n - i, dout_i * slope);
     }
 }
 
-static void bias_backward_strip(real *out, const real *x, size_t rows, size_t C, size_t c0) {
-    const size_t n = min_size(STRIP, C - c0);
-    real sum[STRIP] = {0};
-    for (size_t r = 0; r < rows; r++) row_add_scaled(sum, 1, x + r * C + c0, n);
-    row_add_scaled(out + c0, 1, sum, n);
+/* out_e = ... + b_e on the rows of group e. A task is a strip of columns of one group. */
+void bias_backward_grouped(real *out, const real *x, const int32_t *first, size_t E, size_t C) {
+    const size_t strips = (C + STRIP - 1) / STRIP;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < E * strips; task++) {
+        const size_t e = task / strips, c0 = task % strips * STRIP, n = min_size(STRIP, C - c0);
+        real sum[STRIP] = {0};
+        for (int32_t r = first[e]; r < first[e + 1]; r++) row_add_scaled(sum, 1, x + (size_t)r * C + c0, n);
+        row_add_scaled(out + e * C + c0, 1, sum, n);
+    }
 }
 
 void bias_backward(real *out, const real *x, size_t rows, size_t C) {
-#pragma omp parallel for
-    for (size_t c0 = 0; c0 < C; c0 += STRIP) bias_backward_strip(out, x, rows, C, c0);
-}
-
-void bias_backward_serial(real *out, const real *x, size_t rows, size_t C) {
-    for (size_t c0 = 0; c0 < C; c0 += STRIP) bias_backward_strip(out, x, rows, C, c0);
+    bias_backward_grouped(out, x, (int32_t[]){0, (int32_t)rows}, 1, C);
 }
 
 void crossentropy(real *loss, real *logits, const int32_t *targets, size_t rows, size_t V, real scale) {

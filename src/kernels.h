@@ -29,15 +29,15 @@ void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const re
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
 
-/* tanh-GELU, as GPT-2's. out and x may not overlap. */
+/* tanh-GELU, as GPT-2's, on the calling thread. out may be x. */
 void gelu_forward(real *out, const real *x, size_t n);
-/* dx = dout * gelu'(x); dx may be dout. */
-void gelu_backward(real *dx, const real *dout, const real *x, size_t n);
+/* dx = dout * gelu'(x) and, from the same exponential, out = gelu(x); dx may be dout, out may be x. */
+void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n);
 
 /* out (C) += sum over rows of x (rows, C): the gradient of a bias. */
 void bias_backward(real *out, const real *x, size_t rows, size_t C);
-/* The same on the calling thread, for use inside a parallel loop. */
-void bias_backward_serial(real *out, const real *x, size_t rows, size_t C);
+/* The same for E groups: out (E, C), group e has the rows first[e]..first[e + 1] of x. */
+void bias_backward_grouped(real *out, const real *x, const int32_t *first, size_t E, size_t C);
 
 /* loss[r] = -log softmax(logits[r])[targets[r]], 0 where the target is TARGET_NONE. With scale > 0,
  * logits (rows, V) become their own gradient, scale * (softmax - onehot), in place. */

@@ -71,7 +71,8 @@ static void report(const struct bench *b, const char *name, double rate, const c
 
 /* ---- The machine -------------------------------------------------------------------------------- */
 
-enum { PEAK_STEPS = 100000, PEAK_CHAINS = 16 };
+/* As many chains as hide the latency of an addition, and few enough for the registers of any target. */
+enum { PEAK_STEPS = 100000, PEAK_CHAINS = 10 };
 
 static void peak_run(void *context) {
     float *sink = context;
@@ -182,16 +183,16 @@ static void bench_product(struct bench *b, const char *what, enum product_kind k
     struct gemm *g = array_alloc(n, sizeof *g);
     for (size_t e = 0; e < n; e++) {
         real *in_e = in + e * rows * IC, *out_e = out + e * rows * OC, *w_e = w + e * OC * IC;
-        const struct view B = kind == FORWARD ? (struct view){w_e, 1, IC} : (struct view){w_e, IC, 1};
+        const struct view B = kind == FORWARD ? (struct view){w_e, 1, IC, NULL} : (struct view){w_e, IC, 1, NULL};
         gemm_pack(packed + e * packed_count, B, K, N);
         if (kind == FORWARD)
-            g[e] = (struct gemm){.M = rows, .N = OC, .K = IC, .A = {in_e, IC, 1}, .packed = packed + e * packed_count,
+            g[e] = (struct gemm){.M = rows, .N = OC, .K = IC, .A = {in_e, IC, 1, NULL}, .packed = packed + e * packed_count,
                                  .C = out_e, .ldc = OC};
         else if (kind == D_INPUT)
-            g[e] = (struct gemm){.M = rows, .N = IC, .K = OC, .A = {out_e, OC, 1}, .packed = packed + e * packed_count,
+            g[e] = (struct gemm){.M = rows, .N = IC, .K = OC, .A = {out_e, OC, 1, NULL}, .packed = packed + e * packed_count,
                                  .C = in_e, .ldc = IC};
         else
-            g[e] = (struct gemm){.M = OC, .N = IC, .K = rows, .A = {out_e, 1, OC}, .B = {in_e, IC, 1}, .C = w_e,
+            g[e] = (struct gemm){.M = OC, .N = IC, .K = rows, .A = {out_e, 1, OC, NULL}, .B = {in_e, IC, 1, NULL}, .C = w_e,
                                  .ldc = IC, .start = w_e};
     }
     struct products p = {g, n, workspace};
@@ -237,7 +238,7 @@ static void run_gelu_forward(void *x) {
 }
 static void run_gelu_backward(void *x) {
     struct buffers *k = x;
-    gelu_backward(k->a, k->b, k->c, (size_t)R_ * 4 * C_);
+    gelu_backward(k->a, k->b, k->b, k->c, (size_t)R_ * 4 * C_);
 }
 static void run_bias_backward(void *x) {
     struct buffers *k = x;
@@ -348,7 +349,7 @@ static void bench_training(struct bench *b, const char *name, struct config conf
     struct error err;
     struct rng rng;
     if (!wanted(b, name)) return;
-    if (!model_create(&t.model, &config, MODEL_TRAIN, batch, &err)) error_exit(&err);
+    if (!model_create(&t.model, &config, (struct model_setup){MODEL_TRAIN, batch, false, STORAGE_F32}, &err)) error_exit(&err);
     model_initialize(&t.model, 1);
     const size_t rows = t.B * t.T;
     t.m = array_alloc(t.model.n_parameters, sizeof(real));
@@ -360,7 +361,7 @@ static void bench_training(struct bench *b, const char *name, struct config conf
         t.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
         t.targets[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
     }
-    const struct model_cost cost = model_cost(&config, &t.model.sizes, MODEL_TRAIN, batch);
+    const struct model_cost cost = model_cost(&t.model.sizes, t.model.setup);
     double share;
     const double flops = cost.training_flops * (double)rows, rate = measure_share(train_run, &t, flops, &share);
     report(b, name, rate / cost.training_flops, "tokens/s", share, "peak");
@@ -387,7 +388,7 @@ static void bench_decoding(struct bench *b) {
     struct decoding d = {.token = 1};
     struct error err;
     if (!wanted(b, "decode 15M")) return;
-    if (!model_create(&d.model, &config, MODEL_INFER, 1, &err)) error_exit(&err);
+    if (!model_create(&d.model, &config, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, &err)) error_exit(&err);
     model_initialize(&d.model, 1);
     const double tokens = 1 / measure(decode_run, &d), bytes = (double)d.model.n_parameters * sizeof(real);
     report(b, "decode 15M", tokens, "tokens/s", tokens * bytes / b->memory, "memory read");

@@ -20,7 +20,7 @@ static const struct config small_config = {
 static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
     struct model m;
     struct error err;
-    if (!model_create(&m, config, use, batch, &err)) fail_msg("%s", err.text);
+    if (!model_create(&m, config, (struct model_setup){use, batch, false, STORAGE_F32}, &err)) fail_msg("%s", err.text);
     return m;
 }
 

@@ -379,7 +379,7 @@ static struct model_cost cost_of(const struct config *config) {
     struct sizes sizes;
     struct error err;
     if (!config_check(config, &sizes, &err)) fail_msg("%s", err.text);
-    return model_cost(config, &sizes, MODEL_TRAIN, 1);
+    return model_cost(&sizes, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
 }
 
 /* GPT-2 small has 124,439,808 parameters. Its matrices multiply 123,532,032 numbers a token (all but the
