@@ -17,8 +17,8 @@
 #include <stdint.h>
 #include "real.h"
 
-/* Element (i, j) is data[i * row + j * col]; one of the strides is 1 where speed matters. With `pick`, the
- * memory's row r (i, or j where rows are columns) is row pick[r] of data: a gather on the way into the pack. */
+/* Element (i, j) is data[i * row + j * col]; one of the strides is 1 where speed matters. With `pick`, row
+ * i (or column j, where those are what lies contiguous) is row pick[i] of data: a gather on the way into the pack. */
 struct view {
     const real *data;
     size_t row, col;

@@ -88,6 +88,30 @@ static void test_kv_cache(void **state) {
     model_destroy(&cached);
 }
 
+/* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
+static void test_recompute(void **state) {
+    struct config config = split_config(*(const int *)*state);
+    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 50);
+    struct error err;
+    config.layers = 5;
+    struct model kept = model_random(&config, MODEL_TRAIN, 3, 51), again;
+    const struct model_setup setup = {MODEL_TRAIN, 3, true, STORAGE_F32};
+    if (!model_create(&again, &config, setup, &err)) fail_msg("%s", err.text);
+    memcpy(again.param_block, kept.param_block, kept.n_parameters * sizeof(real));
+    model_pack(&again);
+    for (int step = 0; step < 2; step++) {
+        assert_true(model_gradients(&kept, &b) == model_gradients(&again, &b));
+        assert_bits_equal(kept.grad_block, again.grad_block, kept.n_parameters);
+        assert_memory_equal(kept.load, again.load, kept.sizes.LM * kept.sizes.E * sizeof *kept.load);
+        assert_int_equal(kept.forwards, again.forwards);
+    }
+    assert_true(model_cost(&again.sizes, setup).activation_bytes <
+                model_cost(&kept.sizes, kept.setup).activation_bytes * 3 / 4);
+    model_destroy(&kept);
+    model_destroy(&again);
+    batch_free(&b);
+}
+
 /* MH-MoE with one head and neither head nor merge layer is SMoE. */
 static void test_smoe_is_one_head(void **state) {
     (void)state;
@@ -142,6 +166,7 @@ int main(void) {
         FOR_EACH_FFN(test_causality),
         FOR_EACH_FFN(test_kv_cache),
         FOR_EACH_FFN(test_threads),
+        FOR_EACH_FFN(test_recompute),
         cmocka_unit_test(test_smoe_is_one_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

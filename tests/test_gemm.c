@@ -124,19 +124,25 @@ static bool product_is_fused(void) {
     return c != 0;
 }
 
-static void chain_check(size_t M, size_t N, size_t K, bool a_by_columns, bool b_by_columns) {
-    struct product p = product_make(M, N, K, a_by_columns, b_by_columns);
-    real *want = array_alloc(M * N, sizeof *want);
+/* The chains of a product, one after the other. */
+static real *chains(const struct gemm *g) {
+    real *want = array_alloc(g->M * g->N, sizeof *want);
     const bool fused = product_is_fused();
-    for (size_t i = 0; i < M; i++)
-        for (size_t j = 0; j < N; j++) {
-            real sum = p.start[i * N + j] + p.bias[j];
-            for (size_t k = 0; k < K; k++) {
-                const real a = a_at(&p.g, i, k), b = b_at(&p.g, k, j);
+    for (size_t i = 0; i < g->M; i++)
+        for (size_t j = 0; j < g->N; j++) {
+            real sum = g->start[i * g->N + j] + g->bias[j];
+            for (size_t k = 0; k < g->K; k++) {
+                const real a = a_at(g, i, k), b = b_at(g, k, j);
                 sum = fused ? fmaf(a, b, sum) : sum + a * b;
             }
-            want[i * N + j] = sum;
+            want[i * g->N + j] = sum;
         }
+    return want;
+}
+
+static void chain_check(size_t M, size_t N, size_t K, bool a_by_columns, bool b_by_columns) {
+    struct product p = product_make(M, N, K, a_by_columns, b_by_columns);
+    real *want = chains(&p.g);
     gemm_run(&p.g, 1, p.workspace);
     assert_bits_equal("chain", p.c, want, M * N);
     free(want);
@@ -148,6 +154,80 @@ static void test_chain(void **state) {
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (int by_columns = 0; by_columns < 4; by_columns++)
             chain_check(shapes[s][0], shapes[s][1], shapes[s][2], by_columns & 1, by_columns & 2);
+}
+
+/* Rows that are picked are the bits of rows that were copied. */
+static void pick_check(size_t M, size_t N, size_t K, bool a_by_columns) {
+    struct product p = product_make(M, N, K, a_by_columns, false);
+    const size_t a_rows = a_by_columns ? K : M;
+    int32_t pick_a[a_rows], pick_b[K];
+    for (size_t r = 0; r < a_rows; r++) pick_a[r] = (int32_t)(r * 31 % a_rows / 2); /* some twice */
+    for (size_t k = 0; k < K; k++) pick_b[k] = (int32_t)((K - 1 - k) / 3);
+    real *a = array_alloc(M * K, sizeof *a), *b = array_alloc(K * N, sizeof *b);
+    const size_t width = a_by_columns ? M : K;
+    for (size_t r = 0; r < a_rows; r++) memcpy(a + r * width, p.a + (size_t)pick_a[r] * width, width * sizeof *a);
+    for (size_t k = 0; k < K; k++) memcpy(b + k * N, p.b + (size_t)pick_b[k] * N, N * sizeof *b);
+    struct gemm copied = p.g;
+    copied.A.data = a;
+    copied.B.data = b;
+    real *want = chains(&copied);
+    p.g.A.pick = pick_a;
+    p.g.B.pick = pick_b;
+    gemm_run(&p.g, 1, p.workspace);
+    assert_bits_equal("picked", p.c, want, M * N);
+    free(a), free(b), free(want);
+    product_free(&p);
+}
+
+static void test_pick(void **state) {
+    (void)state;
+    for (size_t s = 0; s < COUNT(shapes); s++) {
+        pick_check(shapes[s][0], shapes[s][1], shapes[s][2], false);
+        if (shapes[s][0] > 1) pick_check(shapes[s][0], shapes[s][1], shapes[s][2], true);
+    }
+    pick_check(600, 65, 130, true); /* more rows than a task takes: B is packed for several */
+}
+
+/* The number that is meant by a stored one: the nearest of 8 significant bits, or of 127 steps to either side. */
+static real stored(enum storage storage, real x, real high) {
+    int exponent;
+    if (storage == STORAGE_INT8) return (real)(int)nearbyintf(x / (high / 127)) * (high / 127);
+    const double mantissa = frexp(x, &exponent);
+    return (real)ldexp(nearbyint(mantissa * 256) / 256, exponent);
+}
+
+/* A stored B gives the chains of the numbers that are meant, for one row (decoding) as for many. */
+static void storage_check(enum storage storage, size_t M, size_t N, size_t K) {
+    struct product p = product_make(M, N, K, false, true);
+    void *packed = array_alloc(gemm_packed_bytes(storage, K, N), 1);
+    for (size_t j = 0; j < gemm_panels(N); j++) gemm_pack_panel(packed, storage, p.g.B, K, N, j);
+    for (size_t j = 0; j < N; j++) {
+        real high = 0, *column = p.b + j * K;
+        for (size_t k = 0; k < K; k++) high = fmaxf(high, fabsf(column[k]));
+        for (size_t k = 0; k < K; k++) {
+            const real meant = stored(storage, column[k], high);
+            const real step = storage == STORAGE_INT8 ? high / 254 : fabsf(column[k]) / 256;
+            if (!(fabsf(meant - column[k]) <= step * 1.0001f)) fail_msg("%g is stored as %g", column[k], meant);
+            column[k] = meant;
+        }
+    }
+    real *want = chains(&p.g);
+    p.g.packed = packed;
+    p.g.storage = storage;
+    gemm_run(&p.g, 1, NULL);
+    assert_bits_equal(storage == STORAGE_INT8 ? "int8" : "bf16", p.c, want, M * N);
+    free(packed);
+    free(want);
+    product_free(&p);
+}
+
+static void test_storage(void **state) {
+    (void)state;
+    for (size_t s = 0; s < COUNT(shapes); s++)
+        for (int storage = STORAGE_BF16; storage < STORAGES; storage++) {
+            storage_check((enum storage)storage, shapes[s][0], shapes[s][1], shapes[s][2]);
+            storage_check((enum storage)storage, 1, 300, shapes[s][2]); /* several panels at once, and one that is left */
+        }
 }
 
 /* Few rows are cut by columns and many by rows, depending on the number of threads. */
@@ -352,6 +432,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accuracy),
         cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_storage),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_nan_stays_in_its_row),

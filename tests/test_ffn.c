@@ -1,0 +1,205 @@
+/* Feed-forward layers against plain loops, in double: every way to cut rows into blocks and experts, with and
+ * without a gather, in training and in inference; gradients against the chain rule written out. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../src/ffn.h"
+#include "../src/rng.h"
+#include "../src/util.h"
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* Sums of up to some hundred products near 1, in double. */
+#define ROUNDING 1e-12
+
+static real *random_numbers(size_t n, uint64_t seed) {
+    real *x = array_alloc(n, sizeof *x);
+    struct rng rng;
+    rng_seed(&rng, seed, 0);
+    for (size_t i = 0; i < n; i++) x[i] = (real)rng_normal(&rng);
+    return x;
+}
+
+static double gelu(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+static double gelu_slope(double x) {
+    const double t = tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+enum { S = 5, F = 19, E = 4 };
+
+struct layer {
+    size_t rows, inputs;
+    int32_t *first, *source;
+    real *w1, *b1, *w2, *b2, *in, *start, *dout;                                     /* given */
+    real *packed1, *packed2, *packed1_t, *packed2_t;
+    real *out, *hidden, *din, *d_hidden, *dw1, *db1, *dw2, *db2;                     /* computed */
+    real *want_out, *want_h, *want_din, *want_dh, *want_dw1, *want_db1, *want_dw2, *want_db2; /* by plain loops */
+    struct ffn ffn;
+};
+
+static real *packed_copies(const real *w, size_t rows, size_t columns, bool transposed) {
+    const size_t K = transposed ? rows : columns, N = transposed ? columns : rows, count = gemm_packed_count(K, N);
+    real *packed = array_alloc(E * count, sizeof *packed);
+    for (size_t e = 0; e < E; e++) {
+        const real *w_e = w + e * rows * columns;
+        gemm_pack(packed + e * count, transposed ? (struct view){w_e, columns, 1, NULL} : (struct view){w_e, 1, columns, NULL},
+                  K, N);
+    }
+    return packed;
+}
+
+/* The layer and its gradients as the equations stand. */
+static void plain(struct layer *l) {
+    for (size_t e = 0; e < E; e++)
+        for (size_t r = (size_t)l->first[e]; r < (size_t)l->first[e + 1]; r++) {
+            const real *x = l->in + (l->source ? (size_t)l->source[r] : r) * S, *dout = l->dout + r * S;
+            const real *w1 = l->w1 + e * F * S, *w2 = l->w2 + e * S * F;
+            for (size_t s = 0; s < S; s++) l->want_out[r * S + s] = l->start[r * S + s] + l->b2[e * S + s];
+            for (size_t f = 0; f < F; f++) {
+                double h = l->b1[e * F + f], dg = 0;
+                for (size_t s = 0; s < S; s++) h += w1[f * S + s] * x[s];
+                for (size_t s = 0; s < S; s++) {
+                    l->want_out[r * S + s] += w2[s * F + f] * gelu(h);
+                    l->want_dw2[e * S * F + s * F + f] += dout[s] * gelu(h);
+                    dg += dout[s] * w2[s * F + f];
+                }
+                const double dh = dg * gelu_slope(h);
+                for (size_t s = 0; s < S; s++) {
+                    l->want_din[r * S + s] += dh * w1[f * S + s];
+                    l->want_dw1[e * F * S + f * S + s] += dh * x[s];
+                }
+                l->want_db1[e * F + f] += dh;
+                l->want_h[r * F + f] = h;
+                l->want_dh[r * F + f] = dh;
+            }
+            for (size_t s = 0; s < S; s++) l->want_db2[e * S + s] += dout[s];
+        }
+}
+
+/* `spread`: the share of the rows that expert 0 gets; expert 2 gets none. */
+static struct layer layer_make(size_t rows, double spread, bool gather) {
+    struct layer l = {.rows = rows, .inputs = gather ? rows / 2 + 1 : rows,
+                      .first = array_alloc(E + 1, sizeof(int32_t))};
+    l.first[1] = l.first[0] + (int32_t)(spread * (double)rows);
+    l.first[2] = l.first[3] = l.first[1] + ((int32_t)rows - l.first[1]) / 3;
+    l.first[4] = (int32_t)rows;
+    l.w1 = random_numbers(E * F * S, 1), l.b1 = random_numbers(E * F, 2);
+    l.w2 = random_numbers(E * S * F, 3), l.b2 = random_numbers(E * S, 4);
+    l.in = random_numbers(l.inputs * S, 5), l.start = random_numbers(rows * S, 6), l.dout = random_numbers(rows * S, 7);
+    if (gather) {
+        l.source = array_alloc(rows + 1, sizeof *l.source);
+        for (size_t r = 0; r < rows; r++) l.source[r] = (int32_t)(r * 7919 % l.inputs);
+    }
+    l.packed1 = packed_copies(l.w1, F, S, false), l.packed1_t = packed_copies(l.w1, F, S, true);
+    l.packed2 = packed_copies(l.w2, S, F, false), l.packed2_t = packed_copies(l.w2, S, F, true);
+    real **const results[] = {&l.out, &l.want_out, &l.din, &l.want_din, &l.hidden, &l.want_h, &l.d_hidden, &l.want_dh,
+                              &l.dw1, &l.want_dw1, &l.dw2, &l.want_dw2, &l.db1, &l.want_db1, &l.db2, &l.want_db2};
+    const size_t sizes[] = {rows * S, rows * S, rows * F, rows * F, E * F * S, E * S * F, E * F, E * S};
+    for (size_t i = 0; i < COUNT(results); i++) *results[i] = array_alloc(sizes[i / 2] + 1, sizeof(real));
+    for (size_t i = 0; i < E * F * S; i++) l.dw1[i] = l.want_dw1[i] = l.dw2[i] = l.want_dw2[i] = 1; /* added to */
+    l.ffn = (struct ffn){.E = E, .first = l.first, .source = l.source,
+                         .up = {.IC = S, .OC = F, .packed = l.packed1, .packed_t = l.packed1_t, .b = l.b1, .dw = l.dw1,
+                                .db = l.db1},
+                         .down = {.IC = F, .OC = S, .packed = l.packed2, .packed_t = l.packed2_t, .b = l.b2,
+                                  .dw = l.dw2, .db = l.db2}};
+    plain(&l);
+    return l;
+}
+
+static void layer_free(struct layer *l) {
+    real *const all[] = {l->w1, l->b1, l->w2, l->b2, l->in, l->start, l->dout, l->packed1, l->packed2, l->packed1_t,
+                         l->packed2_t, l->out, l->hidden, l->din, l->d_hidden, l->dw1, l->db1, l->dw2, l->db2,
+                         l->want_out, l->want_h, l->want_din, l->want_dh, l->want_dw1, l->want_db1, l->want_dw2,
+                         l->want_db2};
+    for (size_t i = 0; i < COUNT(all); i++) free(all[i]);
+    free(l->first);
+    free(l->source);
+}
+
+static void assert_all_near(const char *what, const real *got, const real *want, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= ROUNDING * fmax(1, fabs(want[i]))))
+            fail_msg("%s: number %zu of %zu: got %.17g, want %.17g", what, i, n, got[i], want[i]);
+}
+
+static void training_check(size_t rows, double spread, bool gather) {
+    struct layer l = layer_make(rows, spread, gather);
+    real *scratch = array_alloc(ffn_scratch_count(F), sizeof *scratch);
+    void *workspace = array_alloc(ffn_workspace_bytes(E, S, F, rows) + 1, 1);
+    ffn_forward(&l.ffn, l.out, l.hidden, l.in, l.start, scratch);
+    assert_all_near("out", l.out, l.want_out, rows * S);
+    assert_all_near("hidden", l.hidden, l.want_h, rows * F);
+    ffn_backward(&l.ffn, l.din, l.d_hidden, l.dout, l.hidden, l.in, workspace);
+    assert_all_near("din", l.din, l.want_din, rows * S);
+    assert_all_near("d_hidden", l.d_hidden, l.want_dh, rows * F);
+    for (size_t i = 0; i < rows * F; i++) l.want_h[i] = gelu(l.want_h[i]);
+    assert_all_near("hidden, its GELU", l.hidden, l.want_h, rows * F);
+    assert_all_near("dw1", l.dw1, l.want_dw1, E * F * S);
+    assert_all_near("dw2", l.dw2, l.want_dw2, E * S * F);
+    assert_all_near("db1", l.db1, l.want_db1, E * F);
+    assert_all_near("db2", l.db2, l.want_db2, E * S);
+    free(scratch);
+    free(workspace);
+    layer_free(&l);
+}
+
+/* Blocks are 24 to 96 rows; experts get none, few and most of them. */
+static const size_t row_counts[] = {1, 2, 23, 25, 97, 1000};
+
+static void test_training(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(row_counts); i++)
+        for (int gather = 0; gather < 2; gather++) {
+            training_check(row_counts[i], 0.25, gather);
+            training_check(row_counts[i], 0, gather);
+            training_check(row_counts[i], 0.9, gather);
+        }
+}
+
+static void test_training_on_threads(void **state) {
+    (void)state;
+    const int before = omp_get_max_threads();
+    for (int threads = 1; threads <= 16; threads += 5) { /* each cuts 1000 rows in blocks of its own */
+        omp_set_num_threads(threads);
+        training_check(1000, 0.5, true);
+    }
+    omp_set_num_threads(before);
+}
+
+/* Nothing is kept, and few rows go by columns: the same numbers as in training, to the bit. */
+static void test_inference(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(row_counts); i++)
+        for (int gather = 0; gather < 2; gather++) {
+            struct layer l = layer_make(row_counts[i], 0.25, gather);
+            const size_t n = row_counts[i] * S;
+            real *scratch = array_alloc(ffn_scratch_count(F), sizeof *scratch);
+            real *trained = array_alloc(n, sizeof *trained);
+            ffn_forward(&l.ffn, trained, l.hidden, l.in, NULL, scratch);
+            ffn_forward(&l.ffn, l.out, l.hidden, l.in, NULL, NULL);
+            assert_memory_equal(l.out, trained, n * sizeof *trained);
+            for (size_t j = 0; j < n; j++) l.want_out[j] -= l.start[j];
+            assert_all_near("out", l.out, l.want_out, n);
+            free(scratch);
+            free(trained);
+            layer_free(&l);
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_training_on_threads),
+        cmocka_unit_test(test_inference),
+    };
+    return cmocka_run_group_tests_name("ffn", tests, NULL, NULL);
+}
