@@ -379,6 +379,14 @@ static struct model_setup setup_of(const struct options *o) {
     return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, STORAGE_F32};
 }
 
+/* Bytes resident when training; not those of a tokenizer's training, which comes before. */
+static size_t memory_peak(const struct train *t, const struct model_cost *cost) {
+    const size_t program = 13 << 20; /* code, libraries, a tokenizer of some thousand pieces: measured */
+    const size_t tokens = (size_t)t->options.batch * (size_t)t->options.accumulate * (size_t)t->config.seq;
+    return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof *t->inputs +
+           loader_bytes(t->train_data) + loader_bytes(t->val_data) + program;
+}
+
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
 static bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
@@ -391,6 +399,7 @@ static bool cost_show(const struct train *t, struct error *err) {
     printf("memory             %.1f MB parameters, gradients, moments and packed weights\n",
            (double)c.parameter_bytes / 1e6);
     printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
+    printf("                   %.1f MB in all, at its peak\n", (double)memory_peak(t, &c) / 1e6);
     printf("training tokens    %zu, %zu sequences an epoch\n", loader_tokens(t->train_data),
            loader_windows(t->train_data));
     printf("epochs             %.2f in %" PRId64 " steps\n",

@@ -126,6 +126,8 @@ size_t loader_windows(const struct loader *l) {
     return (l->tokens - 1 + l->seq - 1) / l->seq;
 }
 
+size_t loader_bytes(const struct loader *l) { return l->n_slots * sizeof *l->slots; }
+
 int loader_vocab(const struct loader *l) {
     return l->shards[0].vocab;
 }

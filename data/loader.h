@@ -21,6 +21,7 @@ void loader_close(struct loader *l);
 
 size_t loader_tokens(const struct loader *l);
 size_t loader_windows(const struct loader *l); /* an epoch */
+size_t loader_bytes(const struct loader *l);   /* memory, once every block it can keep has been read */
 int loader_vocab(const struct loader *l);
 uint64_t loader_tokenizer_hash(const struct loader *l);
 uint64_t loader_data_hash(const struct loader *l);

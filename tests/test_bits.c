@@ -88,6 +88,57 @@ static void test_kv_cache(void **state) {
     model_destroy(&cached);
 }
 
+/* Logits (T, V) of a model whose matrices are held in `storage`, in pieces of `piece` tokens. */
+static real *stored_logits(const struct model *like, const struct batch *b, enum storage storage, size_t piece) {
+    struct model m;
+    struct error err;
+    const size_t T = like->sizes.T, V = like->sizes.V;
+    real *logits = array_alloc(T * V, sizeof *logits);
+    if (!model_create(&m, &like->config, (struct model_setup){MODEL_INFER, 1, false, storage}, &err))
+        fail_msg("%s", err.text);
+    memcpy(m.param_block, like->param_block, like->n_parameters * sizeof(real));
+    model_pack(&m);
+    for (size_t from = 0; from < T; from += piece) {
+        const size_t n = T - from < piece ? T - from : piece;
+        model_forward(&m, b->tokens + from, 1, from + n, from);
+        logits_copy(logits + from * V, &m, n);
+    }
+    model_destroy(&m);
+    return logits;
+}
+
+/* bf16 and int8: the prompt at once, in pieces and token by token give the same bits; and logits move
+ * about as rounding moves weights: by 0.1% (bf16: up to 2^-9 of each) or 0.7% (int8: up to 1/254 of the largest of
+ * 48, which is twice their size), which random weights as large as these magnify several times, and not a hundred. */
+static void test_stored_weights(void **state) {
+    struct config config = split_config(*(const int *)*state);
+    struct model m = model_random(&config, MODEL_INFER, 1, 43);
+    struct batch b = batch_random(1, m.sizes.T, config.vocab, 44);
+    const size_t n = m.sizes.T * m.sizes.V;
+    real *exact = stored_logits(&m, &b, STORAGE_F32, m.sizes.T);
+    for (int storage = STORAGE_BF16; storage < STORAGES; storage++) {
+        real *at_once = stored_logits(&m, &b, (enum storage)storage, m.sizes.T);
+        for (size_t piece = 1; piece < 40; piece += 19) {
+            real *in_pieces = stored_logits(&m, &b, (enum storage)storage, piece);
+            assert_bits_equal(at_once, in_pieces, n);
+            free(in_pieces);
+        }
+        double error = 0, size = 0;
+        for (size_t i = 0; i < n; i++) {
+            error += pow(at_once[i] - exact[i], 2);
+            size += pow(exact[i], 2);
+        }
+        const double allowed = 10 * (storage == STORAGE_BF16 ? 0.001 : 0.007);
+        assert_true(error > 0);
+        if (config.ffn == FFN_DENSE) /* an expert that a rounding chose moves more */
+            assert_true(sqrt(error / size) < allowed);
+        free(at_once);
+    }
+    free(exact);
+    batch_free(&b);
+    model_destroy(&m);
+}
+
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
     struct config config = split_config(*(const int *)*state);
@@ -165,6 +216,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FOR_EACH_FFN(test_causality),
         FOR_EACH_FFN(test_kv_cache),
+        FOR_EACH_FFN(test_stored_weights),
         FOR_EACH_FFN(test_threads),
         FOR_EACH_FFN(test_recompute),
         cmocka_unit_test(test_smoe_is_one_head),

@@ -200,6 +200,7 @@ static void newest_run_is_read(void **state) {
 static void bad_input_is_refused(void **state) {
     (void)state;
     text_save("some.txt", "Some text, and no checkpoint.\n", 30);
+    refuse(2, "f16", "bf16", "sample --model letters --weights f16");
     refuse(2, "'word'", "--prompt", "sample --model letters word");
     refuse(2, "--prompt and --prompt-file", "choose one", "sample -p a -f some.txt");
     refuse(2, "'--promt'", "did you mean '--prompt'", "sample --promt a");

@@ -13,6 +13,7 @@
 
 #include "../src/checkpoint.h"
 #include "../src/rng.h"
+#include <sys/resource.h>
 #include "command.h"
 
 /* A tiny model of odd sizes, blocks of both kinds, and everything that happens on the way within 20 steps. */
@@ -548,6 +549,45 @@ static void dry_run_counts_and_writes_no_run(void **state) {
     run("train" MODEL "corpus.txt --dry-run --channels 8448 --layers 999"); /* 600 GB: shown, not allocated */
 }
 
+/* Peak resident megabytes of `train` and what it prints, with these options. */
+static double memory_of(const char *options) {
+    char *command = string_format("exec train" MODEL "corpus.txt %s >stdout.txt 2>/dev/null", options);
+    struct rusage usage;
+    int status;
+    const pid_t child = fork();
+    if (child == 0) execlp("sh", "sh", "-c", command, NULL);
+    assert_int_equal(wait4(child, &status, 0, &usage), child);
+    assert_int_equal(status, 0);
+    text_read("stdout.txt", output, sizeof output);
+    free(command);
+    return (double)usage.ru_maxrss * 1024 / 1e6;
+}
+
+/* 5% of what was foretold, with and without what --recompute saves, for both kinds of block. */
+static void memory_is_as_foretold(void **state) {
+    (void)state;
+#ifndef __SANITIZE_ADDRESS__ /* which needs memory of its own */
+    static const char *const models[] = {
+        "--channels 192 --layers 8 --batch 40 --seq 128", "--channels 192 --layers 8 --batch 40 --seq 128 --recompute",
+        "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2",
+    };
+    double needed[3];
+    for (int i = 0; i < 3; i++) {
+        char *run_options = string_format("%s --steps 2 --eval-every 0 --sample-every 0 --out memory", models[i]);
+        char *dry_options = string_format("%s --dry-run", models[i]);
+        needed[i] = memory_of(run_options);
+        memory_of(dry_options);
+        const double foretold = (double)printed_number("activations\n");
+        if (!(fabs(foretold - needed[i]) <= 0.05 * needed[i]))
+            fail_msg("%s: %.0f MB foretold, %.0f needed", models[i], foretold, needed[i]);
+        free(run_options);
+        free(dry_options);
+        run("rm -r memory");
+    }
+    assert_true(needed[1] < 0.6 * needed[0]);
+#endif
+}
+
 static void prepared_text_is_found_again(void **state) {
     (void)state;
     run("train" MODEL "corpus.txt --out again");
@@ -600,6 +640,7 @@ int main(void) {
         cmocka_unit_test(divergence_keeps_the_checkpoint),
         cmocka_unit_test(corpora_of_every_kind_give_the_same_run),
         cmocka_unit_test(dry_run_counts_and_writes_no_run),
+        cmocka_unit_test(memory_is_as_foretold),
         cmocka_unit_test(prepared_text_is_found_again),
         cmocka_unit_test(printed_configuration_reads_back),
         cmocka_unit_test(runs_are_named_after_their_text),
