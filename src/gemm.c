@@ -6,7 +6,7 @@
  *    block at a time, small enough for the L2 cache, by the thread that uses it.
  * 3. Blocks of rows (and of columns, where rows are few) of all problems are dealt out to the threads.
  *
- * Written in GCC vector extensions; the width comes from real.h. Only the packing and panel_load know how
+ * Written in GCC vector extensions; the width comes from real.h. Only the packing and panel_step know how
  * the numbers of a packed B are stored. */
 #include "gemm.h"
 
@@ -44,38 +44,45 @@ static enum slab_order order_of(const struct gemm *g) { return g->A.row == 1 && 
 
 /* ---- Panels of B -------------------------------------------------------------------------------- */
 
-/* A panel is K steps of COLS numbers, zeros past the last column; before them, in INT8, COLS scales. */
-typedef uint16_t bf16_lanes __attribute__((vector_size(2 * LANES), may_alias, aligned(2)));
-typedef uint32_t wide_lanes __attribute__((vector_size(4 * LANES)));
-typedef float float_lanes __attribute__((vector_size(4 * LANES)));
-typedef int8_t int8_lanes __attribute__((vector_size(LANES), may_alias, aligned(1)));
-typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+/* A panel is K steps of COLS numbers, zeros past the last column. In F32 a step is two vectors. Otherwise a
+ * lane of 32 bits holds the numbers of 2 (bf16) or 4 (int8) successive steps, the first lowest, so that a shift
+ * unpacks a whole vector; and in INT8 the columns' scales come first. In double (tests) all is stored as is. */
+typedef uint32_t bits_lanes __attribute__((vector_size(VEC_BYTES)));
+typedef int32_t int_lanes __attribute__((vector_size(VEC_BYTES)));
 
-static size_t storage_size(enum storage storage) {
-    return storage == STORAGE_F32 ? sizeof(real) : storage == STORAGE_BF16 ? 2 : 1;
+#ifdef REAL_DOUBLE
+static inline int storage_steps(enum storage storage) { return (void)storage, 1; }
+static size_t panel_header(enum storage storage) { return (void)storage, 0; }
+static inline vec panel_step(vec word, enum storage storage, int step, vec scale) {
+    return (void)storage, (void)step, (void)scale, word;
+}
+#else
+static inline int storage_steps(enum storage storage) {
+    return storage == STORAGE_F32 ? 1 : storage == STORAGE_BF16 ? 2 : 4;
 }
 static size_t panel_header(enum storage storage) { return storage == STORAGE_INT8 ? COLS * sizeof(real) : 0; }
-static size_t panel_bytes(enum storage storage, size_t K) {
-    return round_up(panel_header(storage) + K * COLS * storage_size(storage), VEC_BYTES);
+/* The numbers of one step of a word. */
+static inline vec panel_step(vec word, enum storage storage, int step, vec scale) {
+    if (storage == STORAGE_F32) return word;
+    if (storage == STORAGE_BF16) /* the upper half of a float */
+        return (vec)(step == 0 ? (bits_lanes)word << 16 : (bits_lanes)word & 0xffff0000);
+    return __builtin_convertvector((int_lanes)((bits_lanes)word << (24 - 8 * step)) >> 24, vec) * scale;
 }
+#endif
 
-/* LANES numbers of a panel; `scale` is theirs. */
-static inline __attribute__((always_inline)) vec panel_load(const char *b, enum storage storage, vec scale) {
-    if (storage == STORAGE_F32) return *(const vec *)b;
-    if (storage == STORAGE_BF16) { /* the upper half of a float */
-        const wide_lanes bits = __builtin_convertvector(*(const bf16_lanes *)b, wide_lanes) << 16;
-        return __builtin_convertvector((float_lanes)bits, vec);
-    }
-    return __builtin_convertvector(__builtin_convertvector(*(const int8_lanes *)b, int_lanes), vec) * scale;
+/* Bytes of `steps` steps, and of a panel. */
+static size_t steps_bytes(enum storage storage, size_t steps) {
+    return blocks_of(steps, (size_t)storage_steps(storage)) * COLS * sizeof(real);
 }
+static size_t panel_bytes(enum storage storage, size_t K) { return panel_header(storage) + steps_bytes(storage, K); }
 
 /* To the nearest, ties to even; a NaN stays one. */
-static uint16_t bf16_of(real x) {
+static uint32_t bf16_of(real x) {
     const float value = (float)x;
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    if (value != value) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    if (value != value) return bits >> 16 | 0x40;
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
 static const real *view_row(struct view v, size_t stride, size_t r) {
@@ -99,9 +106,11 @@ static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t
 
 static real view_at(struct view v, size_t i, size_t j) { return v.data[i * v.row + j * v.col]; }
 
+/* The same in fewer bits. */
 static void panel_quantize(char *panel, enum storage storage, struct view B, size_t K, size_t from, size_t cols) {
+    const size_t steps = (size_t)storage_steps(storage), bits = 32 / steps;
     real *scales = (real *)panel;
-    char *numbers = panel + panel_header(storage);
+    uint32_t *words = (uint32_t *)(panel + panel_header(storage));
     memset(panel, 0, panel_bytes(storage, K));
     for (size_t n = 0; n < cols; n++) {
         real high = 0;
@@ -110,8 +119,8 @@ static void panel_quantize(char *panel, enum storage storage, struct view B, siz
         if (storage == STORAGE_INT8) scales[n] = scale;
         for (size_t k = 0; k < K; k++) {
             const real b = view_at(B, k, from + n);
-            if (storage == STORAGE_INT8) ((int8_t *)numbers)[k * COLS + n] = (int8_t)lrint(b / scale);
-            else ((uint16_t *)numbers)[k * COLS + n] = bf16_of(b);
+            const uint32_t number = storage == STORAGE_INT8 ? (uint32_t)lrint((double)(b / scale)) & 0xff : bf16_of(b);
+            words[k / steps * COLS + n] |= number << k % steps * bits;
         }
     }
 }
@@ -123,7 +132,7 @@ size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N) { return gemm
 void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j) {
     char *panel = (char *)packed + j * panel_bytes(storage, K);
     const size_t from = j * COLS, cols = min_size(COLS, N - from);
-    if (storage == STORAGE_F32) panel_copy((real *)panel, B, K, from, cols);
+    if (storage_steps(storage) == 1) panel_copy((real *)panel, B, K, from, cols);
     else panel_quantize(panel, storage, B, K, from, cols);
 }
 
@@ -154,8 +163,8 @@ static inline __attribute__((always_inline)) void tile_multiply(const struct til
     const int vectors = 2 * panels;
     const real *a = t->a;
     const char *b = t->b;
-    const size_t depth = t->depth, ldc = t->ldc, panel = t->panel, half = LANES * storage_size(storage);
-    vec acc[ROWS][2 * WIDE], scale[2 * WIDE];
+    const size_t depth = t->depth, ldc = t->ldc, panel = t->panel;
+    vec acc[ROWS][2 * WIDE], scale[2 * WIDE] = {{0}};
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
         const vec bias = t->bias ? vec_load(t->bias + v * LANES) : (vec){0};
@@ -168,18 +177,25 @@ static inline __attribute__((always_inline)) void tile_multiply(const struct til
             for (int i = 0; i < m; i++) acc[i][v] += vec_load(t->start + i * ldc + v * LANES);
     }
     const size_t row_step = order == ROW_MAJOR ? LANES : 1, k_step = order == ROW_MAJOR ? 1 : m;
+    const int steps = storage_steps(storage);
     for (size_t k0 = 0; k0 < depth; k0 += LANES, a += (size_t)m * LANES) {
-        const size_t steps = min_size(LANES, depth - k0);
-        for (size_t k = 0; k < steps; k++, b += 2 * half) {
-            vec b_k[2 * WIDE];
+        const int slab = (int)min_size(LANES, depth - k0);
+        for (int k = 0; k < slab; k += steps, b += COLS * sizeof(real)) {
+#pragma GCC unroll 4
+            for (int step = 0; step < steps; step++) {
+                if (step > 0 && k + step == slab) break;
+                vec b_k[2 * WIDE];
 #pragma GCC unroll 8
-            for (int v = 0; v < vectors; v++)
-                b_k[v] = panel_load(b + v / 2 * panel + v % 2 * half, storage, scale[v]);
+                for (int v = 0; v < vectors; v++) {
+                    const vec word = *(const vec *)(b + v / 2 * panel + v % 2 * VEC_BYTES);
+                    b_k[v] = panel_step(word, storage, step, scale[v]);
+                }
 #pragma GCC unroll 16
-            for (int i = 0; i < m; i++) {
-                const real a_ik = a[i * row_step + k * k_step];
+                for (int i = 0; i < m; i++) {
+                    const real a_ik = a[i * row_step + (k + step) * k_step];
 #pragma GCC unroll 8
-                for (int v = 0; v < vectors; v++) acc[i][v] += a_ik * b_k[v];
+                    for (int v = 0; v < vectors; v++) acc[i][v] += a_ik * b_k[v];
+                }
             }
         }
     }
@@ -303,7 +319,7 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
         if (packed) {
             const size_t panel = panel_bytes(g->storage, packed_K);
             const char *first = (const char *)packed + cols.from / COLS * panel;
-            const char *at_k0 = first + panel_header(g->storage) + k0 * COLS * storage_size(g->storage);
+            const char *at_k0 = first + panel_header(g->storage) + steps_bytes(g->storage, k0);
             panels_multiply(g, a, slabs, at_k0, (const real *)first, panel, rows, cols, k0, depth);
             continue;
         }

@@ -92,19 +92,29 @@ static void peak_run(void *context) {
 
 static double peak_flops(void) { return 2.0 * PEAK_CHAINS * VEC_LANES * PEAK_STEPS * omp_get_max_threads(); }
 
-/* Median FLOP/s of a call that does `flops`, and in *share the median of its ratio to the peak measured right
- * after it: where processors are shared with strangers, the peak itself comes and goes. */
-static double measure_share(void (*work)(void *), void *context, double flops, double *share) {
+/* What a rate is set against: `amount` a call of `run`. */
+struct yardstick {
+    void (*run)(void *);
+    void *context;
+    double amount;
+};
+
+/* Median rate of a call that does `amount`, and in *share the median of its ratio to the yardstick's measured right
+ * after it: where processors are shared with strangers, what they can do comes and goes. */
+static double measure_share(void (*work)(void *), void *context, double amount, struct yardstick yardstick,
+                            double *share) {
     double rates[RUNS], shares[RUNS];
-    float sink = 0;
     const int repeat = repeats(work, context);
     for (int r = 0; r < RUNS; r++) {
-        rates[r] = flops / seconds_of(work, context, repeat);
-        shares[r] = rates[r] * seconds_of(peak_run, &sink, 2) / peak_flops();
+        rates[r] = amount / seconds_of(work, context, repeat);
+        shares[r] = rates[r] * seconds_of(yardstick.run, yardstick.context, 2) / yardstick.amount;
     }
     *share = median(shares, RUNS);
     return median(rates, RUNS);
 }
+
+static float peak_sink;
+static struct yardstick peak_yardstick(void) { return (struct yardstick){peak_run, &peak_sink, peak_flops()}; }
 
 struct reading {
     const real *data;
@@ -126,21 +136,28 @@ static void read_run(void *context) {
         r->sink += total;
     }
 }
-static double read_measure(size_t bytes_a_thread) {
-    const size_t threads = (size_t)omp_get_max_threads(), n = bytes_a_thread / sizeof(real);
+static struct reading reading_make(size_t bytes) {
+    const size_t threads = (size_t)omp_get_max_threads(), n = bytes / threads / 64 / sizeof(real) * 64;
     real *data = array_alloc(threads * n, sizeof(real));
     memset(data, 1, threads * n * sizeof(real));
-    struct reading r = {data, n, 0};
-    const double rate = (double)(threads * n * sizeof(real)) / measure(read_run, &r);
-    free(data);
+    return (struct reading){data, n, 0};
+}
+static double reading_bytes(const struct reading *r) {
+    return (double)((size_t)omp_get_max_threads() * r->n * sizeof(real));
+}
+static double read_measure(size_t bytes) {
+    struct reading r = reading_make(bytes);
+    const double rate = reading_bytes(&r) / measure(read_run, &r);
+    free((void *)r.data);
     return rate;
 }
 
 static void bench_machine(struct bench *b) {
     float sink = 0;
     const double peak = peak_flops() / measure(peak_run, &sink);
-    b->memory = read_measure((size_t)128 << 20);
-    b->cache = read_measure((size_t)4 << 20);
+    const size_t threads = (size_t)omp_get_max_threads();
+    b->memory = read_measure(threads << 27);
+    b->cache = read_measure(threads << 22);
     report(b, "threads", omp_get_max_threads(), "", 0, "");
     report(b, "peak, fused multiply-add", peak / 1e9, "GFLOP/s", 0, "");
     report(b, "read, memory", b->memory / 1e9, "GB/s", 0, "");
@@ -197,7 +214,7 @@ static void bench_product(struct bench *b, const char *what, enum product_kind k
     }
     struct products p = {g, n, workspace};
     double share;
-    const double rate = measure_share(products_run, &p, 2.0 * (double)(n * rows * IC * OC), &share);
+    const double rate = measure_share(products_run, &p, 2.0 * (double)(n * rows * IC * OC), peak_yardstick(), &share);
     report(b, name, rate / 1e9, "GFLOP/s", share, "peak");
     free(in), free(out), free(w), free(packed), free(workspace), free(g);
 }
@@ -305,11 +322,11 @@ static void bench_kernels(struct bench *b) {
     const double flops = 2.0 * B_ * T_ * (T_ + 1) / 2 * C_;
     double share;
     if (wanted(b, "attention forward")) {
-        const double rate = measure_share(run_attention_forward, &k, 2 * flops, &share);
+        const double rate = measure_share(run_attention_forward, &k, 2 * flops, peak_yardstick(), &share);
         report(b, "attention forward", rate / 1e9, "GFLOP/s", share, "peak");
     }
     if (wanted(b, "attention backward")) {
-        const double rate = measure_share(run_attention_backward, &k, 5 * flops, &share);
+        const double rate = measure_share(run_attention_backward, &k, 5 * flops, peak_yardstick(), &share);
         report(b, "attention backward", rate / 1e9, "GFLOP/s", share, "peak");
     }
     free(k.a), free(k.b), free(k.c), free(k.d), free(k.scratch);
@@ -363,7 +380,7 @@ static void bench_training(struct bench *b, const char *name, struct config conf
     }
     const struct model_cost cost = model_cost(&t.model.sizes, t.model.setup);
     double share;
-    const double flops = cost.training_flops * (double)rows, rate = measure_share(train_run, &t, flops, &share);
+    const double flops = cost.training_flops * (double)rows, rate = measure_share(train_run, &t, flops, peak_yardstick(), &share);
     report(b, name, rate / cost.training_flops, "tokens/s", share, "peak");
     model_destroy(&t.model);
     free(t.m), free(t.v), free(t.tokens), free(t.targets);
@@ -381,18 +398,22 @@ static void decode_run(void *context) {
     d->token = (int32_t)(model_logits(&d->model, 0)[0] > 0);
 }
 
-/* The 15M-parameter shape that llama2.c's users know: L6 C288 V32000. */
-static void bench_decoding(struct bench *b) {
-    const struct config config = {.vocab = 32000, .seq = 256, .layers = 6, .channels = 288, .attn_heads = 6,
-                                  .ffn = FFN_DENSE};
+/* Against reading as many bytes as the matrices take, in one go. */
+static void bench_decoding(struct bench *b, const char *name, const struct config *config, enum storage storage) {
     struct decoding d = {.token = 1};
     struct error err;
-    if (!wanted(b, "decode 15M")) return;
-    if (!model_create(&d.model, &config, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, &err)) error_exit(&err);
+    if (!wanted(b, name)) return;
+    if (!model_create(&d.model, config, (struct model_setup){MODEL_INFER, 1, false, storage}, &err)) error_exit(&err);
     model_initialize(&d.model, 1);
-    const double tokens = 1 / measure(decode_run, &d), bytes = (double)d.model.n_parameters * sizeof(real);
-    report(b, "decode 15M", tokens, "tokens/s", tokens * bytes / b->memory, "memory read");
+    const struct model_cost cost = model_cost(&d.model.sizes, d.model.setup);
+    const double bytes = (double)(cost.parameter_bytes - cost.parameters * sizeof(real)); /* what is packed */
+    struct reading r = reading_make((size_t)bytes);
+    const struct yardstick yardstick = {read_run, &r, reading_bytes(&r)};
+    double share;
+    const double rate = measure_share(decode_run, &d, bytes, yardstick, &share);
+    report(b, name, rate / bytes, "tokens/s", share, "reading the weights");
     model_destroy(&d.model);
+    free((void *)r.data);
 }
 
 static void bench_models(struct bench *b) {
@@ -402,6 +423,9 @@ static void bench_models(struct bench *b) {
                                  .ffn = FFN_MHMOE, .moe_heads = 4, .topk = 2, .expert_hidden = 256, .moe_every = 1,
                                  .head = true, .merge = true, .balance = BALANCE_AUX, .balance_weight = 0.01};
     struct config large = dense;
+    /* The 15M-parameter shape that llama2.c's users know. */
+    const struct config decoder = {.vocab = 32000, .seq = 256, .layers = 6, .channels = 288, .attn_heads = 6,
+                                   .ffn = FFN_DENSE};
     large.vocab = 50257;
     bench_training(b, "train dense L6 C384 V4096 T256 B8", dense, 8);
     for (int experts = 8; experts <= 512; experts *= 4) {
@@ -412,11 +436,14 @@ static void bench_models(struct bench *b) {
         bench_training(b, name, c, 8);
     }
     bench_training(b, "train dense L6 C384 V50257 T256 B4", large, 4);
-    bench_decoding(b);
+    bench_decoding(b, "decode 15M f32", &decoder, STORAGE_F32);
+    bench_decoding(b, "decode 15M bf16", &decoder, STORAGE_BF16);
+    bench_decoding(b, "decode 15M int8", &decoder, STORAGE_INT8);
 }
 
 int main(int argc, char **argv) {
     struct bench b = {0};
+    threads_wait_briefly(argv); /* as the programs do */
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) b.results = json_array();
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) b.only = argv[++i];
