@@ -1,8 +1,10 @@
-/* Top-k and top-p both keep the tokens above a threshold. The threshold is found by bisection on the logits'
- * values, which takes a few passes over V numbers and needs neither a sort nor a copy. */
+/* Top-k and top-p both keep the tokens above a threshold. It is found digit by digit, as a radix sort would, from
+ * histograms of the weights' bits: three passes over V numbers, no sort and no copy. */
 #include "sampler.h"
 
 #include <math.h>
+#include <string.h>
+#include "vecmath.h"
 
 static int32_t highest(const real *logits, size_t V) {
     size_t best = 0;
@@ -11,35 +13,43 @@ static int32_t highest(const real *logits, size_t V) {
     return (int32_t)best;
 }
 
-struct above {
-    size_t count;
-    double mass;
-};
-static struct above count_above(const real *weights, size_t V, real threshold) {
-    struct above a = {0, 0};
-    for (size_t v = 0; v < V; v++)
-        if (weights[v] >= threshold) a.count++, a.mass += weights[v];
-    return a;
+/* A weight's bits as a float, which for numbers >= 0 are in the numbers' order. */
+static uint32_t bits_of(real weight) {
+    const float x = (float)weight;
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
 }
 
-/* The highest threshold that keeps at least `count` tokens and at least `mass` of the weight; weights lie in
- * [0, 1] with a highest of 1. Stops when no number lies between the bounds. */
-static real threshold_for(const real *weights, size_t V, size_t count, double mass) {
-    real low = 0, high = 1; /* low keeps enough; high may not */
-    const struct above top = count_above(weights, V, high);
-    if (top.count >= count && top.mass >= mass) return high;
-    for (;;) {
-        const real middle = low + (high - low) / 2;
-        if (middle <= low || middle >= high) return low;
-        const struct above a = count_above(weights, V, middle);
-        if (a.count >= count && a.mass >= mass) low = middle;
-        else high = middle;
+enum { DIGIT = 11, DIGITS = 1 << DIGIT }; /* 33 bits in three passes */
+
+/* The highest threshold, as bits, that keeps at least `count` tokens and at least `mass` of the weight. */
+static uint32_t threshold_for(const real *weights, size_t V, size_t count, double mass) {
+    uint32_t threshold = 0; /* its digits so far */
+    size_t above_count = 0; /* of weights whose digits so far are higher */
+    double above_mass = 0;
+    for (int shift = 2 * DIGIT; shift >= 0; shift -= DIGIT) {
+        size_t counts[DIGITS] = {0};
+        double masses[DIGITS] = {0};
+        for (size_t v = 0; v < V; v++) {
+            const uint32_t bits = bits_of(weights[v]);
+            if ((uint64_t)bits >> (shift + DIGIT) != (uint64_t)threshold >> (shift + DIGIT)) continue;
+            counts[bits >> shift & (DIGITS - 1)]++;
+            masses[bits >> shift & (DIGITS - 1)] += weights[v];
+        }
+        uint32_t digit = DIGITS - 1;
+        while (digit > 0 && (above_count + counts[digit] < count || above_mass + masses[digit] < mass)) {
+            above_count += counts[digit];
+            above_mass += masses[digit--];
+        }
+        threshold |= digit << shift;
     }
+    return threshold;
 }
 
-static void keep_above(real *weights, size_t V, real threshold) {
+static void keep_above(real *weights, size_t V, uint32_t threshold) {
     for (size_t v = 0; v < V; v++)
-        if (weights[v] < threshold) weights[v] = 0;
+        if (bits_of(weights[v]) < threshold) weights[v] = 0;
 }
 
 static double total(const real *weights, size_t V) {
@@ -52,8 +62,9 @@ int32_t sampler_pick(struct sampler *s, real *logits, size_t V) {
     const int32_t best = highest(logits, V);
     if (s->temperature == 0) return best;
     const real high = logits[best];
-    real *weights = logits; /* exp((logit - high) / temperature), in (0, 1] */
-    for (size_t v = 0; v < V; v++) weights[v] = (real)exp((double)(logits[v] - high) / s->temperature);
+    real *weights = logits; /* exp((logit - high) / temperature), in [0, 1] and 1 for the best */
+    for (size_t v = 0; v < V; v++) weights[v] -= high;
+    row_exp(weights, weights, V, (real)fmin(1 / s->temperature, 1e30), 0);
     if (s->top_k > 0 && (size_t)s->top_k < V)
         keep_above(weights, V, threshold_for(weights, V, (size_t)s->top_k, 0));
     if (s->top_p < 1) keep_above(weights, V, threshold_for(weights, V, 1, s->top_p * total(weights, V)));
