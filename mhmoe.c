@@ -212,7 +212,7 @@ static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
     size_t rows = ((size_t)1 << 21) / s->V;
-    if (rows < 96) rows = 96;
+    if (rows < 384) rows = 384;
     return rows < R ? rows : R;
 }
 

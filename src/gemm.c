@@ -24,7 +24,6 @@ enum {
     BLOCK_DEPTH = 512,
     BLOCK_NUMBERS = BLOCK_ROWS * BLOCK_DEPTH, /* of A: a part of the L2 cache */
     TALL_ROWS = 44 * ROWS,  /* of a block that is transposed: A's memory is read along its rows, whole if it can be */
-    BLOCK_COLS = 4 * COLS,  /* columns a task takes where rows alone are too few tasks */
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
     AHEAD = 8,              /* rows of memory that are fetched before they are packed */
     TASKS = 4,              /* a thread, so that dynamic scheduling evens them out */
@@ -344,72 +343,77 @@ void gemm_serial(const struct gemm *g) {
 
 /* ---- Tasks -------------------------------------------------------------------------------------- */
 
-/* Rows of C that a task takes. A transposed A is read along its memory's rows, so blocks are as tall as
- * leaves work for every thread; `all` is the sum of M over such problems. */
-static size_t task_rows(const struct gemm *g, size_t all) {
-    size_t rows = BLOCK_ROWS;
-    if (order_of(g) == K_MAJOR) {
-        const size_t share = all / (TASKS * (size_t)omp_get_max_threads());
-        rows = share < BLOCK_ROWS ? BLOCK_ROWS : share < TALL_ROWS ? share : TALL_ROWS;
+/* How a problem is cut: blocks of rows x cols, the fewest that leave every thread its share of the call's work. */
+struct cut {
+    size_t rows, cols;   /* of a block */
+    size_t across, tasks; /* blocks side by side, and in all */
+};
+
+static struct cut cut_of(const struct gemm *g, double work) {
+    const double share = work / (TASKS * (double)omp_get_max_threads());
+    const double own = (double)g->M * (double)g->N * (double)(g->K + 1);
+    const size_t wanted = own > share ? (size_t)(own / share) : 1;
+    struct cut cut = {.rows = BLOCK_ROWS, .across = 1};
+    if (g->M == 0 || g->N == 0) return cut;
+    if (order_of(g) == K_MAJOR) { /* A is read along its memory's rows: as tall as can be */
+        const size_t rows = g->M / wanted;
+        cut.rows = rows < BLOCK_ROWS ? BLOCK_ROWS : rows < TALL_ROWS ? rows : TALL_ROWS;
     }
-    if (g->M == 0) return rows;
-    return round_up(blocks_of(g->M, blocks_of(g->M, rows)), ROWS); /* equal ones */
+    const size_t down = blocks_of(g->M, cut.rows);
+    cut.rows = round_up(blocks_of(g->M, down), ROWS); /* equal ones */
+    if (down < wanted) cut.across = min_size(wanted / down, blocks_of(g->N, COLS));
+    cut.cols = round_up(blocks_of(g->N, cut.across), COLS);
+    cut.across = blocks_of(g->N, cut.cols);
+    cut.tasks = blocks_of(g->M, cut.rows) * cut.across;
+    return cut;
 }
 
-static size_t tall_rows(const struct gemm *problems, size_t n) {
-    size_t all = 0;
-    for (size_t p = 0; p < n; p++) all += order_of(&problems[p]) == K_MAJOR ? problems[p].M : 0;
-    return all;
+static double work_of(const struct gemm *problems, size_t n) {
+    double work = 0;
+    for (size_t p = 0; p < n; p++) work += (double)problems[p].M * (double)problems[p].N * (double)(problems[p].K + 1);
+    return work;
 }
 
 /* B is packed for everybody if several tasks need it. */
-static bool packs_shared(const struct gemm *g, size_t rows) { return !g->packed && g->M > rows; }
+static bool packs_shared(const struct gemm *g, struct cut cut) { return !g->packed && g->M > cut.rows; }
 
 size_t gemm_workspace_bytes(const struct gemm *problems, size_t n) {
-    const size_t all = tall_rows(problems, n);
+    const double work = work_of(problems, n);
     size_t bytes = 0;
     for (size_t p = 0; p < n; p++)
-        if (packs_shared(&problems[p], task_rows(&problems[p], all)))
+        if (packs_shared(&problems[p], cut_of(&problems[p], work)))
             bytes += gemm_packed_bytes(STORAGE_F32, problems[p].K, problems[p].N);
     return bytes;
 }
 
 void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
-    size_t panel_first[n + 1], task_first[n + 1], rows[n]; /* pieces of packing, and of multiplying */
+    size_t panel_first[n + 1], task_first[n + 1]; /* pieces of packing, and of multiplying */
+    struct cut cuts[n];
     const void *packed[n];
-    const size_t all = tall_rows(problems, n);
-    size_t row_blocks = 0;
-    for (size_t p = 0; p < n; p++) {
-        rows[p] = task_rows(&problems[p], all);
-        row_blocks += blocks_of(problems[p].M, rows[p]);
-    }
-    const size_t block_cols = row_blocks < TASKS * (size_t)omp_get_max_threads() ? BLOCK_COLS : SIZE_MAX / 2;
-
+    const double work = work_of(problems, n);
     panel_first[0] = task_first[0] = 0;
     for (size_t p = 0; p < n; p++) {
         const struct gemm *g = &problems[p];
-        const bool pack = packs_shared(g, rows[p]);
+        cuts[p] = cut_of(g, work);
+        const bool pack = packs_shared(g, cuts[p]);
         packed[p] = pack ? workspace : g->packed;
         if (pack) workspace = (char *)workspace + gemm_packed_bytes(STORAGE_F32, g->K, g->N);
         panel_first[p + 1] = panel_first[p] + (pack ? gemm_panels(g->N) : 0);
-        task_first[p + 1] = task_first[p] + blocks_of(g->M, rows[p]) * blocks_of(g->N, block_cols);
+        task_first[p + 1] = task_first[p] + cuts[p].tasks;
     }
-#pragma omp parallel
-    {
-#pragma omp for schedule(static)
+    if (panel_first[n] > 0)
+#pragma omp parallel for schedule(static)
         for (size_t piece = 0; piece < panel_first[n]; piece++) {
             const size_t p = tasks_find(panel_first, n, piece), j = piece - panel_first[p];
             const struct gemm *g = &problems[p];
             gemm_pack_panel((void *)packed[p], STORAGE_F32, g->B, g->K, g->N, j);
         }
-#pragma omp for schedule(dynamic, 1)
-        for (size_t piece = 0; piece < task_first[n]; piece++) {
-            const size_t p = tasks_find(task_first, n, piece), task = piece - task_first[p];
-            const struct gemm *g = &problems[p];
-            const size_t column_blocks = blocks_of(g->N, block_cols), i = task / column_blocks * rows[p];
-            const size_t j = task % column_blocks * (column_blocks > 1 ? block_cols : 0);
-            const size_t cols = column_blocks > 1 ? min_size(g->N, j + block_cols) : g->N;
-            block_multiply(g, packed[p], (struct range){i, min_size(i + rows[p], g->M)}, (struct range){j, cols});
-        }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t piece = 0; piece < task_first[n]; piece++) {
+        const size_t p = tasks_find(task_first, n, piece), task = piece - task_first[p];
+        const struct gemm *g = &problems[p];
+        const size_t i = task / cuts[p].across * cuts[p].rows, j = task % cuts[p].across * cuts[p].cols;
+        block_multiply(g, packed[p], (struct range){i, min_size(i + cuts[p].rows, g->M)},
+                       (struct range){j, min_size(j + cuts[p].cols, g->N)});
     }
 }

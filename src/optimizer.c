@@ -29,6 +29,12 @@ double gradient_norm(const real *grads, size_t n) {
 
 double clip_scale(double norm, double limit) { return limit > 0 && norm > limit ? limit / norm : 1; }
 
+#ifdef REAL_DOUBLE
+#define SQRT sqrt
+#else
+#define SQRT sqrtf
+#endif
+
 void adamw_update(const struct adamw *a, real *params, const real *grads, real *m, real *v, size_t n, bool decay,
                   double lr, double scale, int64_t step) {
     const real beta1 = (real)a->beta1, beta2 = (real)a->beta2, epsilon = (real)a->epsilon, g_scale = (real)scale;
@@ -36,18 +42,17 @@ void adamw_update(const struct adamw *a, real *params, const real *grads, real *
     const real v_scale = (real)(1 / (1 - pow(a->beta2, (double)step)));
     const real keep = (real)(decay ? 1 - lr * a->weight_decay : 1);
 #pragma omp parallel for
-    for (size_t start = 0; start < n; start += BLOCK)
-        for (size_t i = start; i < block_end(start, n); i++) {
-            const real g = g_scale * grads[i];
-            m[i] = beta1 * m[i] + (1 - beta1) * g;
-            v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-#ifdef REAL_DOUBLE
-            const real root = sqrt(v[i] * v_scale);
-#else
-            const real root = sqrtf(v[i] * v_scale);
-#endif
-            params[i] = keep * params[i] - rate * m[i] / (root + epsilon);
+    for (size_t start = 0; start < n; start += BLOCK) {
+        const size_t end = block_end(start, n);
+#pragma omp simd
+        for (size_t i = start; i < end; i++) {
+            const real g = g_scale * grads[i], m_i = beta1 * m[i] + (1 - beta1) * g;
+            const real v_i = beta2 * v[i] + (1 - beta2) * g * g;
+            m[i] = m_i;
+            v[i] = v_i;
+            params[i] = keep * params[i] - rate * m_i / (SQRT(v_i * v_scale) + epsilon);
         }
+    }
 }
 
 double learning_rate(int64_t step, int64_t warmup, int64_t steps, double peak, double final) {
