@@ -251,11 +251,16 @@ static void run_layernorm_backward(void *x) {
 }
 static void run_gelu_forward(void *x) {
     struct buffers *k = x;
-    gelu_forward(k->a, k->b, (size_t)R_ * 4 * C_);
+#pragma omp parallel for
+    for (size_t r = 0; r < R_; r++) gelu_forward(k->a + r * 4 * C_, k->b + r * 4 * C_, 4 * C_);
 }
 static void run_gelu_backward(void *x) {
     struct buffers *k = x;
-    gelu_backward(k->a, k->b, k->b, k->c, (size_t)R_ * 4 * C_);
+#pragma omp parallel for
+    for (size_t r = 0; r < R_; r++) {
+        const size_t i = r * 4 * C_;
+        gelu_backward(k->a + i, k->d + i, k->b + i, k->c + i, 4 * C_);
+    }
 }
 static void run_bias_backward(void *x) {
     struct buffers *k = x;
@@ -305,7 +310,7 @@ static void bench_kernels(struct bench *b) {
         {"layernorm forward", run_layernorm_forward, 2 * row},
         {"layernorm backward", run_layernorm_backward, 4 * row},
         {"gelu forward", run_gelu_forward, 8 * row},
-        {"gelu backward", run_gelu_backward, 12 * row},
+        {"gelu backward", run_gelu_backward, 16 * row},
         {"bias backward", run_bias_backward, 4 * row},
         {"crossentropy", run_crossentropy, 2.0 * LOGIT_ROWS_ * V_ * sizeof(real)},
         {"embedding forward", run_embedding_forward, 2 * row},
