@@ -259,7 +259,7 @@ static void run_gelu_backward(void *x) {
 #pragma omp parallel for
     for (size_t r = 0; r < R_; r++) {
         const size_t i = r * 4 * C_;
-        gelu_backward(k->a + i, k->d + i, k->b + i, k->c + i, 4 * C_);
+        gelu_backward(k->a + i, k->c + i, k->b + i, k->c + i, 4 * C_); /* c becomes its own GELU */
     }
 }
 static void run_bias_backward(void *x) {
