@@ -2,15 +2,17 @@
 
 Rounds alternate between the two, each in a process of its own, so that a machine whose speed drifts does so for both;
 a line of the table compares their medians. "Best" means: Debian's PyTorch gets the OpenBLAS that shares its threads
-(see tuned); AdamW is fused where it can be; attention is scaled_dot_product_attention, or before PyTorch 2 products
+(see tune); AdamW is fused where it can be; attention is scaled_dot_product_attention, or before PyTorch 2 products
 that add the mask themselves; the experts' rows are sorted, then go through a loop or a padded batched product, both
-measured, and the faster counts. The python that runs this file is the PyTorch that is measured.
+measured, and the faster counts. "others" is how many processors other programs kept busy: where that is not near 0,
+waiting threads cost PyTorch far more than us and the line is no comparison (GOMP_SPINCOUNT=2000 helps it then).
 
     python3 tests/torch_bench.py [MODEL...] [--threads N] [--rounds N] [--steps N] [--compile] [--bench FILE]"""
 import argparse
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -83,16 +85,6 @@ class MultiHeadMoE(nn.Module):
         return torch.baddbmm(self.b2, hidden, self.w2).view(-1, self.S).index_select(0, slot)
 
 
-class Block(nn.Module):
-    def __init__(self, C, heads, ffn):
-        super().__init__()
-        self.ln1, self.ln2, self.attention, self.ffn = nn.LayerNorm(C), nn.LayerNorm(C), Attention(C, heads), ffn
-
-    def forward(self, x):
-        x = x + self.attention(self.ln1(x))
-        return x + self.ffn(self.ln2(x))
-
-
 class GPT(nn.Module):
     def __init__(self, V, E, batched):
         super().__init__()
@@ -101,7 +93,8 @@ class GPT(nn.Module):
         self.blocks, self.ln = nn.ModuleList(), nn.LayerNorm(C)
         for _ in range(L):
             dense = nn.Sequential(nn.Linear(C, 4 * C), nn.GELU(approximate="tanh"), nn.Linear(4 * C, C))
-            self.blocks.append(Block(C, heads, MultiHeadMoE(C, E, batched) if E else dense))
+            ffn = MultiHeadMoE(C, E, batched) if E else dense
+            self.blocks.append(nn.ModuleList([nn.LayerNorm(C), Attention(C, heads), nn.LayerNorm(C), ffn]))
         for name, parameter in self.named_parameters():  # as in mhmoe.c: loads start out even
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=0.02)
@@ -110,10 +103,11 @@ class GPT(nn.Module):
 
     def forward(self, tokens, targets):
         x = F.embedding(tokens, self.wte) + self.wpe
-        for block in self.blocks:
-            x = block(x)
+        for ln1, attention, ln2, ffn in self.blocks:
+            x = x + attention(ln1(x))
+            x = x + ffn(ln2(x))
         loss = F.cross_entropy(F.linear(self.ln(x), self.wte).flatten(0, 1), targets.flatten())
-        return loss + 0.01 * sum(b.ffn.balance for b in self.blocks if hasattr(b.ffn, "balance"))
+        return loss + 0.01 * sum(ffn.balance for *_, ffn in self.blocks if isinstance(ffn, MultiHeadMoE))
 
 
 # ---- PyTorch's process ------------------------------------------------------------------------------------------
@@ -166,41 +160,49 @@ def measure_torch(name, options):
 # ---- Both in turn -----------------------------------------------------------------------------------------------
 
 
-def tuned(threads):
-    """Environments of our process and of PyTorch's. Debian's default OpenBLAS has threads of its own, which fight
-    PyTorch's and cost two fifths of the speed; and it takes processors newer than itself for ones without AVX-512."""
-    ours = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    theirs = dict(ours)
+def tune(threads):
+    """Environment of both. Debian's default OpenBLAS has threads of its own, which fight PyTorch's and cost two fifths
+    of the speed; and it takes processors newer than itself for ones without AVX-512."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
     folder = f"/usr/lib/{os.uname().machine}-linux-gnu/openblas-openmp"
     if os.path.isdir(folder):
-        theirs["LD_LIBRARY_PATH"] = ":".join(filter(None, (folder, ours.get("LD_LIBRARY_PATH"))))
+        os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, (folder, os.environ.get("LD_LIBRARY_PATH"))))
     with open("/proc/cpuinfo") as cpuinfo:
         if "avx512f" in cpuinfo.read().split():
-            theirs.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
-    return ours, theirs
+            os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
 
 
-def answer(command, env):
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE)
+def answer(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE)
     if done.returncode != 0:
         sys.exit(f"torch_bench.py: status {done.returncode} from {' '.join(command)}")
     return json.loads(done.stdout)
 
 
-def compare(name, options, environments):
+def seconds_of_others():
+    """Processor time that other programs took, or on a virtual machine its neighbours."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _, _, *rest = map(int, stat.readline().split()[1:9])
+    mine = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - mine
+
+
+def compare(name, options):
     """What PyTorch uses, and the line of the table."""
     line, ours, theirs = MODELS[name][0], [], []
+    start, others = time.perf_counter(), seconds_of_others()
     for _ in range(options.rounds):
-        lines = answer([options.bench, "--json", "--only", line], environments[0])
+        lines = answer(options.bench, "--json", "--only", line)
         ours.append(next(found["rate"] for found in lines if found["name"] == line))
-        reply = answer([sys.executable, __file__, *sys.argv[1:], "--measure", name], environments[1])
+        reply = answer(sys.executable, __file__, *sys.argv[1:], "--measure", name)
         theirs.append(reply["rates"])
+    others = max(0, seconds_of_others() - others) / (time.perf_counter() - start)
     medians = {way: statistics.median(rates[way] for rates in theirs) for way in theirs[0]}
-    best, *others = sorted(medians, key=medians.get, reverse=True)
-    mine, its = statistics.median(ours), medians[best]
-    ratios = [o / t[best] for o, t in zip(ours, theirs)]
-    return reply["library"], (f"{line:42} {mine:8.0f} {its:8.0f} {mine / its:6.2f}  {min(ratios):.2f}-{max(ratios):.2f}"
-                              f"  {best}" + "".join(f" ({way} {medians[way]:.0f})" for way in others))
+    best = max(medians, key=medians.get)
+    mine, its, ratios = statistics.median(ours), medians[best], [o / t[best] for o, t in zip(ours, theirs)]
+    ways = ", ".join(f"{way} {rate:.0f}" for way, rate in medians.items() if way)
+    return reply["library"], (f"{line:42} {mine:8.0f} {its:8.0f} {mine / its:6.2f}  {min(ratios):5.2f} to "
+                              f"{max(ratios):5.2f} {others:7.2f}  {ways}").rstrip()
 
 
 def main():
@@ -219,13 +221,13 @@ def main():
         return measure_torch(options.measure, options)
     if not os.access(options.bench, os.X_OK):
         sys.exit(f"torch_bench.py: there is no program {options.bench}: make {options.bench} first")
-    environments = tuned(options.threads)
+    tune(options.threads)
     for i, name in enumerate(options.models or MODELS):
-        library, line = compare(name, options, environments)
+        library, line = compare(name, options)
         if i == 0:
-            print(f"{library}, OPENBLAS_CORETYPE {environments[1].get('OPENBLAS_CORETYPE', 'unset')}, "
-                  f"{options.threads} threads, medians of {options.rounds} rounds\n"
-                  f"{'tokens/s':42} {'ours':>8} {'PyTorch':>8} {'ratio':>6}  of rounds")
+            print(f"{library}, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'unset')}, {options.threads} "
+                  f"threads, medians of {options.rounds} rounds\n"
+                  f"{'tokens/s':42} {'ours':>8} {'PyTorch':>8} {'ratio':>6}  {'in rounds':14} {'others':>7}")
         print(line, flush=True)
 
 
