@@ -11,7 +11,6 @@ enum {
     ROWS_MOST = 96,        /* of a block; enough to reuse the weights' panels */
     ROWS_LEAST = 24,
     HIDDEN_MOST = 1 << 16, /* numbers of a block's hidden layer: half of a small L2 cache */
-    TASKS = 4,             /* a thread, so that dynamic scheduling evens them out */
 };
 
 static size_t rows_fitting(size_t F) {
@@ -23,7 +22,8 @@ static size_t rows_of(const struct ffn *f, size_t e) { return (size_t)(f->first[
 static size_t rows_all(const struct ffn *f) { return (size_t)f->first[f->E]; }
 
 static size_t block_rows(const struct ffn *f) {
-    const size_t share = rows_all(f) / (TASKS * (size_t)omp_get_max_threads()) / 12 * 12, most = rows_fitting(f->up.OC);
+    const size_t tasks = TASKS_A_THREAD * (size_t)omp_get_max_threads();
+    const size_t share = rows_all(f) / tasks / 12 * 12, most = rows_fitting(f->up.OC);
     return share < ROWS_LEAST ? ROWS_LEAST : share > most ? most : share;
 }
 
@@ -138,7 +138,9 @@ void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *do
 }
 
 size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t rows) {
-    int32_t first[E + 1]; /* what is needed does not depend on how rows are spread; sums of K do not either */
+    /* The most is needed when one expert has all rows: its products are then cut finest, which is when tasks share a
+     * packed operand, and the call's whole work, so the finest cut, does not depend on how rows are spread. */
+    int32_t first[E + 1];
     for (size_t e = 0; e <= E; e++) first[e] = e ? (int32_t)rows : 0;
     const struct ffn f = {.E = E, .up = {.IC = S, .OC = F}, .down = {.IC = F, .OC = S}, .first = first};
     struct gemm products[2 * E];

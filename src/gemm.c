@@ -26,7 +26,6 @@ enum {
     TALL_ROWS = 44 * ROWS,  /* of a block that is transposed: A's memory is read along its rows, whole if it can be */
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
     AHEAD = 8,              /* rows of memory that are fetched before they are packed */
-    TASKS = 4,              /* a thread, so that dynamic scheduling evens them out */
 };
 
 /* A packed block of A is a sequence of row panels; a panel of m rows is a sequence of slabs, each LANES
@@ -350,7 +349,7 @@ struct cut {
 };
 
 static struct cut cut_of(const struct gemm *g, double work) {
-    const double share = work / (TASKS * (double)omp_get_max_threads());
+    const double share = work / (TASKS_A_THREAD * (double)omp_get_max_threads());
     const double own = (double)g->M * (double)g->N * (double)(g->K + 1);
     const size_t wanted = own > share ? (size_t)(own / share) : 1;
     struct cut cut = {.rows = BLOCK_ROWS, .across = 1};

@@ -44,6 +44,6 @@ void linear_backward(const struct linear *l, real *din, const real *dout, const 
 
 size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows) {
     const struct linear l = {.IC = IC, .OC = OC};
-    const struct gemm product = linear_dw_product(&l, NULL, NULL, rows);
+    const struct gemm product = linear_dw_product(&l, NULL, NULL, rows); /* alone: cut finest, so it needs the most */
     return gemm_workspace_bytes(&product, 1);
 }

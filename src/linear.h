@@ -26,6 +26,6 @@ void linear_forward(const struct linear *l, real *out, const real *in, const rea
 /* din = start + dout W; dW, db are added to. */
 void linear_backward(const struct linear *l, real *din, const real *dout, const real *in, const real *start,
                      size_t rows, void *workspace);
-size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows); /* what backward needs */
+size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows); /* what backward needs at most */
 
 #endif

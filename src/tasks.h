@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+enum { TASKS_A_THREAD = 4 }; /* about so many, so that dynamic scheduling evens them out */
+
 /* The problem, of n, that a task belongs to. */
 static inline size_t tasks_find(const size_t *first, size_t n, size_t task) {
     size_t low = 0, high = n;

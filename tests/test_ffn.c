@@ -14,19 +14,12 @@
 #include "../src/ffn.h"
 #include "../src/rng.h"
 #include "../src/util.h"
+#include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Sums of up to some hundred products near 1, in double. */
 #define ROUNDING 1e-12
-
-static real *random_numbers(size_t n, uint64_t seed) {
-    real *x = array_alloc(n, sizeof *x);
-    struct rng rng;
-    rng_seed(&rng, seed, 0);
-    for (size_t i = 0; i < n; i++) x[i] = (real)rng_normal(&rng);
-    return x;
-}
 
 static double gelu(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 static double gelu_slope(double x) {

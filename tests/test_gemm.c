@@ -20,16 +20,9 @@
 #include "../src/rng.h"
 #include "../src/util.h"
 #include "../src/vecmath.h"
+#include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-
-static real *random_numbers(size_t n, uint64_t seed) {
-    real *x = array_alloc(n, sizeof *x);
-    struct rng rng;
-    rng_seed(&rng, seed, 0);
-    for (size_t i = 0; i < n; i++) x[i] = (real)rng_normal(&rng);
-    return x;
-}
 
 static void assert_bits_equal(const char *what, const real *got, const real *want, size_t n) {
     for (size_t i = 0; i < n; i++) {

@@ -22,6 +22,7 @@
 #include "../src/rng.h"
 #include "../src/util.h"
 #include "../src/vecmath.h"
+#include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define EACH(i, array) (size_t i = 0; i < COUNT(array); i++)
@@ -31,12 +32,6 @@ static const size_t row_counts[] = {1, 5, 67}, widths[] = {1, 3, 31, 33, 48};
 /* Forward: both sides add up to a thousand terms near 1, each rounded at 1e-16. A wrong term is over 1e-6. */
 #define ROUNDING 1e-12
 
-static void random_fill(real *x, size_t n, uint64_t seed) {
-    struct rng rng;
-    rng_seed(&rng, seed, 0);
-    for (size_t i = 0; i < n; i++) x[i] = rng_normal(&rng);
-}
-
 static void poison(real *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = NAN;
 }
@@ -44,12 +39,6 @@ static void poison(real *x, size_t n) {
 static real *poisoned(size_t n) {
     real *x = array_alloc(n, sizeof *x);
     poison(x, n);
-    return x;
-}
-
-static real *random_numbers(size_t n, uint64_t seed) {
-    real *x = array_alloc(n, sizeof *x);
-    random_fill(x, n, seed);
     return x;
 }
 
