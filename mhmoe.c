@@ -188,7 +188,7 @@ struct activations {
     int32_t *slots;   /* (LMA, N, K) the row of each pick in the experts' order */
     int32_t *sources; /* (LMA, N*K) the sub-token of each such row */
     int32_t *first;   /* (LMA, E + 1) the first row of each expert */
-    real *scratch;    /* of attention and feed-forward, for each thread its own part */
+    real *scratch;    /* of attention, feed-forward and layer norm, for each thread or part its own */
     char *workspace;  /* operands that products pack on the fly */
     size_t scratch_count, workspace_bytes;
 };
@@ -198,7 +198,8 @@ static size_t scratch_count(const struct sizes *s, bool training) {
     const size_t attention = attention_scratch_count(s->T, s->C, s->NH);
     const size_t dense = training && s->LD ? ffn_scratch_count(4 * s->C) : 0;
     const size_t experts = training && s->LM ? ffn_scratch_count(s->F) : 0;
-    return max_size(attention, max_size(dense, experts));
+    const size_t norms = training ? layernorm_scratch_count(s->C) : 0;
+    return max_size(max_size(attention, norms), max_size(dense, experts));
 }
 static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows) {
     const size_t C = s->C, attention = linear_workspace_bytes(C, 3 * C, R), project = linear_workspace_bytes(C, C, R);
@@ -496,7 +497,7 @@ static void statistics_add(struct model *m, size_t lm, const struct moe *moe) {
     const size_t E = m->sizes.E;
     real *mean = m->acts->expert_mean;
     memset(mean, 0, E * sizeof *mean);
-    bias_backward(mean, moe->probs, moe->N, E); /* sum_n p_ne */
+    column_sums(mean, moe->probs, moe->N, E); /* sum_n p_ne */
     double balance = 0;
     for (size_t e = 0; e < E; e++) {
         const double picked = moe->first[e + 1] - moe->first[e];
@@ -599,7 +600,7 @@ static void attention_block_backward(struct model *m, size_t l) {
     linear_backward(&project_in, a->d_norm, a->d_qkv, ln1, NULL, rows, a->workspace);
     layernorm_backward(a->d_stream, m->grads.ln1w + l * C, m->grads.ln1b + l * C, a->d_norm, stream_at(m, l),
                        m->params.ln1w + l * C, block_slice(m, a->ln1_mean, l, R),
-                       block_slice(m, a->ln1_rstd, l, R), rows, C);
+                       block_slice(m, a->ln1_rstd, l, R), rows, C, a->scratch);
 }
 
 /* The feed-forward layer of dense block l; first (2) is for its rows. */
@@ -639,7 +640,7 @@ static void ffn_block_backward(struct model *m, size_t l, double balance_scale) 
     }
     layernorm_backward(a->d_stream, m->grads.ln2w + l * C, m->grads.ln2b + l * C, d_ln2, middle_at(m, l),
                        m->params.ln2w + l * C, block_slice(m, a->ln2_mean, l, R),
-                       block_slice(m, a->ln2_rstd, l, R), a->rows, C);
+                       block_slice(m, a->ln2_rstd, l, R), a->rows, C, a->scratch);
 }
 
 void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from) {
@@ -694,7 +695,7 @@ void model_backward(struct model *m, const int32_t *tokens, double balance_scale
     const size_t C = m->sizes.C, L = m->sizes.L;
     memset(a->d_stream, 0, a->rows * C * sizeof(real));
     layernorm_backward(a->d_stream, m->grads.lnfw, m->grads.lnfb, a->d_norm, stream_at(m, L), m->params.lnfw,
-                       a->lnf_mean, a->lnf_rstd, a->rows, C);
+                       a->lnf_mean, a->lnf_rstd, a->rows, C, a->scratch);
     for (size_t l = L; l-- > 0;) {
         if (!a->all_blocks && l < L - 1) block_recompute(m, l);
         ffn_block_backward(m, l, balance_scale);

@@ -114,7 +114,7 @@ static void inputs_backward(const struct ffn *f, real *din, real *d_hidden, cons
     }
 }
 
-/* dW2 += dout^T gelu(h),  dW1 += dh^T in, expert by expert */
+/* dW2 += dout^T gelu(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */
 static void weight_products(const struct ffn *f, struct gemm *products, const real *d_hidden, const real *dout,
                             const real *hidden_gelu, const real *in) {
     const size_t S = f->up.IC, F = f->up.OC, E = f->E;
@@ -133,8 +133,6 @@ void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *do
     inputs_backward(f, din, d_hidden, dout, hidden);
     weight_products(f, products, d_hidden, dout, hidden, in);
     gemm_run(products, 2 * f->E, workspace);
-    bias_backward_grouped(f->up.db, d_hidden, f->first, f->E, f->up.OC);
-    bias_backward_grouped(f->down.db, dout, f->first, f->E, f->down.OC);
 }
 
 size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t rows) {

@@ -248,8 +248,10 @@ static size_t tile_rows(size_t left) {
     return left >= 2 * ROWS || left == ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
-/* Packs rows row0.. of A, `depth` steps from k0; the panel that begins at row i of the block is at a + i * slabs. */
-static void pack_rows(real *a, const struct gemm *g, size_t row0, size_t rows, size_t k0, size_t depth, size_t slabs) {
+/* Packs rows row0.. of A, `depth` steps from k0; the panel that begins at row i of the block is at a + i * slabs.
+ * sums[i], unless NULL, goes on with row i's sum. */
+static void pack_rows(real *a, real *sums, const struct gemm *g, size_t row0, size_t rows, size_t k0, size_t depth,
+                      size_t slabs) {
     if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
         for (size_t k = 0; k < depth; k++) {
             const real *from = view_row(g->A, g->A.col, k0 + k) + row0;
@@ -263,6 +265,7 @@ static void pack_rows(real *a, const struct gemm *g, size_t row0, size_t rows, s
                 m = tile_rows(rows - i);
                 for (size_t r = 0; r < m; r++) a[i * slabs + k * m + r] = from[i + r];
             }
+            if (sums) row_add_scaled(sums, 1, from, rows);
         }
         return;
     }
@@ -275,6 +278,7 @@ static void pack_rows(real *a, const struct gemm *g, size_t row0, size_t rows, s
             if (g->A.col == 1)
                 for (; k + LANES <= depth; k += LANES) vec_store(to + k * m, vec_load(from + k));
             for (; k < depth; k++) to[k / LANES * LANES * m + k % LANES] = from[k * g->A.col];
+            for (k = 0; sums && k < depth; k++) sums[top + r] += from[k * g->A.col];
         }
     }
 }
@@ -308,12 +312,13 @@ static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, c
 
 /* A block of C, all of K. `packed` is the whole B, or NULL: this task packs what it needs itself. */
 static void block_multiply(const struct gemm *g, const void *packed, struct range rows, struct range cols) {
-    real a[BLOCK_NUMBERS] __attribute__((aligned(VEC_BYTES)));
+    real a[BLOCK_NUMBERS] __attribute__((aligned(VEC_BYTES))), row_sums[TALL_ROWS] = {0};
+    real *const sums = g->sums && cols.from == 0 ? row_sums : NULL; /* blocks side by side share their rows */
     const size_t tall = round_up(rows.to - rows.from, ROWS), packed_K = g->packed_K ? g->packed_K : g->K;
     const size_t block_depth = min_size(BLOCK_DEPTH, BLOCK_NUMBERS / tall / LANES * LANES);
     for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += block_depth) {
         const size_t depth = min_size(block_depth, g->K - k0), slabs = round_up(depth, LANES);
-        pack_rows(a, g, rows.from, rows.to - rows.from, k0, depth, slabs);
+        pack_rows(a, sums, g, rows.from, rows.to - rows.from, k0, depth, slabs);
         if (packed) {
             const size_t panel = panel_bytes(g->storage, packed_K);
             const char *first = (const char *)packed + cols.from / COLS * panel;
@@ -332,6 +337,7 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
             panels_multiply(g, a, slabs, (const char *)b, NULL, panel, rows, part, k0, depth);
         }
     }
+    if (sums) row_add_scaled(g->sums + rows.from, 1, sums, rows.to - rows.from);
 }
 
 void gemm_serial(const struct gemm *g) {

@@ -40,6 +40,7 @@ struct gemm {
     size_t ldc;
     const real *bias;     /* (N), or NULL for zeros */
     const real *start;    /* (M, ldc), or NULL for zeros; C itself for C += A B */
+    real *sums;           /* (M): each row of A is summed and added, on its way into the pack; or NULL */
 };
 
 /* Bytes that B (K,N) takes when packed, and packing of panel j of gemm_panels(N) on the calling thread, so that

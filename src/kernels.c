@@ -7,6 +7,9 @@
 /* Columns a task of a column-wise sum owns: whole cache lines, so that no two threads write to one. */
 enum { STRIP = 32 };
 
+/* Parts of the rows that are summed each by itself: as many whatever the number of threads, or bits would change. */
+enum { PARTS = 64 };
+
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 void embedding_forward(real *out, const int32_t *tokens, const real *wte, const real *wpe, size_t B, size_t T,
@@ -50,36 +53,41 @@ void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const r
 
 /* out = xhat * w + b, xhat = (x - m) * s: with g = dout * w,
  * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m and s. */
+static void row_layernorm_backward(real *restrict dx, real *restrict dw, real *restrict db, const real *restrict dout,
+                                   const real *restrict x, const real *restrict w, real m, real s, size_t C) {
+    const real g_mean = row_dot(dout, w, C) / C;
+    vec sum = {0};
+    size_t c = 0;
+    for (; c + VEC_LANES <= C; c += VEC_LANES) sum += vec_load(dout + c) * vec_load(w + c) * (vec_load(x + c) - m);
+    real g_xhat = vec_sum(sum);
+    for (; c < C; c++) g_xhat += dout[c] * w[c] * (x[c] - m);
+    g_xhat *= s / C;
+    for (c = 0; c < C; c++) {
+        const real xhat = (x[c] - m) * s;
+        dx[c] += s * (dout[c] * w[c] - g_mean - xhat * g_xhat);
+        dw[c] += dout[c] * xhat;
+        db[c] += dout[c];
+    }
+}
+
+size_t layernorm_scratch_count(size_t C) { return PARTS * 2 * C; }
+
 void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
-                        const real *mean, const real *rstd, size_t rows, size_t C) {
+                        const real *mean, const real *rstd, size_t rows, size_t C, real *scratch) {
 #pragma omp parallel for
-    for (size_t r = 0; r < rows; r++) {
-        const real *x_r = x + r * C, *dout_r = dout + r * C, m = mean[r], s = rstd[r];
-        real *dx_r = dx + r * C;
-        const real g_mean = row_dot(dout_r, w, C) / C;
-        vec sum = {0};
-        size_t c = 0;
-        for (; c + VEC_LANES <= C; c += VEC_LANES)
-            sum += vec_load(dout_r + c) * vec_load(w + c) * (vec_load(x_r + c) - m);
-        real g_xhat = vec_sum(sum);
-        for (; c < C; c++) g_xhat += dout_r[c] * w[c] * (x_r[c] - m);
-        g_xhat *= s / C;
-        for (c = 0; c < C; c++) dx_r[c] += s * (dout_r[c] * w[c] - g_mean - (x_r[c] - m) * s * g_xhat);
+    for (size_t part = 0; part < PARTS; part++) {
+        real *dw_part = scratch + part * 2 * C, *db_part = dw_part + C;
+        memset(dw_part, 0, 2 * C * sizeof(real));
+        for (size_t r = part * rows / PARTS; r < (part + 1) * rows / PARTS; r++)
+            row_layernorm_backward(dx + r * C, dw_part, db_part, dout + r * C, x + r * C, w, mean[r], rstd[r], C);
     }
 #pragma omp parallel for
-    for (size_t c0 = 0; c0 < C; c0 += STRIP) {
-        const size_t n = min_size(STRIP, C - c0);
-        real dw_strip[STRIP] = {0}, db_strip[STRIP] = {0};
-        for (size_t r = 0; r < rows; r++) {
-            const real *x_r = x + r * C + c0, *dout_r = dout + r * C + c0, m = mean[r], s = rstd[r];
-            for (size_t c = 0; c < n; c++) {
-                dw_strip[c] += dout_r[c] * ((x_r[c] - m) * s);
-                db_strip[c] += dout_r[c];
-            }
+    for (size_t c0 = 0; c0 < C; c0 += STRIP)
+        for (size_t part = 0; part < PARTS; part++) {
+            const real *dw_part = scratch + part * 2 * C + c0;
+            row_add_scaled(dw + c0, 1, dw_part, min_size(STRIP, C - c0));
+            row_add_scaled(db + c0, 1, dw_part + C, min_size(STRIP, C - c0));
         }
-        row_add_scaled(dw + c0, 1, dw_strip, n);
-        row_add_scaled(db + c0, 1, db_strip, n);
-    }
 }
 
 void residual_forward(real *out, const real *a, const real *b, size_t n) {
@@ -122,20 +130,14 @@ void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t 
     }
 }
 
-/* out_e = ... + b_e on the rows of group e. A task is a strip of columns of one group. */
-void bias_backward_grouped(real *out, const real *x, const int32_t *first, size_t E, size_t C) {
-    const size_t strips = (C + STRIP - 1) / STRIP;
+void column_sums(real *out, const real *x, size_t rows, size_t C) {
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t task = 0; task < E * strips; task++) {
-        const size_t e = task / strips, c0 = task % strips * STRIP, n = min_size(STRIP, C - c0);
+    for (size_t c0 = 0; c0 < C; c0 += STRIP) {
+        const size_t n = min_size(STRIP, C - c0);
         real sum[STRIP] = {0};
-        for (int32_t r = first[e]; r < first[e + 1]; r++) row_add_scaled(sum, 1, x + (size_t)r * C + c0, n);
-        row_add_scaled(out + e * C + c0, 1, sum, n);
+        for (size_t r = 0; r < rows; r++) row_add_scaled(sum, 1, x + r * C + c0, n);
+        row_add_scaled(out + c0, 1, sum, n);
     }
-}
-
-void bias_backward(real *out, const real *x, size_t rows, size_t C) {
-    bias_backward_grouped(out, x, (int32_t[]){0, (int32_t)rows}, 1, C);
 }
 
 void crossentropy(real *loss, real *logits, const int32_t *targets, size_t rows, size_t V, real scale) {

@@ -22,9 +22,11 @@ void embedding_backward(real *dwte, real *dwpe, const real *dout, const int32_t 
 /* out = w * (x - mean) / sqrt(var + 1e-5) + b for each row; mean and rstd (rows) are kept for backward. */
 void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const real *w, const real *b,
                        size_t rows, size_t C);
-/* dx is added to: layer norm hangs on the residual stream, whose gradient it joins. */
+/* dx is added to: layer norm hangs on the residual stream, whose gradient it joins. scratch:
+ * layernorm_scratch_count numbers. */
 void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
-                        const real *mean, const real *rstd, size_t rows, size_t C);
+                        const real *mean, const real *rstd, size_t rows, size_t C, real *scratch);
+size_t layernorm_scratch_count(size_t C);
 
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
@@ -34,10 +36,8 @@ void gelu_forward(real *out, const real *x, size_t n);
 /* dx = dout * gelu'(x) and, from the same exponential, out = gelu(x); dx may be dout, out may be x. */
 void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n);
 
-/* out (C) += sum over rows of x (rows, C): the gradient of a bias. */
-void bias_backward(real *out, const real *x, size_t rows, size_t C);
-/* The same for E groups: out (E, C), group e has the rows first[e]..first[e + 1] of x. */
-void bias_backward_grouped(real *out, const real *x, const int32_t *first, size_t E, size_t C);
+/* out (C) += sum over rows of x (rows, C). */
+void column_sums(real *out, const real *x, size_t rows, size_t C);
 
 /* loss[r] = -log softmax(logits[r])[targets[r]], 0 where the target is TARGET_NONE. With scale > 0,
  * logits (rows, V) become their own gradient, scale * (softmax - onehot), in place. */

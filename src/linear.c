@@ -1,8 +1,6 @@
 /* See linear.h. */
 #include "linear.h"
 
-#include "kernels.h"
-
 struct linear linear_at(struct linear l, size_t i) {
     const char *packed = l.packed, *packed_t = l.packed_t;
     l.packed = packed + i * gemm_packed_bytes(l.storage, l.IC, l.OC);
@@ -25,7 +23,7 @@ struct gemm linear_din_product(const struct linear *l, real *din, const real *do
 
 struct gemm linear_dw_product(const struct linear *l, const real *dout, const real *in, size_t rows) {
     return (struct gemm){.M = l->OC, .N = l->IC, .K = rows, .A = {dout, 1, l->OC, NULL}, .B = {in, l->IC, 1, NULL},
-                         .C = l->dw, .ldc = l->IC, .start = l->dw};
+                         .C = l->dw, .ldc = l->IC, .start = l->dw, .sums = l->db};
 }
 
 void linear_forward(const struct linear *l, real *out, const real *in, const real *start, size_t rows) {
@@ -39,7 +37,6 @@ void linear_backward(const struct linear *l, real *din, const real *dout, const 
     const struct gemm products[] = {linear_dw_product(l, dout, in, rows),
                                     linear_din_product(l, din, dout, start, rows)};
     gemm_run(products, 2, workspace);
-    if (l->db) bias_backward(l->db, dout, rows, l->OC);
 }
 
 size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows) {

@@ -16,7 +16,8 @@ struct linear {
 /* Layer i of a stack. */
 struct linear linear_at(struct linear first, size_t i);
 
-/* The products of a layer: out = start + in W^T + b,  din = dout W,  dW += dout^T in. start may be NULL. */
+/* The products of a layer: out = start + in W^T + b,  din = dout W,  dW += dout^T in
+ * (with db += the rows of dout). start may be NULL. */
 struct gemm linear_product(const struct linear *l, real *out, const real *in, const real *start, size_t rows);
 struct gemm linear_din_product(const struct linear *l, real *din, const real *dout, const real *start, size_t rows);
 struct gemm linear_dw_product(const struct linear *l, const real *dout, const real *in, size_t rows);

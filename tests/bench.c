@@ -247,7 +247,8 @@ static void run_layernorm_forward(void *x) {
 }
 static void run_layernorm_backward(void *x) {
     struct buffers *k = x;
-    layernorm_backward(k->a, k->c + C_, k->c + 2 * C_, k->b, k->a + R_ * C_, k->c, k->d, k->d + R_, R_, C_);
+    layernorm_backward(k->a, k->c + C_, k->c + 2 * C_, k->b, k->a + R_ * C_, k->c, k->d, k->d + R_, R_, C_,
+                       k->scratch);
 }
 static void run_gelu_forward(void *x) {
     struct buffers *k = x;
@@ -261,10 +262,6 @@ static void run_gelu_backward(void *x) {
         const size_t i = r * 4 * C_;
         gelu_backward(k->a + i, k->c + i, k->b + i, k->c + i, 4 * C_); /* c becomes its own GELU */
     }
-}
-static void run_bias_backward(void *x) {
-    struct buffers *k = x;
-    bias_backward(k->c, k->b, R_, 4 * C_);
 }
 static void run_crossentropy(void *x) {
     struct buffers *k = x;
@@ -297,9 +294,9 @@ static void run_attention_backward(void *x) {
 }
 
 static void bench_kernels(struct bench *b) {
+    const size_t scratch = attention_scratch_count(T_, C_, NH_) + layernorm_scratch_count(C_);
     struct buffers k = {random_numbers(PARAMS_), random_numbers(PARAMS_), random_numbers(PARAMS_),
-                        array_alloc(PARAMS_, sizeof(real)),
-                        array_alloc(attention_scratch_count(T_, C_, NH_), sizeof(real)), {0}};
+                        array_alloc(PARAMS_, sizeof(real)), array_alloc(scratch, sizeof(real)), {0}};
     for (int i = 0; i < R_; i++) k.tokens[i] = (i * 7919) % V_;
     const double row = (double)R_ * C_ * sizeof(real), params = (double)PARAMS_ * sizeof(real);
     const struct {
@@ -311,7 +308,6 @@ static void bench_kernels(struct bench *b) {
         {"layernorm backward", run_layernorm_backward, 4 * row},
         {"gelu forward", run_gelu_forward, 8 * row},
         {"gelu backward", run_gelu_backward, 16 * row},
-        {"bias backward", run_bias_backward, 4 * row},
         {"crossentropy", run_crossentropy, 2.0 * LOGIT_ROWS_ * V_ * sizeof(real)},
         {"embedding forward", run_embedding_forward, 2 * row},
         {"embedding backward", run_embedding_backward, 3 * row},

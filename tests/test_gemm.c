@@ -302,6 +302,28 @@ static void test_nan_stays_in_its_row(void **state) {
     }
 }
 
+/* Rows of A are summed in the order of k, once, however the product is cut. */
+static void test_sums(void **state) {
+    (void)state;
+    for (size_t i = 0; i < COUNT(shapes); i++)
+        for (int a_by_columns = 0; a_by_columns < 2; a_by_columns++) {
+            const size_t M = shapes[i][0], K = shapes[i][2];
+            struct product p = product_make(M, shapes[i][1], K, a_by_columns, false);
+            real *want = random_numbers(M, 5);
+            p.g.sums = random_numbers(M, 5);
+            for (size_t m = 0; m < M; m++) {
+                real sum = 0;
+                for (size_t k = 0; k < K; k++) sum += a_at(&p.g, m, k);
+                want[m] += sum;
+            }
+            gemm_run(&p.g, 1, p.workspace);
+            assert_bits_equal("sums", p.g.sums, want, M);
+            free(want);
+            free(p.g.sums);
+            product_free(&p);
+        }
+}
+
 /* Experts of one call have the bits of calls of their own. */
 static void test_problems(void **state) {
     (void)state;
@@ -430,6 +452,7 @@ int main(void) {
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_nan_stays_in_its_row),
+        cmocka_unit_test(test_sums),
         cmocka_unit_test(test_problems),
         cmocka_unit_test(test_exp),
         cmocka_unit_test(test_exp_beyond_its_range),
