@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <omp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,9 @@ double time_seconds(void) {
 
 void threads_wait_briefly(char **argv) {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
-    if (setenv("GOMP_SPINCOUNT", "2000", 1) == 0) execv("/proc/self/exe", argv); /* if it fails: go on as we are */
+    char count[32];
+    snprintf(count, sizeof count, "%d", 1000 * omp_get_max_threads());
+    if (setenv("GOMP_SPINCOUNT", count, 1) == 0) execv("/proc/self/exe", argv); /* if it fails: go on as we are */
 }
 
 bool directory_make(const char *path, struct error *err) {

@@ -55,7 +55,8 @@ double time_seconds(void);
 /* To be called first in main. libgomp's threads wait at the end of a parallel loop by spinning for
  * milliseconds, which makes a program ten times slower on a machine that has other work; it takes another
  * limit only from the environment and only when it is loaded. So where the user has set none, the program
- * sets one of some ten microseconds and starts itself once more. */
+ * sets one of some ten microseconds a thread, since waking many takes longer and happens more often, and starts
+ * itself once more. */
 void threads_wait_briefly(char **argv);
 
 /* Creates a directory and its parents. */
