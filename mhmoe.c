@@ -15,13 +15,15 @@
 #include "src/attention.h"
 #include "src/ffn.h"
 #include "src/kernels.h"
+#include "src/stack.h"
 #include "src/util.h"
 #include "src/vecmath.h"
 
 /* ---- 1. Options and sizes ---------------------------------------------------------------------- */
 
 static const char *const ffn_words[] = {"dense", "smoe", "mhmoe", NULL};
-static const char *const balance_words[] = {"aux", "none", NULL};
+static const char *const router_words[] = {"softmax", "cosine", NULL};
+static const char *const balance_words[] = {"aux", "bias", "none", NULL};
 
 #define FIELD(name) offsetof(struct config, name)
 const struct option_spec model_options[] = {
@@ -41,16 +43,28 @@ const struct option_spec model_options[] = {
      "hidden width of an expert (0: 4 times the sub-token's width)", NULL},
     {"moe-every", 0, OPTION_INT, FIELD(moe_every), "2", 1, 1000, NULL, "N",
      "every N-th block is a mixture of experts, the others are dense", NULL},
-    {"head", 0, OPTION_FLAG, FIELD(head), "true", 0, 0, NULL, NULL, "head layer before the split (mhmoe)", NULL},
-    {"merge", 0, OPTION_FLAG, FIELD(merge), "true", 0, 0, NULL, NULL, "merge layer after the join (mhmoe)", NULL},
+    {"shared-hidden", 0, OPTION_INT, FIELD(shared_hidden), "0", 0, 1 << 20, NULL, "F",
+     "hidden width of a shared expert, which serves every sub-token with gate 1 (0: none)", NULL},
+    {"head-depth", 0, OPTION_INT, FIELD(head_depth), "1", 0, 3, NULL, "N",
+     "linear layers before the split, GELU between them (mhmoe; 0: none)", NULL},
+    {"merge-depth", 0, OPTION_INT, FIELD(merge_depth), "1", 0, 3, NULL, "N",
+     "linear layers after the join, GELU between them (mhmoe; 0: none)", NULL},
     {"moe-residual", 0, OPTION_FLAG, FIELD(moe_residual), "false", 0, 0, NULL, NULL,
      "add each sub-token to its experts' output", NULL},
+    {"router", 0, OPTION_CHOICE, FIELD(router), "softmax", 0, 0, router_words, "KIND",
+     "scores of experts: a linear layer before the softmax, or cosines in a few dimensions (X-MoE)", NULL},
+    {"router-dim", 0, OPTION_INT, FIELD(router_dim), "16", 1, 1 << 16, NULL, "N",
+     "dimensions in which the cosine router compares", NULL},
     {"renormalize", 0, OPTION_FLAG, FIELD(renormalize), "false", 0, 0, NULL, NULL,
      "scale the gates of a sub-token to sum to 1", NULL},
     {"balance", 0, OPTION_CHOICE, FIELD(balance), "aux", 0, 0, balance_words, "KIND",
-     "how experts are kept in use: an auxiliary loss, or nothing", NULL},
+     "how experts are kept in use: an auxiliary loss, a bias on their choice (no loss), or nothing", NULL},
     {"balance-weight", 0, OPTION_REAL, FIELD(balance_weight), "0.01", 0, 1000, NULL, "X",
-     "weight of the auxiliary loss", NULL},
+     "weight of the auxiliary loss (--balance aux)", NULL},
+    {"bias-step", 0, OPTION_REAL, FIELD(bias_step), "1e-3", 0, 1, NULL, "X",
+     "how far a step moves each expert's bias (--balance bias)", NULL},
+    {"z-weight", 0, OPTION_REAL, FIELD(z_weight), "0", 0, 1000, NULL, "X",
+     "weight of the router's z-loss, which keeps scores small (0: none; ST-MoE: 1e-3)", NULL},
     {0},
 };
 
@@ -63,6 +77,9 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
     if (s->C % s->NH)
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
                          c->channels, c->attn_heads, (s->C / s->NH + 1) * s->NH);
+    if (!moe && c->shared_hidden > 0)
+        return error_set(err, EXIT_USAGE, "--shared-hidden %d: --ffn dense has no experts; use --ffn smoe or mhmoe",
+                         c->shared_hidden);
     if (!moe) return true;
     s->H = multi_head ? (size_t)c->moe_heads : 1;
     s->E = (size_t)c->experts;
@@ -78,8 +95,12 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
                          c->topk, c->experts, c->experts);
     s->S = s->C / s->H;
     s->F = c->expert_hidden ? (size_t)c->expert_hidden : 4 * s->S;
-    s->head = multi_head && c->head;
-    s->merge = multi_head && c->merge;
+    s->Fs = (size_t)c->shared_hidden;
+    s->shared = c->shared_hidden > 0;
+    s->cosine = c->router == ROUTER_COSINE;
+    s->D = s->cosine ? (size_t)c->router_dim : s->S;
+    s->head = multi_head ? (size_t)c->head_depth : 0;
+    s->merge = multi_head ? (size_t)c->merge_depth : 0;
     return true;
 }
 
@@ -95,7 +116,7 @@ static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- 2. Memory --------------------------------------------------------------------------------- */
 
-enum initialisation { NORMAL, NORMAL_RESIDUAL, XAVIER, XAVIER_HALF, ZERO, ONE };
+enum initialisation { NORMAL, NORMAL_RESIDUAL, XAVIER, XAVIER_HALF, ZERO, ONE, LOG_TEMPERATURE };
 
 enum parameter_id {
 #define X(name, ...) ID_##name,
@@ -111,8 +132,8 @@ static const enum initialisation parameter_initialisation[] = {
 };
 
 static size_t parameters_layout(struct parameter_info *info, const struct sizes *s) {
-    const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, LM = s->LM, LD = s->LD,
-                 head = s->head, merge = s->merge;
+    const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, D = s->D,
+                 LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine, shared = s->shared;
     const struct parameter_info list[] = {
 #define X(name, decay, initialisation, ...) \
     {#name, decay, sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), {__VA_ARGS__}, 0, 0, 0, 0, 0},
@@ -149,8 +170,8 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
 
 /* What one forward pass leaves for backward. LA, LMA, LDA: how many blocks' worth is kept: all of them for
  * training, one where the next block may overwrite it (inference, --recompute). LS, LQ: the same for the stream
- * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. G: 1 for
- * training, else 0. */
+ * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. HEAD, MERGE: numbers
+ * a row within their stacks. G: 1 for training, else 0. */
 #define ACTIVATIONS(X)                                                                              \
     X(stream,       LS * R * C)           /* before each block, and after the last */               \
     X(middle,       LA * R * C)           /* after a block's attention */                           \
@@ -159,19 +180,25 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
     X(att,          LA * R * C)  X(lse, LA * R * NH)                                                \
     X(ln2,          LA * R * C)  X(ln2_mean, LA * R)  X(ln2_rstd, LA * R)                           \
     X(fc,           LDA * R * 4 * C)      /* dense blocks' hidden layer, before GELU */             \
-    X(xh,           LMA * head * N * S)   /* E1: what is split; ln2 itself without a head layer */  \
-    X(probs,        LMA * N * E)          /* E3 */                                                  \
+    X(head_hidden,  LMA * HEAD * R)       /* E1: within the stack */                                \
+    X(xh,           LMA * (head > 0) * N * S) /* what is split; ln2 itself without a head layer */  \
+    X(projected,    LMA * cosine * N * D) /* E3: see src/router.h */                                \
+    X(probs,        LMA * N * E)  X(log_sums, LMA * N)                                              \
     X(gates,        LMA * N * K)          /* E4 */                                                  \
     X(hidden,       LMA * N * K * F)      /* the experts', before GELU, in their order */           \
     X(expert_out,   LMA * N * K * S)                                                                \
+    X(shared_hidden, LMA * N * Fs)                                                                  \
     X(joined,       LMA * N * S)          /* E5 */                                                  \
+    X(merge_hidden, LMA * MERGE * R)      /* E6: within the stack */                                \
+    X(activated,    (HEAD + MERGE > 0) * R * C) X(d_stack, G * (HEAD + MERGE > 0) * R * C)          \
     X(lnf,          R * C)  X(lnf_mean, R)  X(lnf_rstd, R)                                          \
     X(logits,       LOGIT_ROWS * V)  X(losses, R)                                                   \
     X(d_stream,     G * R * C)  X(d_norm, G * R * C)  X(d_qkv, G * R * 3 * C)  X(d_att, G * R * C)  \
     X(d_hidden,     G * HIDDEN)           /* of dense blocks and of experts */                      \
-    X(d_joined,     G * merge * N * S)  X(d_expert_out, G * N * K * S)                              \
+    X(d_joined,     G * (merge > 0) * N * S)  X(d_expert_out, G * N * K * S)                        \
     X(d_dispatched, G * N * K * S)        /* of each row that the experts read */                   \
-    X(d_xh, G * N * S)  X(d_probs, G * N * E)  X(d_gates, G * N * K)                                \
+    X(d_xh, G * N * S)  X(d_gates, G * N * K)  X(d_scores, G * N * E)                               \
+    X(d_projected,  G * cosine * N * D)  X(d_embeddings, G * cosine * E * D)                        \
     X(expert_mean,  E)
 
 struct activations {
@@ -198,16 +225,20 @@ static size_t scratch_count(const struct sizes *s, bool training) {
     const size_t attention = attention_scratch_count(s->T, s->C, s->NH);
     const size_t dense = training && s->LD ? ffn_scratch_count(4 * s->C) : 0;
     const size_t experts = training && s->LM ? ffn_scratch_count(s->F) : 0;
+    const size_t shared = training && s->shared ? ffn_scratch_count(s->Fs) : 0;
     const size_t norms = training ? layernorm_scratch_count(s->C) : 0;
-    return max_size(max_size(attention, norms), max_size(dense, experts));
+    return max_size(max_size(max_size(attention, norms), dense), max_size(experts, shared));
 }
 static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows) {
-    const size_t C = s->C, attention = linear_workspace_bytes(C, 3 * C, R), project = linear_workspace_bytes(C, C, R);
+    const size_t C = s->C, N = R * s->H, attention = linear_workspace_bytes(C, 3 * C, R);
+    const size_t project = linear_workspace_bytes(C, C, R);
     const size_t logits = linear_workspace_bytes(C, s->V, logit_rows);
     const size_t dense = s->LD ? ffn_workspace_bytes(1, C, 4 * C, R) : 0;
-    const size_t experts = s->LM ? ffn_workspace_bytes(s->E, s->S, s->F, R * s->H * s->K) : 0;
-    const size_t router = s->LM ? linear_workspace_bytes(s->S, s->E, R * s->H) : 0;
-    return max_size(max_size(max_size(attention, project), max_size(logits, router)), max_size(dense, experts));
+    const size_t experts = s->LM ? ffn_workspace_bytes(s->E, s->S, s->F, N * s->K) : 0;
+    const size_t shared = s->shared ? ffn_workspace_bytes(1, s->S, s->Fs, N) : 0;
+    const size_t router = s->LM ? router_workspace_bytes(s->cosine, s->E, s->D, s->S, N) : 0;
+    return max_size(max_size(max_size(attention, project), max_size(logits, router)),
+                    max_size(max_size(dense, experts), shared));
 }
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
@@ -221,8 +252,10 @@ static size_t logit_rows_for(const struct sizes *s, size_t R) {
 static size_t activations_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
     const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
-                 F = s->F, head = s->head, merge = s->merge, N = R * s->H, G = training,
-                 LOGIT_ROWS = logit_rows_for(s, R), HIDDEN = max_size(s->LD ? R * 4 * C : 0, N * K * F);
+                 F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine, N = R * s->H,
+                 G = training, LOGIT_ROWS = logit_rows_for(s, R), HEAD = stack_hidden_count(head, C),
+                 MERGE = stack_hidden_count(merge, C),
+                 HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
     const size_t LA = all ? L : 1, LMA = all ? s->LM : s->LM > 0, LDA = all ? s->LD : s->LD > 0;
     const size_t LS = training ? L + 1 : 1, LQ = training ? LA : L;
     size_t count = 0;
@@ -291,8 +324,10 @@ bool model_create(struct model *m, const struct config *config, struct model_set
     activations_layout(a, s, setup);
     a->pick_block = array_alloc(picks_layout(a, s, setup) + 1, sizeof(int32_t));
     picks_layout(a, s, setup);
+    m->router_bias = array_alloc(s->LM * s->E + 1, sizeof(real));
     m->load = array_alloc(s->LM * s->E + 1, sizeof(double));
     m->balance_sum = array_alloc(s->LM + 1, sizeof(double));
+    m->z_sum = array_alloc(s->LM + 1, sizeof(double));
     return true;
 }
 
@@ -307,8 +342,10 @@ void model_destroy(struct model *m) {
     free(m->param_block);
     free(m->grad_block);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) free(m->packed[i]), free(m->packed_t[i]);
+    free(m->router_bias);
     free(m->load);
     free(m->balance_sum);
+    free(m->z_sum);
     *m = (struct model){0};
 }
 
@@ -350,109 +387,87 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 
 /* The activations of MoE layer lm, its index already applied. */
 struct moe {
-    real *xh, *probs, *gates, *hidden, *expert_out, *joined;
-    int32_t *picks, *slots, *sources, *first;
     size_t N;
+    real *head_hidden, *xh, *hidden, *expert_out, *shared_hidden, *joined, *merge_hidden;
+    int32_t *slots, *sources, *first;
+    struct routing routing;
 };
 
 static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
-    const size_t N = m->max_rows * s->H, NK = N * s->K, i = a->all_blocks ? lm : 0;
-    return (struct moe){
-        .xh = s->head ? a->xh + i * N * s->S : (real *)x, .probs = a->probs + i * N * s->E,
-        .gates = a->gates + i * NK, .hidden = a->hidden + i * NK * s->F,
-        .expert_out = a->expert_out + i * NK * s->S,
-        .joined = a->joined + i * N * s->S, .picks = a->picks + i * NK, .slots = a->slots + i * NK,
-        .sources = a->sources + i * NK,
-        .first = a->first + i * (s->E + 1), .N = a->rows * s->H,
+    const size_t R = m->max_rows, N = R * s->H, NK = N * s->K, i = a->all_blocks ? lm : 0;
+    struct moe moe = {
+        .N = a->rows * s->H, .head_hidden = a->head_hidden + i * R * stack_hidden_count(s->head, s->C),
+        .xh = s->head ? a->xh + i * N * s->S : (real *)x, .hidden = a->hidden + i * NK * s->F,
+        .expert_out = a->expert_out + i * NK * s->S, .shared_hidden = a->shared_hidden + i * N * s->Fs,
+        .joined = a->joined + i * N * s->S, .merge_hidden = a->merge_hidden + i * R * stack_hidden_count(s->merge, s->C),
+        .slots = a->slots + i * NK, .sources = a->sources + i * NK, .first = a->first + i * (s->E + 1),
     };
+    moe.routing = (struct routing){
+        .N = moe.N, .projected = a->projected + i * N * s->D * s->cosine, .probs = a->probs + i * N * s->E,
+        .log_sums = a->log_sums + i * N, .gates = a->gates + i * NK, .picks = a->picks + i * NK, .first = moe.first,
+    };
+    return moe;
 }
 
-/* E4: the K largest of probs (E), ties to the lower id. */
-static void topk_select(int32_t *picks, const real *probs, size_t E, size_t K) {
-    for (size_t k = 0; k < K; k++) {
-        int32_t best = -1;
-        for (size_t e = 0; e < E; e++) {
-            bool taken = false;
-            for (size_t j = 0; j < k; j++) taken |= picks[j] == (int32_t)e;
-            if (!taken && (best < 0 || probs[e] > probs[best])) best = (int32_t)e;
-        }
-        picks[k] = best;
+static struct stack head_of(const struct model *m, size_t lm) {
+    return (struct stack){m->sizes.head, LINEAR(m, headw, headb, lm * m->sizes.head)};
+}
+static struct stack merge_of(const struct model *m, size_t lm) {
+    return (struct stack){m->sizes.merge, LINEAR(m, mergew, mergeb, lm * m->sizes.merge)};
+}
+
+/* E3, E4: see src/router.h. */
+static struct router router_of(const struct model *m, size_t lm) {
+    const size_t E = m->sizes.E;
+    struct router r = {.kind = (enum router_kind)m->config.router, .E = E, .K = m->sizes.K,
+                       .renormalize = m->config.renormalize, .scores = LINEAR(m, routerw, NONE, lm),
+                       .bias = m->router_bias + lm * E};
+    if (r.kind == ROUTER_COSINE) {
+        r.project = LINEAR(m, routerp, NONE, lm);
+        r.embeddings = m->params.routerw + lm * E * m->sizes.D;
+        r.log_tau = m->params.routert + lm;
+        if (m->grad_block) r.d_log_tau = m->grads.routert + lm;
     }
+    return r;
 }
 
-/* E3, E4: p_n = softmax(Wr xh_n) over all experts, the K best, their gates. */
-static void router_forward(const struct model *m, size_t lm, const struct moe *moe) {
-    const size_t E = m->sizes.E, K = m->sizes.K;
-    const struct linear router = LINEAR(m, routerw, NONE, lm);
-    linear_forward(&router, moe->probs, moe->xh, NULL, moe->N);
-#pragma omp parallel for
-    for (size_t n = 0; n < moe->N; n++) {
-        real *probs_n = moe->probs + n * E, *gates_n = moe->gates + n * K, sum = 0;
-        int32_t *picks_n = moe->picks + n * K;
-        row_softmax(probs_n, E);
-        topk_select(picks_n, probs_n, E, K);
-        for (size_t k = 0; k < K; k++) sum += gates_n[k] = probs_n[picks_n[k]];
-        if (m->config.renormalize) row_scale(gates_n, 1 / sum, K);
-    }
-}
-
-/* From d_gates to d_probs (through E4), to d_scores (through E3, in place), to routerw and xh.
- * E7 adds to d_probs: balance = E sum_e f_e mean_n p_ne, f_e constant. */
-static void router_backward(struct model *m, size_t lm, const struct moe *moe, double balance_scale) {
+/* router_scale: the share of this forward pass in the step. */
+static struct router_gradients router_gradients_of(const struct model *m, double router_scale) {
     const struct activations *a = m->acts;
-    const size_t E = m->sizes.E, K = m->sizes.K, N = moe->N;
-    const bool aux = m->config.balance == BALANCE_AUX;
-    const double weight = aux ? m->config.balance_weight * balance_scale * (double)E / (double)N : 0;
-#pragma omp parallel for
-    for (size_t n = 0; n < N; n++) {
-        const real *probs_n = moe->probs + n * E, *gates_n = moe->gates + n * K;
-        const int32_t *picks_n = moe->picks + n * K;
-        real *d_gates_n = a->d_gates + n * K, *d_n = a->d_probs + n * E;
-        for (size_t e = 0; e < E; e++) {
-            const double f_e = (double)(moe->first[e + 1] - moe->first[e]) / (double)(N * K);
-            d_n[e] = (real)(weight * f_e);
-        }
-        if (m->config.renormalize) { /* g_k = p_k / sum_j p_j:  dp_k = (dg_k - sum_j dg_j g_j) / sum_j p_j */
-            real sum = 0, dot = 0;
-            for (size_t k = 0; k < K; k++) sum += probs_n[picks_n[k]], dot += d_gates_n[k] * gates_n[k];
-            for (size_t k = 0; k < K; k++) d_gates_n[k] = (d_gates_n[k] - dot) / sum;
-        }
-        for (size_t k = 0; k < K; k++) d_n[picks_n[k]] += d_gates_n[k];
-        /* p = softmax(r):  dr = p (dp - sum p dp) */
-        const real dot = row_dot(probs_n, d_n, E);
-        for (size_t e = 0; e < E; e++) d_n[e] = probs_n[e] * (d_n[e] - dot);
-    }
-    /* r = xh Wr^T */
-    const struct linear router = LINEAR(m, routerw, NONE, lm);
-    linear_backward(&router, a->d_xh, a->d_probs, moe->xh, a->d_xh, N, a->workspace);
+    const double balance_weight = m->config.balance == BALANCE_AUX ? m->config.balance_weight : 0;
+    return (struct router_gradients){.d_gates = a->d_gates, .balance_weight = balance_weight * router_scale,
+                                     .z_weight = m->config.z_weight * router_scale, .dx = a->d_xh,
+                                     .d_scores = a->d_scores, .d_projected = a->d_projected,
+                                     .d_embeddings = a->d_embeddings, .workspace = a->workspace};
 }
 
 /* Counting sort of the picks by expert: slots (N,K) says in which row each is served, sources whose sub-token a
  * row is, expert e owning rows first[e]..first[e+1]; within an expert they keep the order of the sub-tokens. */
 static void picks_sort(const struct moe *moe, size_t E, size_t K) {
+    const int32_t *picks = moe->routing.picks;
     int32_t *first = moe->first;
     memset(first, 0, (E + 1) * sizeof *first);
-    for (size_t i = 0; i < moe->N * K; i++) first[moe->picks[i] + 1]++;
+    for (size_t i = 0; i < moe->N * K; i++) first[picks[i] + 1]++;
     for (size_t e = 0; e < E; e++) first[e + 1] += first[e];
     for (size_t i = 0; i < moe->N * K; i++) {
-        moe->slots[i] = first[moe->picks[i]]++;
+        moe->slots[i] = first[picks[i]]++;
         moe->sources[moe->slots[i]] = (int32_t)(i / K);
     }
     memmove(first + 1, first, E * sizeof *first); /* each now points at the next expert's first row */
     first[0] = 0;
 }
 
-/* d_xh_n = start_n + sum_k d_dispatched[slot of (n,k)]; start is d_joined where E5 adds its input. */
-static void dispatch_backward(const struct model *m, const struct moe *moe, const real *start) {
+/* d_xh_n = sum_k d_dispatched[slot of (n,k)] (+ d_o_n) (+ the shared expert's, which is there already) */
+static void dispatch_backward(const struct model *m, const struct moe *moe, const real *d_o) {
     const size_t S = m->sizes.S, K = m->sizes.K;
     const struct activations *a = m->acts;
 #pragma omp parallel for
     for (size_t n = 0; n < moe->N; n++) {
         real *d_xh_n = a->d_xh + n * S;
-        if (start) memcpy(d_xh_n, start + n * S, S * sizeof(real));
-        else memset(d_xh_n, 0, S * sizeof(real));
+        if (!m->sizes.shared) memset(d_xh_n, 0, S * sizeof(real));
+        if (m->config.moe_residual) row_add_scaled(d_xh_n, 1, d_o + n * S, S);
         for (size_t k = 0; k < K; k++)
             row_add_scaled(d_xh_n, 1, a->d_dispatched + (size_t)moe->slots[n * K + k] * S, S);
     }
@@ -465,6 +480,14 @@ static struct ffn experts_of(const struct model *m, size_t lm, const struct moe 
                         .first = moe->first, .source = moe->sources};
 }
 
+/* The shared expert; first (2) is for its rows, all of them. */
+static struct ffn shared_of(const struct model *m, size_t lm, const struct moe *moe, int32_t *first) {
+    first[0] = 0;
+    first[1] = (int32_t)moe->N;
+    return (struct ffn){.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
+                        .first = first};
+}
+
 /* E5: o_n = sum_k g_nk expert_out[slot of (n,k)] (+ xh_n) */
 static void combine_forward(const struct model *m, const struct moe *moe, real *o) {
     const size_t S = m->sizes.S, K = m->sizes.K;
@@ -474,7 +497,7 @@ static void combine_forward(const struct model *m, const struct moe *moe, real *
         if (m->config.moe_residual) memcpy(o_n, moe->xh + n * S, S * sizeof(real));
         else memset(o_n, 0, S * sizeof(real));
         for (size_t k = 0; k < K; k++)
-            row_add_scaled(o_n, moe->gates[n * K + k], moe->expert_out + (size_t)moe->slots[n * K + k] * S, S);
+            row_add_scaled(o_n, moe->routing.gates[n * K + k], moe->expert_out + (size_t)moe->slots[n * K + k] * S, S);
     }
 }
 
@@ -487,24 +510,17 @@ static void combine_backward(const struct model *m, const struct moe *moe, const
         const size_t slot = (size_t)moe->slots[i];
         const real *d_o_n = d_o + i / K * S;
         real *d_expert_out = a->d_expert_out + slot * S;
-        for (size_t s = 0; s < S; s++) d_expert_out[s] = moe->gates[i] * d_o_n[s];
+        for (size_t s = 0; s < S; s++) d_expert_out[s] = moe->routing.gates[i] * d_o_n[s];
         a->d_gates[i] = row_dot(d_o_n, moe->expert_out + slot * S, S);
     }
 }
 
-/* E7, and the load of each expert, for the log. */
-static void statistics_add(struct model *m, size_t lm, const struct moe *moe) {
+/* E7, the z-loss, and the load of each expert, for the log and for model_balance. */
+static void statistics_add(struct model *m, size_t lm, const struct router *router, const struct moe *moe) {
     const size_t E = m->sizes.E;
-    real *mean = m->acts->expert_mean;
-    memset(mean, 0, E * sizeof *mean);
-    column_sums(mean, moe->probs, moe->N, E); /* sum_n p_ne */
-    double balance = 0;
-    for (size_t e = 0; e < E; e++) {
-        const double picked = moe->first[e + 1] - moe->first[e];
-        balance += picked / (double)(moe->N * m->sizes.K) * (double)mean[e] / (double)moe->N;
-        m->load[lm * E + e] += picked;
-    }
-    m->balance_sum[lm] += (double)E * balance;
+    m->balance_sum[lm] += router_balance(router, &moe->routing, m->acts->expert_mean);
+    m->z_sum[lm] += router_z_loss(&moe->routing);
+    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->first[e + 1] - moe->first[e];
 }
 
 /* Where forward may apply GELU while it keeps what was before; in inference nothing need be kept. */
@@ -513,46 +529,59 @@ static real *hidden_scratch(const struct model *m) { return m->grad_block ? m->a
 /* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
 static void moe_forward(struct model *m, size_t lm, real *out, const real *x, const real *residual) {
     const struct sizes *s = &m->sizes;
+    const struct activations *a = m->acts;
     const struct moe moe = moe_slice(m, lm, x);
-    const size_t R = m->acts->rows;
     if (s->head) { /* E1; E2, the split, is only another way to count the same numbers */
-        const struct linear head = LINEAR(m, headw, headb, lm);
-        linear_forward(&head, moe.xh, x, NULL, R);
+        const struct stack head = head_of(m, lm);
+        stack_forward(&head, moe.xh, moe.head_hidden, a->activated, x, NULL, a->rows);
     }
-    router_forward(m, lm, &moe);
+    const struct router router = router_of(m, lm);
+    router_forward(&router, &moe.routing, moe.xh);
     picks_sort(&moe, s->E, s->K);
     const struct ffn experts = experts_of(m, lm, &moe);
     ffn_forward(&experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m));
     combine_forward(m, &moe, moe.joined);
-    if (!m->acts->again) statistics_add(m, lm, &moe);
+    if (s->shared) {
+        int32_t first[2];
+        const struct ffn shared = shared_of(m, lm, &moe, first);
+        ffn_forward(&shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
+    }
+    if (!a->again) statistics_add(m, lm, &router, &moe);
     if (s->merge) { /* E6 */
-        const struct linear merge = LINEAR(m, mergew, mergeb, lm);
-        linear_forward(&merge, out, moe.joined, residual, R);
+        const struct stack merge = merge_of(m, lm);
+        stack_forward(&merge, out, moe.merge_hidden, a->activated, moe.joined, residual, a->rows);
     } else
-        residual_forward(out, residual, moe.joined, R * s->C);
+        residual_forward(out, residual, moe.joined, a->rows * s->C);
 }
 
 /* dx (R,C) from dout (R,C), in the reverse order of moe_forward. Returns where dx lies. */
 static const real *moe_backward(struct model *m, size_t lm, const real *dout, const real *x,
-                                double balance_scale) {
+                                double router_scale) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const struct moe moe = moe_slice(m, lm, x);
-    const size_t R = a->rows;
     const real *d_joined = dout;
     if (s->merge) {
-        const struct linear merge = LINEAR(m, mergew, mergeb, lm);
-        linear_backward(&merge, a->d_joined, dout, moe.joined, NULL, R, a->workspace);
+        const struct stack merge = merge_of(m, lm);
+        stack_backward(&merge, a->d_joined, a->d_stack, dout, moe.merge_hidden, a->activated, moe.joined, a->rows,
+                       a->workspace);
         d_joined = a->d_joined;
+    }
+    if (s->shared) {
+        int32_t first[2];
+        const struct ffn shared = shared_of(m, lm, &moe, first);
+        ffn_backward(&shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
     }
     combine_backward(m, &moe, d_joined);
     const struct ffn experts = experts_of(m, lm, &moe);
     ffn_backward(&experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
-    dispatch_backward(m, &moe, m->config.moe_residual ? d_joined : NULL);
-    router_backward(m, lm, &moe, balance_scale);
+    dispatch_backward(m, &moe, d_joined);
+    const struct router router = router_of(m, lm);
+    const struct router_gradients gradients = router_gradients_of(m, router_scale);
+    router_backward(&router, &moe.routing, &gradients, moe.xh);
     if (!s->head) return a->d_xh;
-    const struct linear head = LINEAR(m, headw, headb, lm);
-    linear_backward(&head, a->d_norm, a->d_xh, x, NULL, R, a->workspace);
+    const struct stack head = head_of(m, lm);
+    stack_backward(&head, a->d_norm, a->d_stack, a->d_xh, moe.head_hidden, a->activated, x, a->rows, a->workspace);
     return a->d_norm;
 }
 
@@ -626,12 +655,12 @@ static void ffn_block_forward(struct model *m, size_t l) {
     ffn_forward(&dense, out, block_slice(m, a->fc, dense_before(m, l), R * 4 * C), ln2, in, hidden_scratch(m));
 }
 
-static void ffn_block_backward(struct model *m, size_t l, double balance_scale) {
+static void ffn_block_backward(struct model *m, size_t l, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, R = m->max_rows;
     const real *ln2 = block_slice(m, a->ln2, l, R * C), *d_ln2 = a->d_norm;
     if (is_moe_block(m, l)) {
-        d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_stream, ln2, balance_scale);
+        d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_stream, ln2, router_scale);
     } else {
         int32_t first[2];
         const struct ffn dense = dense_of(m, l, first);
@@ -690,7 +719,7 @@ double model_loss(struct model *m, const int32_t *targets, double scale, size_t 
     return sum;
 }
 
-void model_backward(struct model *m, const int32_t *tokens, double balance_scale) {
+void model_backward(struct model *m, const int32_t *tokens, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
     memset(a->d_stream, 0, a->rows * C * sizeof(real));
@@ -698,7 +727,7 @@ void model_backward(struct model *m, const int32_t *tokens, double balance_scale
                        a->lnf_mean, a->lnf_rstd, a->rows, C, a->scratch);
     for (size_t l = L; l-- > 0;) {
         if (!a->all_blocks && l < L - 1) block_recompute(m, l);
-        ffn_block_backward(m, l, balance_scale);
+        ffn_block_backward(m, l, router_scale);
         attention_block_backward(m, l);
     }
     embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, tokens, a->B, a->T, C);
@@ -729,7 +758,15 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
 void model_clear_statistics(struct model *m) {
     memset(m->load, 0, m->sizes.LM * m->sizes.E * sizeof *m->load);
     memset(m->balance_sum, 0, m->sizes.LM * sizeof *m->balance_sum);
+    memset(m->z_sum, 0, m->sizes.LM * sizeof *m->z_sum);
     m->forwards = 0;
+}
+
+void model_balance(struct model *m) {
+    const size_t E = m->sizes.E;
+    if (m->config.balance != BALANCE_BIAS) return;
+    for (size_t lm = 0; lm < m->sizes.LM; lm++)
+        router_bias_update(m->router_bias + lm * E, m->load + lm * E, E, m->config.bias_step);
 }
 
 /* ---- 5. Initialisation, costs, names ------------------------------------------------------------ */
@@ -749,6 +786,7 @@ void model_initialize(struct model *m, uint64_t seed) {
         for (size_t j = 0; j < info->count; j++) switch (kind) {
                 case ZERO: w[j] = 0; break;
                 case ONE: w[j] = 1; break;
+                case LOG_TEMPERATURE: w[j] = (real)log(0.3); break; /* X */
                 case NORMAL:
                 case NORMAL_RESIDUAL: w[j] = (real)(deviation * rng_normal(&rng)); break;
                 case XAVIER:
@@ -769,11 +807,12 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     double multiply_adds = (double)(s->L * s->C * (s->T + 1)); /* scores and values of (T+1)/2 keys */
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const bool expert = i == ID_expw1 || i == ID_expb1 || i == ID_expw2 || i == ID_expb2;
+        const bool subtoken = i == ID_routerp || i == ID_routerw || i == ID_sharedw1 || i == ID_sharedw2;
         const size_t used = !expert ? info[i].count : s->E ? info[i].count / s->E * reached : 0;
         cost.active_parameters += i == ID_wpe ? s->C : used;
         if (!info[i].decay) continue;
         const double times = expert ? (double)(s->H * s->K) / (double)(s->E ? s->E : 1)
-                             : i == ID_routerw ? (double)s->H : 1;
+                             : subtoken ? (double)s->H : 1;
         multiply_adds += times * (double)info[i].count;
     }
     cost.forward_flops = 2 * multiply_adds;
@@ -802,6 +841,14 @@ size_t model_tensors(const struct model *m, real *block, const char *prefix, str
     return n;
 }
 
+size_t model_state(const struct model *m, struct tensor *out) {
+    size_t n = model_tensors(m, m->param_block, "", out);
+    if (m->config.balance == BALANCE_BIAS && m->sizes.LM > 0)
+        out[n++] = (struct tensor){.name = "router.bias", .dtype = out[0].dtype, .dims = 2,
+                                   .shape = {m->sizes.LM, m->sizes.E}, .data = m->router_bias};
+    return n;
+}
+
 char *config_to_string(const struct config *config) {
     const struct option_group group = {model_options, (void *)config};
     json_t *object = options_to_json(&group);
@@ -813,7 +860,7 @@ char *config_to_string(const struct config *config) {
 bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err) {
     struct config config = {0};
     const struct option_group group = {model_options, &config};
-    struct tensor tensors[PARAMETER_TENSORS];
+    struct tensor tensors[MODEL_TENSORS];
     const char *text = checkpoint_string(c, "config", err);
     if (!text) return false;
     json_t *object = json_loads(text, 0, NULL);
@@ -826,7 +873,7 @@ bool model_load(struct model *m, const struct checkpoint *c, struct model_setup 
         free(why);
         return false;
     }
-    const size_t n = model_tensors(m, m->param_block, "", tensors);
+    const size_t n = model_state(m, tensors);
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) {
             model_destroy(m);

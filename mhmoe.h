@@ -4,6 +4,7 @@
  *   B batch   T sequence   C channels   V vocabulary   L blocks   NH attention heads
  *   H MoE heads (P1: h)    S = C/H sub-token width (P1: d/h)      E experts (P1: N)
  *   K experts a sub-token  F expert hidden width    LM MoE blocks, LD dense blocks, L = LM + LD
+ *   Fs shared expert's     D width of what the router compares with an expert: S, or less (cosine)
  *   R = B*T rows           N = R*H sub-tokens       N*K picks: a pick is one (sub-token, expert) pair
  * Indices are the small letters; `d` before a name is its gradient. Read next: mhmoe.c. */
 #ifndef MHMOE_H
@@ -14,10 +15,11 @@
 #include "src/options.h"
 #include "src/real.h"
 #include "src/rng.h"
+#include "src/router.h"
 #include "src/sampler.h"
 
 enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
-enum balance { BALANCE_AUX, BALANCE_NONE };
+enum balance { BALANCE_AUX, BALANCE_BIAS, BALANCE_NONE };
 
 /* What the user chooses: one field an option, see model_options in mhmoe.c. */
 struct config {
@@ -26,18 +28,24 @@ struct config {
     int moe_heads, experts, topk;
     int expert_hidden;     /* 0: 4 * sub-token width */
     int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
-    bool head, merge;      /* the layers of E1 and E6 (never with FFN_SMOE) */
+    int shared_hidden;     /* of an expert that serves every sub-token; 0: none */
+    int head_depth, merge_depth; /* layers in the stacks of E1 and E6 (never with FFN_SMOE) */
     bool moe_residual;     /* E5 adds its input (P1 eq. 6) */
+    int router;            /* enum router_kind */
+    int router_dim;        /* D of the cosine router */
     bool renormalize;      /* gates of a sub-token sum to 1 (E4) */
     int balance;           /* enum balance */
     double balance_weight; /* coefficient of E7 */
+    double bias_step;      /* of BALANCE_BIAS */
+    double z_weight;       /* coefficient of the router's z-loss */
 };
 extern const struct option_spec model_options[];
 
 /* The sizes that follow from it. */
 struct sizes {
-    size_t V, T, C, L, NH, H, S, E, K, F, LM, LD;
-    size_t head, merge; /* 1 or 0 */
+    size_t V, T, C, L, NH, H, S, E, K, F, Fs, D, LM, LD;
+    size_t head, merge;    /* layers in the stack; 0: none */
+    size_t cosine, shared; /* 1 or 0 */
 };
 
 /* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
@@ -64,11 +72,17 @@ bool config_check(const struct config *config, struct sizes *sizes, struct error
     X(fcprojb,  false, ZERO,            LD, C)                                           \
     X(headw,    true,  XAVIER_HALF,     LM * head, C, C)   /* E1 */                      \
     X(headb,    false, ZERO,            LM * head, C)                                    \
-    X(routerw,  true,  NORMAL,          LM, E, S)          /* E3 */                      \
+    X(routerp,  true,  NORMAL,          LM * cosine, D, S) /* E3: cosine router */       \
+    X(routert,  false, LOG_TEMPERATURE, LM * cosine)                                     \
+    X(routerw,  true,  NORMAL,          LM, E, D)          /* E3 */                      \
     X(expw1,    true,  NORMAL,          LM, E, F, S)       /* E5: the experts */         \
     X(expb1,    false, ZERO,            LM, E, F)                                        \
     X(expw2,    true,  NORMAL_RESIDUAL, LM, E, S, F)                                     \
     X(expb2,    false, ZERO,            LM, E, S)                                        \
+    X(sharedw1, true,  NORMAL,          LM * shared, Fs, S)                              \
+    X(sharedb1, false, ZERO,            LM * shared, Fs)                                 \
+    X(sharedw2, true,  NORMAL_RESIDUAL, LM * shared, S, Fs)                              \
+    X(sharedb2, false, ZERO,            LM * shared, S)                                  \
     X(mergew,   true,  XAVIER,          LM * merge, C, C)  /* E6 */                      \
     X(mergeb,   false, ZERO,            LM * merge, C)                                   \
     X(lnfw,     false, ONE,             C)                                               \
@@ -118,8 +132,9 @@ struct model {
     char *packed[PARAMETER_TENSORS], *packed_t[PARAMETER_TENSORS]; /* matrices as gemm.h wants them: W^T, and W */
     size_t max_rows;                  /* B*T that the activations hold */
     struct activations *acts;
+    real *router_bias;                /* (LM, E) what BALANCE_BIAS has learned, else zeros; saved with the parameters */
     double *load;                     /* (LM, E) picks since model_clear_statistics */
-    double *balance_sum;              /* (LM) E7 summed over forward passes since then */
+    double *balance_sum, *z_sum;      /* (LM) E7 and the z-loss, summed over forward passes since then */
     size_t forwards;                  /* how many */
 };
 
@@ -144,9 +159,12 @@ void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, s
  * scale * sum: the logits, which exist only a few rows at a time, become their own gradients in place. */
 double model_loss(struct model *m, const int32_t *targets, double scale, size_t *count);
 
-/* Finishes it: adds to grad_block the gradient of scale * sum + balance_weight * balance_scale * sum of E7
- * over the layers. To be called after model_loss with scale > 0. */
-void model_backward(struct model *m, const int32_t *tokens, double balance_scale);
+/* Finishes it: adds to grad_block the gradient of scale * sum + router_scale * (balance_weight * E7 + z_weight *
+ * z-loss, summed over the layers). To be called after model_loss with scale > 0. */
+void model_backward(struct model *m, const int32_t *tokens, double router_scale);
+
+/* With BALANCE_BIAS, moves router_bias against the load since model_clear_statistics. Once a step. */
+void model_balance(struct model *m);
 
 /* Logits (V) of one row of the last forward; the caller may overwrite them. Valid until the next call. */
 real *model_logits(struct model *m, size_t row);
@@ -176,5 +194,9 @@ bool model_load(struct model *m, const struct checkpoint *c, struct model_setup 
 /* The parameters (or blocks of the same layout: moments, gradients) as named tensors for a checkpoint:
  * names are prefix + the list's. Returns how many were written to `out` (room for PARAMETER_TENSORS). */
 size_t model_tensors(const struct model *m, real *block, const char *prefix, struct tensor *out);
+
+/* All that makes the model: its parameters and, where it is in use, router.bias (room for MODEL_TENSORS). */
+enum { MODEL_TENSORS = PARAMETER_TENSORS + 1 };
+size_t model_state(const struct model *m, struct tensor *out);
 
 #endif

@@ -133,10 +133,10 @@ static const char *run_path(char *path, size_t size, const struct train *t, cons
 
 /* ---- Checkpoints -------------------------------------------------------------------------------- */
 
-/* The tensors of a checkpoint: parameters, the tokenizer, and with `all` Adam's moments. */
+/* The tensors of a checkpoint: the model, the tokenizer, and with `all` Adam's moments. */
 static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) {
     struct model *m = &t->model;
-    size_t n = model_tensors(m, m->param_block, "", out), size;
+    size_t n = model_state(m, out), size;
     if (all) {
         n += model_tensors(m, t->moment_block, "adam_m.", out + n);
         n += model_tensors(m, t->moment_block + m->n_parameters, "adam_v.", out + n);
@@ -146,7 +146,7 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
                              .data = (void *)model};
     return n + 1;
 }
-enum { CHECKPOINT_TENSORS = 3 * PARAMETER_TENSORS + 1 };
+enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 1 };
 
 static void metadata_set(json_t *metadata, const char *key, char *value) {
     json_object_set_new(metadata, key, json_string(value));
@@ -320,10 +320,10 @@ static json_t *load_json(const struct model *m) {
     return layers;
 }
 
-/* E7 of each MoE layer, its mean over the micro-batches since the statistics were cleared, summed. */
-static double balance_of(const struct model *m) {
+/* E7 or the z-loss, from its sums over the micro-batches since the statistics were cleared: means, summed over layers. */
+static double router_loss_of(const struct model *m, const double *sums) {
     double sum = 0;
-    for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += m->balance_sum[lm] / (double)m->forwards;
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += sums[lm] / (double)m->forwards;
     return sum;
 }
 
@@ -553,14 +553,16 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
                      t->moment_block + m->n_parameters + p->offset, p->count, p->decay, lr,
                      clip_scale(norm, o->clip), t->step);
     }
+    model_balance(m);
     model_pack(m);
     const double seconds = time_seconds() - start, rate = (double)all_rows / seconds;
     t->seconds += seconds;
     progress_show(t, *loss, rate);
-    return log_write(t, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
+    return log_write(t, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
                                   "tokens", (json_int_t)((size_t)t->step * all_rows), "loss", *loss, "balance",
-                                  m->sizes.LM ? balance_of(m) : 0.0, "gradient_norm", norm, "lr", lr,
-                                  "tokens_per_second", rate, "seconds", t->seconds, "load", load_json(m)), err);
+                                  router_loss_of(m, m->balance_sum), "z_loss", router_loss_of(m, m->z_sum),
+                                  "gradient_norm", norm, "lr", lr, "tokens_per_second", rate, "seconds", t->seconds,
+                                  "load", load_json(m)), err);
 }
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }

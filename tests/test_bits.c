@@ -170,7 +170,7 @@ static void test_smoe_is_one_head(void **state) {
     struct model smoe = model_random(&config, MODEL_TRAIN, 3, 45);
     config.ffn = FFN_MHMOE;
     config.moe_heads = 1;
-    config.head = config.merge = false;
+    config.head_depth = config.merge_depth = 0;
     struct model mhmoe = model_random(&config, MODEL_TRAIN, 3, 45);
     struct batch b = batch_random(3, smoe.sizes.T, config.vocab, 46);
     assert_int_equal(smoe.n_parameters, mhmoe.n_parameters);

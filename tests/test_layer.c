@@ -82,8 +82,8 @@ static void test_every_setting(void **state) {
         config.moe_heads = setting % 4 + 1;
         config.topk = setting / 4 % 3 + 1;
         int switches = setting / 12;
-        config.head = switches & 1;
-        config.merge = switches & 2;
+        config.head_depth = switches & 1;
+        config.merge_depth = switches >> 1 & 1;
         config.moe_residual = switches & 4;
         config.renormalize = switches & 8;
         struct model m = model_without_attention(&config, b.B);

@@ -31,16 +31,16 @@ static const struct torch_case torch_cases[] = {
     {"smoe", 3, {.vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_SMOE,
                  .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, MOE}},
     {"mhmoe", 2, {.vocab = 31, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 4, .ffn = FFN_MHMOE,
-                  .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head = true,
-                  .merge = true, MOE}},
+                  .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head_depth = 1,
+                  .merge_depth = 1, MOE}},
     {"renormalize", 3, {.vocab = 29, .seq = 7, .channels = 15, .layers = 2, .attn_heads = 5, .ffn = FFN_MHMOE,
                         .moe_heads = 3, .experts = 7, .topk = 3, .expert_hidden = 6, .moe_every = 2,
-                        .head = true, .merge = true, .renormalize = true, MOE}},
+                        .head_depth = 1, .merge_depth = 1, .renormalize = true, MOE}},
     {"residual", 2, {.vocab = 23, .seq = 11, .channels = 12, .layers = 1, .attn_heads = 1, .ffn = FFN_MHMOE,
                      .moe_heads = 4, .experts = 6, .topk = 1, .expert_hidden = 5, .moe_every = 1,
-                     .merge = true, .moe_residual = true, MOE}},
+                     .merge_depth = 1, .moe_residual = true, MOE}},
     {"bare", 3, {.vocab = 23, .seq = 5, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_MHMOE,
-                 .moe_heads = 3, .experts = 4, .topk = 2, .expert_hidden = 3, .moe_every = 1, .head = true,
+                 .moe_heads = 3, .experts = 4, .topk = 2, .expert_hidden = 3, .moe_every = 1, .head_depth = 1,
                  .moe_residual = true, .renormalize = true, .balance = BALANCE_NONE, .balance_weight = 0.01}},
 };
 enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
@@ -256,13 +256,13 @@ static void test_differences(void **state) {
     struct config config = small_config;
     gradients_check(&config, &worst); /* everything on */
     config.moe_residual = config.renormalize = true;
-    config.head = false;
+    config.head_depth = 0;
     config.moe_heads = 2;
     config.topk = 3;
     config.moe_every = 2;
     config.balance_weight = 0.7; /* as strong as the loss itself */
     gradients_check(&config, &worst);
-    config.merge = false;
+    config.merge_depth = 0;
     config.topk = 1;
     config.renormalize = false;
     config.balance = BALANCE_NONE;
