@@ -13,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "src/attention.h"
+#include "src/dispatch.h"
 #include "src/ffn.h"
 #include "src/kernels.h"
 #include "src/stack.h"
 #include "src/util.h"
-#include "src/vecmath.h"
 
 /* ---- 1. Options and sizes ---------------------------------------------------------------------- */
 
@@ -78,8 +78,8 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
                          c->channels, c->attn_heads, (s->C / s->NH + 1) * s->NH);
     if (!moe && c->shared_hidden > 0)
-        return error_set(err, EXIT_USAGE, "--shared-hidden %d: --ffn dense has no experts; use --ffn smoe or mhmoe",
-                         c->shared_hidden);
+        return error_set(err, EXIT_USAGE, "--shared-hidden %d: --ffn dense has no experts; use --ffn smoe or "
+                         "mhmoe", c->shared_hidden);
     if (!moe) return true;
     s->H = multi_head ? (size_t)c->moe_heads : 1;
     s->E = (size_t)c->experts;
@@ -170,8 +170,8 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
 
 /* What one forward pass leaves for backward. LA, LMA, LDA: how many blocks' worth is kept: all of them for
  * training, one where the next block may overwrite it (inference, --recompute). LS, LQ: the same for the stream
- * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. HEAD, MERGE: numbers
- * a row within their stacks. G: 1 for training, else 0. */
+ * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. HEAD, MERGE:
+ * numbers a row within their stacks. G: 1 for training, else 0. */
 #define ACTIVATIONS(X)                                                                              \
     X(stream,       LS * R * C)           /* before each block, and after the last */               \
     X(middle,       LA * R * C)           /* after a block's attention */                           \
@@ -211,10 +211,8 @@ struct activations {
     ACTIVATIONS(X)
 #undef X
     int32_t *pick_block;
-    int32_t *picks;   /* (LMA, N, K) the experts chosen */
-    int32_t *slots;   /* (LMA, N, K) the row of each pick in the experts' order */
-    int32_t *sources; /* (LMA, N*K) the sub-token of each such row */
-    int32_t *first;   /* (LMA, E + 1) the first row of each expert */
+    int32_t *picks, *slots, *sources; /* (LMA, N*K) see src/router.h and src/dispatch.h */
+    int32_t *first;                   /* (LMA, E + 1) */
     real *scratch;    /* of attention, feed-forward and layer norm, for each thread or part its own */
     char *workspace;  /* operands that products pack on the fly */
     size_t scratch_count, workspace_bytes;
@@ -252,10 +250,10 @@ static size_t logit_rows_for(const struct sizes *s, size_t R) {
 static size_t activations_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
     const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
-                 F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine, N = R * s->H,
-                 G = training, LOGIT_ROWS = logit_rows_for(s, R), HEAD = stack_hidden_count(head, C),
-                 MERGE = stack_hidden_count(merge, C),
-                 HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
+                 F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine,
+                 N = R * s->H, G = training, LOGIT_ROWS = logit_rows_for(s, R);
+    const size_t HEAD = stack_hidden_count(head, C), MERGE = stack_hidden_count(merge, C);
+    const size_t HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
     const size_t LA = all ? L : 1, LMA = all ? s->LM : s->LM > 0, LDA = all ? s->LD : s->LD > 0;
     const size_t LS = training ? L + 1 : 1, LQ = training ? LA : L;
     size_t count = 0;
@@ -387,28 +385,28 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 
 /* The activations of MoE layer lm, its index already applied. */
 struct moe {
-    size_t N;
     real *head_hidden, *xh, *hidden, *expert_out, *shared_hidden, *joined, *merge_hidden;
-    int32_t *slots, *sources, *first;
-    struct routing routing;
+    struct routing routing;   /* E3, E4 */
+    struct dispatch dispatch; /* E5 */
 };
 
 static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const size_t R = m->max_rows, N = R * s->H, NK = N * s->K, i = a->all_blocks ? lm : 0;
-    struct moe moe = {
-        .N = a->rows * s->H, .head_hidden = a->head_hidden + i * R * stack_hidden_count(s->head, s->C),
+    int32_t *first = a->first + i * (s->E + 1);
+    return (struct moe){
+        .head_hidden = a->head_hidden + i * R * stack_hidden_count(s->head, s->C),
         .xh = s->head ? a->xh + i * N * s->S : (real *)x, .hidden = a->hidden + i * NK * s->F,
         .expert_out = a->expert_out + i * NK * s->S, .shared_hidden = a->shared_hidden + i * N * s->Fs,
-        .joined = a->joined + i * N * s->S, .merge_hidden = a->merge_hidden + i * R * stack_hidden_count(s->merge, s->C),
-        .slots = a->slots + i * NK, .sources = a->sources + i * NK, .first = a->first + i * (s->E + 1),
+        .joined = a->joined + i * N * s->S,
+        .merge_hidden = a->merge_hidden + i * R * stack_hidden_count(s->merge, s->C),
+        .routing = {.N = a->rows * s->H, .projected = a->projected + i * N * s->D * s->cosine,
+                    .probs = a->probs + i * N * s->E, .log_sums = a->log_sums + i * N, .gates = a->gates + i * NK,
+                    .picks = a->picks + i * NK, .first = first},
+        .dispatch = {.N = a->rows * s->H, .K = s->K, .E = s->E, .S = s->S, .slots = a->slots + i * NK,
+                     .sources = a->sources + i * NK, .first = first},
     };
-    moe.routing = (struct routing){
-        .N = moe.N, .projected = a->projected + i * N * s->D * s->cosine, .probs = a->probs + i * N * s->E,
-        .log_sums = a->log_sums + i * N, .gates = a->gates + i * NK, .picks = a->picks + i * NK, .first = moe.first,
-    };
-    return moe;
 }
 
 static struct stack head_of(const struct model *m, size_t lm) {
@@ -443,76 +441,19 @@ static struct router_gradients router_gradients_of(const struct model *m, double
                                      .d_embeddings = a->d_embeddings, .workspace = a->workspace};
 }
 
-/* Counting sort of the picks by expert: slots (N,K) says in which row each is served, sources whose sub-token a
- * row is, expert e owning rows first[e]..first[e+1]; within an expert they keep the order of the sub-tokens. */
-static void picks_sort(const struct moe *moe, size_t E, size_t K) {
-    const int32_t *picks = moe->routing.picks;
-    int32_t *first = moe->first;
-    memset(first, 0, (E + 1) * sizeof *first);
-    for (size_t i = 0; i < moe->N * K; i++) first[picks[i] + 1]++;
-    for (size_t e = 0; e < E; e++) first[e + 1] += first[e];
-    for (size_t i = 0; i < moe->N * K; i++) {
-        moe->slots[i] = first[picks[i]]++;
-        moe->sources[moe->slots[i]] = (int32_t)(i / K);
-    }
-    memmove(first + 1, first, E * sizeof *first); /* each now points at the next expert's first row */
-    first[0] = 0;
-}
-
-/* d_xh_n = sum_k d_dispatched[slot of (n,k)] (+ d_o_n) (+ the shared expert's, which is there already) */
-static void dispatch_backward(const struct model *m, const struct moe *moe, const real *d_o) {
-    const size_t S = m->sizes.S, K = m->sizes.K;
-    const struct activations *a = m->acts;
-#pragma omp parallel for
-    for (size_t n = 0; n < moe->N; n++) {
-        real *d_xh_n = a->d_xh + n * S;
-        if (!m->sizes.shared) memset(d_xh_n, 0, S * sizeof(real));
-        if (m->config.moe_residual) row_add_scaled(d_xh_n, 1, d_o + n * S, S);
-        for (size_t k = 0; k < K; k++)
-            row_add_scaled(d_xh_n, 1, a->d_dispatched + (size_t)moe->slots[n * K + k] * S, S);
-    }
-}
-
 /* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e on its rows of the sorted sub-tokens: see src/ffn.h. */
 static struct ffn experts_of(const struct model *m, size_t lm, const struct moe *moe) {
     const size_t E = m->sizes.E;
     return (struct ffn){.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
-                        .first = moe->first, .source = moe->sources};
+                        .first = moe->dispatch.first, .source = moe->dispatch.sources};
 }
 
 /* The shared expert; first (2) is for its rows, all of them. */
 static struct ffn shared_of(const struct model *m, size_t lm, const struct moe *moe, int32_t *first) {
     first[0] = 0;
-    first[1] = (int32_t)moe->N;
+    first[1] = (int32_t)moe->dispatch.N;
     return (struct ffn){.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
                         .first = first};
-}
-
-/* E5: o_n = sum_k g_nk expert_out[slot of (n,k)] (+ xh_n) */
-static void combine_forward(const struct model *m, const struct moe *moe, real *o) {
-    const size_t S = m->sizes.S, K = m->sizes.K;
-#pragma omp parallel for
-    for (size_t n = 0; n < moe->N; n++) {
-        real *o_n = o + n * S;
-        if (m->config.moe_residual) memcpy(o_n, moe->xh + n * S, S * sizeof(real));
-        else memset(o_n, 0, S * sizeof(real));
-        for (size_t k = 0; k < K; k++)
-            row_add_scaled(o_n, moe->routing.gates[n * K + k], moe->expert_out + (size_t)moe->slots[n * K + k] * S, S);
-    }
-}
-
-/* d_expert_out[slot of (n,k)] = g_nk d_o_n,  d_g_nk = d_o_n . expert_out[slot of (n,k)] */
-static void combine_backward(const struct model *m, const struct moe *moe, const real *d_o) {
-    const size_t S = m->sizes.S, K = m->sizes.K;
-    const struct activations *a = m->acts;
-#pragma omp parallel for
-    for (size_t i = 0; i < moe->N * K; i++) {
-        const size_t slot = (size_t)moe->slots[i];
-        const real *d_o_n = d_o + i / K * S;
-        real *d_expert_out = a->d_expert_out + slot * S;
-        for (size_t s = 0; s < S; s++) d_expert_out[s] = moe->routing.gates[i] * d_o_n[s];
-        a->d_gates[i] = row_dot(d_o_n, moe->expert_out + slot * S, S);
-    }
 }
 
 /* E7, the z-loss, and the load of each expert, for the log and for model_balance. */
@@ -520,7 +461,7 @@ static void statistics_add(struct model *m, size_t lm, const struct router *rout
     const size_t E = m->sizes.E;
     m->balance_sum[lm] += router_balance(router, &moe->routing, m->acts->expert_mean);
     m->z_sum[lm] += router_z_loss(&moe->routing);
-    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->first[e + 1] - moe->first[e];
+    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.first[e + 1] - moe->dispatch.first[e];
 }
 
 /* Where forward may apply GELU while it keeps what was before; in inference nothing need be kept. */
@@ -536,11 +477,12 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
         stack_forward(&head, moe.xh, moe.head_hidden, a->activated, x, NULL, a->rows);
     }
     const struct router router = router_of(m, lm);
-    router_forward(&router, &moe.routing, moe.xh);
-    picks_sort(&moe, s->E, s->K);
+    router_forward(&router, &moe.routing, moe.xh); /* E3, E4 */
+    dispatch_sort(&moe.dispatch, moe.routing.picks);
     const struct ffn experts = experts_of(m, lm, &moe);
     ffn_forward(&experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m));
-    combine_forward(m, &moe, moe.joined);
+    const real *start = m->config.moe_residual ? moe.xh : NULL;
+    combine_forward(&moe.dispatch, moe.joined, start, moe.routing.gates, moe.expert_out); /* E5 */
     if (s->shared) {
         int32_t first[2];
         const struct ffn shared = shared_of(m, lm, &moe, first);
@@ -572,10 +514,11 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
         const struct ffn shared = shared_of(m, lm, &moe, first);
         ffn_backward(&shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
     }
-    combine_backward(m, &moe, d_joined);
+    combine_backward(&moe.dispatch, a->d_expert_out, a->d_gates, d_joined, moe.routing.gates, moe.expert_out);
     const struct ffn experts = experts_of(m, lm, &moe);
     ffn_backward(&experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
-    dispatch_backward(m, &moe, d_joined);
+    dispatch_backward(&moe.dispatch, a->d_xh, s->shared ? a->d_xh : NULL, a->d_dispatched);
+    if (m->config.moe_residual) residual_forward(a->d_xh, a->d_xh, d_joined, a->rows * s->C);
     const struct router router = router_of(m, lm);
     const struct router_gradients gradients = router_gradients_of(m, router_scale);
     router_backward(&router, &moe.routing, &gradients, moe.xh);

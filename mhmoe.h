@@ -132,7 +132,7 @@ struct model {
     char *packed[PARAMETER_TENSORS], *packed_t[PARAMETER_TENSORS]; /* matrices as gemm.h wants them: W^T, and W */
     size_t max_rows;                  /* B*T that the activations hold */
     struct activations *acts;
-    real *router_bias;                /* (LM, E) what BALANCE_BIAS has learned, else zeros; saved with the parameters */
+    real *router_bias;                /* (LM, E) of BALANCE_BIAS, else zeros; saved like parameters */
     double *load;                     /* (LM, E) picks since model_clear_statistics */
     double *balance_sum, *z_sum;      /* (LM) E7 and the z-loss, summed over forward passes since then */
     size_t forwards;                  /* how many */

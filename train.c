@@ -320,7 +320,7 @@ static json_t *load_json(const struct model *m) {
     return layers;
 }
 
-/* E7 or the z-loss, from its sums over the micro-batches since the statistics were cleared: means, summed over layers. */
+/* E7 or the z-loss of each MoE layer, its mean over the micro-batches since the statistics were cleared, summed. */
 static double router_loss_of(const struct model *m, const double *sums) {
     double sum = 0;
     for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += sums[lm] / (double)m->forwards;
@@ -558,11 +558,12 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const double seconds = time_seconds() - start, rate = (double)all_rows / seconds;
     t->seconds += seconds;
     progress_show(t, *loss, rate);
-    return log_write(t, json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
-                                  "tokens", (json_int_t)((size_t)t->step * all_rows), "loss", *loss, "balance",
-                                  router_loss_of(m, m->balance_sum), "z_loss", router_loss_of(m, m->z_sum),
-                                  "gradient_norm", norm, "lr", lr, "tokens_per_second", rate, "seconds", t->seconds,
-                                  "load", load_json(m)), err);
+    json_t *entry = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
+                              "tokens", (json_int_t)((size_t)t->step * all_rows), "loss", *loss, "balance",
+                              router_loss_of(m, m->balance_sum), "z_loss", router_loss_of(m, m->z_sum),
+                              "gradient_norm", norm, "lr", lr, "tokens_per_second", rate, "seconds", t->seconds,
+                              "load", load_json(m));
+    return log_write(t, entry, err);
 }
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }

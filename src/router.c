@@ -40,7 +40,7 @@ static void cosine_forward(const struct router *r, const struct routing *f, real
 
 /* With norms and tau held constant, dq_ne = dr_ne / (|z_n| |w_e| tau) gives y = dq W and dW = dq^T z. A cosine
  * does not change with length, so the norms take from each gradient its part along its own vector:
- *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;   dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e . dW_e */
+ *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;  dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e . dW_e */
 static void cosine_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
                             const real *x) {
     const size_t E = r->E, D = r->project.OC, N = f->N;
@@ -97,7 +97,8 @@ void router_forward(const struct router *r, const struct routing *f, const real 
 }
 
 /* g_k = p_k / s, s = sum_j p_j over the chosen:  dp_k = (dg_k - sum_j dg_j g_j) / s, in place */
-static void renormalize_backward(real *d_gates, const real *gates, const real *probs, const int32_t *picks, size_t K) {
+static void renormalize_backward(real *d_gates, const real *gates, const real *probs, const int32_t *picks,
+                                 size_t K) {
     real sum = 0, dot = 0;
     for (size_t k = 0; k < K; k++) sum += probs[picks[k]], dot += d_gates[k] * gates[k];
     for (size_t k = 0; k < K; k++) d_gates[k] = (d_gates[k] - dot) / (sum + (real)GATE_EPSILON);
@@ -127,7 +128,8 @@ static void scores_backward(const struct router *r, const struct routing *f, con
     }
 }
 
-void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g, const real *x) {
+void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
+                     const real *x) {
     scores_backward(r, f, g);
     if (r->kind == ROUTER_COSINE) cosine_backward(r, f, g, x);
     else linear_backward(&r->scores, g->dx, g->d_scores, x, g->dx, f->N, g->workspace); /* r = x W^T */

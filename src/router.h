@@ -1,6 +1,6 @@
-/* Routers: which K of E experts each row of x (N, S) goes to, and with what weight (its gates). Two kinds of scores,
- * one way from scores to gates, and what keeps experts in use. E3, E4 and E7 of docs/MHMOE.md; its section 4
- * derives every backward. */
+/* Routers: which K of E experts each row of x (N, S) goes to, and with what weight (its gates). Two kinds of
+ * scores, one way from scores to gates, and what keeps experts in use. E3, E4 and E7 of docs/MHMOE.md; its
+ * section 4 derives every backward. */
 #ifndef ROUTER_H
 #define ROUTER_H
 
@@ -43,7 +43,8 @@ struct router_gradients {
     real *d_embeddings;              /* (E, D) cosine */
     void *workspace;                 /* router_workspace_bytes */
 };
-void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g, const real *x);
+void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
+                     const real *x);
 size_t router_workspace_bytes(enum router_kind kind, size_t E, size_t D, size_t S, size_t rows);
 
 /* E7: E sum_e f_e P_e; 1 at perfect balance. `mean` (E) is work memory. */

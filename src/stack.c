@@ -17,8 +17,8 @@ static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
 }
 
 /* h_0 = in W_0^T + b_0,  h_i = gelu(h_{i-1}) W_i^T + b_i */
-void stack_forward(const struct stack *s, real *out, real *hidden, real *activated, const real *in, const real *start,
-                   size_t rows) {
+void stack_forward(const struct stack *s, real *out, real *hidden, real *activated, const real *in,
+                   const real *start, size_t rows) {
     const size_t C = s->first.IC, last = s->depth - 1;
     for (size_t i = 0; i <= last; i++) {
         const struct linear layer = linear_at(s->first, i);
@@ -28,9 +28,9 @@ void stack_forward(const struct stack *s, real *out, real *hidden, real *activat
     }
 }
 
-/* dh_{i-1} = (dh_i W_i) gelu'(h_{i-1}). Gradients go to and fro between two buffers, so that layer 0's ends in din. */
-void stack_backward(const struct stack *s, real *din, real *d_hidden, const real *dout, real *hidden, real *activated,
-                    const real *in, size_t rows, void *workspace) {
+/* dh_{i-1} = (dh_i W_i) gelu'(h_{i-1}). Gradients go to and fro between two buffers; layer 0's ends in din. */
+void stack_backward(const struct stack *s, real *din, real *d_hidden, const real *dout, real *hidden,
+                    real *activated, const real *in, size_t rows, void *workspace) {
     const size_t C = s->first.IC;
     for (size_t i = s->depth - 1; i > 0; i--) {
         const struct linear layer = linear_at(s->first, i);

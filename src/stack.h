@@ -14,12 +14,12 @@ size_t stack_hidden_count(size_t depth, size_t C);
 
 /* out (rows, C) = start (or NULL for zeros) + the layers of in. hidden: stack_hidden_count * rows numbers.
  * activated (rows, C): work memory, of both. */
-void stack_forward(const struct stack *s, real *out, real *hidden, real *activated, const real *in, const real *start,
-                   size_t rows);
+void stack_forward(const struct stack *s, real *out, real *hidden, real *activated, const real *in,
+                   const real *start, size_t rows);
 
 /* din (rows, C), not dout itself; d_hidden (rows, C): work memory. hidden is overwritten. Both as any linear
  * layer's backward: gradients of weights are added to, workspace is linear_workspace_bytes(C, C, rows). */
-void stack_backward(const struct stack *s, real *din, real *d_hidden, const real *dout, real *hidden, real *activated,
-                    const real *in, size_t rows, void *workspace);
+void stack_backward(const struct stack *s, real *din, real *d_hidden, const real *dout, real *hidden,
+                    real *activated, const real *in, size_t rows, void *workspace);
 
 #endif

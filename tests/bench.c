@@ -422,7 +422,8 @@ static void bench_models(struct bench *b) {
                                  .ffn = FFN_DENSE};
     const struct config mhmoe = {.vocab = 4096, .seq = 256, .layers = 4, .channels = 256, .attn_heads = 4,
                                  .ffn = FFN_MHMOE, .moe_heads = 4, .topk = 2, .expert_hidden = 256, .moe_every = 1,
-                                 .head_depth = 1, .merge_depth = 1, .balance = BALANCE_AUX, .balance_weight = 0.01};
+                                 .head_depth = 1, .merge_depth = 1, .balance = BALANCE_AUX,
+                                 .balance_weight = 0.01};
     struct config large = dense;
     /* The 15M-parameter shape that llama2.c's users know. */
     const struct config decoder = {.vocab = 32000, .seq = 256, .layers = 6, .channels = 288, .attn_heads = 6,
