@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "random_numbers.h"
 #include "reference.h"
 #include "small_model.h"
 
@@ -40,7 +41,7 @@ static void layernorm(real *out, const real *x, const real *w, const real *b, si
 }
 
 /* logits (R,V) of the whole model; returns E7. */
-static double reference_model(real *logits, double *load, const struct model *m, const struct batch *b) {
+static double reference_model(real *logits, double *load, double *z, const struct model *m, const struct batch *b) {
     size_t C = m->sizes.C, V = m->sizes.V, R = b->B * b->T;
     const struct parameters *w = &m->params;
     real x[R * C], normed[R * C], y[R * C], last[C];
@@ -48,7 +49,7 @@ static double reference_model(real *logits, double *load, const struct model *m,
         for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c] + w->wpe[r % b->T * C + c];
         layernorm(normed + r * C, x + r * C, w->ln2w, w->ln2b, C);
     }
-    double balance = reference_moe(y, load, normed, R, &m->config, &m->sizes, w, 0);
+    double balance = reference_moe(y, load, z, normed, R, m->router_bias, &m->config, &m->sizes, w, 0);
     for (size_t r = 0; r < R; r++) {
         for (size_t c = 0; c < C; c++) x[r * C + c] += y[r * C + c];
         layernorm(last, x + r * C, w->lnfw, w->lnfb, C);
@@ -61,7 +62,7 @@ static double reference_model(real *logits, double *load, const struct model *m,
 static void layer_check(struct model *m, const struct batch *b, double *load) {
     size_t V = m->sizes.V, R = b->B * b->T;
     real logits[R * V];
-    double balance = reference_model(logits, load, m, b);
+    double z, balance = reference_model(logits, load, &z, m, b);
     model_pack(m);
     model_clear_statistics(m);
     model_forward(m, b->tokens, b->B, b->T, 0);
@@ -71,22 +72,34 @@ static void layer_check(struct model *m, const struct batch *b, double *load) {
     }
     for (size_t e = 0; e < m->sizes.E; e++) assert_true(m->load[e] == load[e]);
     assert_near(m->balance_sum[0], balance);
+    assert_near(m->z_sum[0], z);
     assert_int_equal(m->forwards, 1);
 }
 
+/* Biases as large as differences of probabilities. */
+static void router_bias_random(struct model *m, uint64_t seed) {
+    random_fill(m->router_bias, m->sizes.LM * m->sizes.E, seed);
+    for (size_t i = 0; i < m->sizes.LM * m->sizes.E; i++) m->router_bias[i] *= 0.1;
+}
+
+/* Heads, top-k and every combination of what has two or four values. */
 static void test_every_setting(void **state) {
     (void)state;
     struct batch b = batch_random(2, 7, small_config.vocab, 3);
-    for (int setting = 0; setting < 4 * 3 * 16; setting++) {
+    for (int setting = 0; setting < 4 * 3 * 512; setting++) {
         struct config config = one_block();
         config.moe_heads = setting % 4 + 1;
         config.topk = setting / 4 % 3 + 1;
         int switches = setting / 12;
-        config.head_depth = switches & 1;
-        config.merge_depth = switches >> 1 & 1;
-        config.moe_residual = switches & 4;
-        config.renormalize = switches & 8;
+        config.head_depth = switches % 4;
+        config.merge_depth = switches / 4 % 4;
+        config.moe_residual = switches & 16;
+        config.renormalize = switches & 32;
+        config.router = switches & 64 ? ROUTER_COSINE : ROUTER_SOFTMAX;
+        config.shared_hidden = switches & 128 ? 5 : 0;
+        config.balance = switches & 256 ? BALANCE_BIAS : BALANCE_AUX;
         struct model m = model_without_attention(&config, b.B);
+        if (config.balance == BALANCE_BIAS) router_bias_random(&m, 12);
         double load[config.experts];
         layer_check(&m, &b, load);
         model_destroy(&m);
@@ -170,6 +183,23 @@ static void test_ties_of_two(void **state) {
     batch_free(&b);
 }
 
+/* A projection and an expert of zeros have cosine 0 with everything, and no number that is not finite. */
+static void test_cosine_of_zero(void **state) {
+    (void)state;
+    struct batch b = batch_random(2, 7, small_config.vocab, 10);
+    struct config config = one_block();
+    config.router = ROUTER_COSINE;
+    struct model m = model_without_attention(&config, b.B);
+    memset(m.params.routerw + 2 * m.sizes.D, 0, m.sizes.D * sizeof(real));
+    double load[config.experts];
+    layer_check(&m, &b, load);
+    memset(m.params.routerp, 0, m.sizes.D * m.sizes.S * sizeof(real));
+    layer_check(&m, &b, load);
+    for (int e = 0; e < config.experts; e++) assert_true(load[e] == (e < 2 ? 2 * 7 * 3 : 0));
+    model_destroy(&m);
+    batch_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_setting),
@@ -178,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_every_pick_of_every_expert),
         cmocka_unit_test(test_ties_of_all),
         cmocka_unit_test(test_ties_of_two),
+        cmocka_unit_test(test_cosine_of_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
