@@ -188,9 +188,8 @@ static void test_torch(void **state) {
 #define STEP 1e-4
 #define ROUNDING 3e-11
 #define TOLERANCE 1e-7
-enum { SAMPLES = 6 };
 
-/* Loss with E7 after parameter i moved by `delta`; false if that changed anybody's expert. Two sub-tokens
+/* Loss with E7 and the z-loss after parameter i moved by `delta`; false if that changed anybody's expert. Two sub-tokens
  * that trade experts at once would keep the loads, and would show as an error, not hide one. */
 static bool loss_moved(double *loss, struct model *m, const struct batch *b, size_t i, double delta,
                        const double *load) {
@@ -203,6 +202,7 @@ static bool loss_moved(double *loss, struct model *m, const struct batch *b, siz
     *loss = model_loss(m, b->targets, 0, &count) / (double)count;
     for (size_t l = 0; l < m->sizes.LM; l++) {
         if (m->config.balance == BALANCE_AUX) *loss += m->config.balance_weight * m->balance_sum[l];
+        *loss += m->config.z_weight * m->z_sum[l];
     }
     m->param_block[i] = before;
     return memcmp(m->load, load, m->sizes.LM * m->sizes.E * sizeof *load) == 0;
@@ -219,60 +219,107 @@ static bool difference(double *slope, struct model *m, const struct batch *b, si
     return true;
 }
 
-/* Some elements of every tensor; *worst is the largest relative error among gradients over 1e-3. */
-static void gradients_check(const struct config *config, double *worst) {
+/* What was compared: skipped are points where routing changed, worst is the largest relative error among
+ * gradients over 1e-3. */
+struct comparison {
+    size_t tried, skipped;
+    double worst;
+};
+
+/* `samples` elements of every tensor of a model with random weights and biases of the choice. */
+static void gradients_check(const struct config *config, size_t samples, struct comparison *c) {
     struct batch b = batch_random(2, 9, config->vocab, 21);
     struct model m = model_random(config, MODEL_TRAIN, b.B, 22);
     struct rng rng;
     rng_seed(&rng, 23, 0);
-    model_gradients(&m, &b);
-    size_t loads = m.sizes.LM * m.sizes.E, tried = 0, skipped = 0;
+    const size_t loads = m.sizes.LM * m.sizes.E;
     double load[loads + 1];
+    for (size_t i = 0; i < loads && config->balance == BALANCE_BIAS; i++) m.router_bias[i] = 0.1 * rng_normal(&rng);
+    assert_true(isfinite(model_gradients(&m, &b)));
+    loads_check(&m, b.B * b.T);
     memcpy(load, m.load, loads * sizeof *load);
     for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
-        for (int k = 0; k < SAMPLES && m.info[t].count; k++, tried++) {
+        for (size_t k = 0; k < samples && m.info[t].count; k++) {
             size_t i = m.info[t].offset + rng_next(&rng) % m.info[t].count;
             double slope, got = m.grad_block[i];
+            c->tried++;
             if (!difference(&slope, &m, &b, i, load)) {
-                skipped++;
+                c->skipped++;
                 continue;
             }
             double error = fabs(slope - got), size = fmax(fabs(got), fabs(slope));
-            if (size > 1e-3) *worst = fmax(*worst, error / size);
+            if (size > 1e-3) c->worst = fmax(c->worst, error / size);
             if (!(error <= TOLERANCE * size + ROUNDING)) {
                 fail_msg("%s[%zu]: gradient %.12g, difference %.12g", m.info[t].name,
                          i - m.info[t].offset, got, slope);
             }
         }
     }
-    assert_true(skipped * 10 < tried);
     model_destroy(&m);
     batch_free(&b);
 }
 
+static void comparison_end(const struct comparison *c) {
+    print_message("%zu elements, %zu skipped, largest relative error %.1e\n", c->tried, c->skipped, c->worst);
+    assert_true(c->skipped * 10 < c->tried);
+    assert_true(c->worst < TOLERANCE);
+}
+
 static void test_differences(void **state) {
     (void)state;
-    double worst = 0;
+    enum { SAMPLES = 6 };
+    struct comparison c = {0};
     struct config config = small_config;
-    gradients_check(&config, &worst); /* everything on */
+    gradients_check(&config, SAMPLES, &c); /* everything on */
     config.moe_residual = config.renormalize = true;
     config.head_depth = 0;
     config.moe_heads = 2;
     config.topk = 3;
     config.moe_every = 2;
     config.balance_weight = 0.7; /* as strong as the loss itself */
-    gradients_check(&config, &worst);
+    gradients_check(&config, SAMPLES, &c);
     config.merge_depth = 0;
     config.topk = 1;
     config.renormalize = false;
     config.balance = BALANCE_NONE;
-    gradients_check(&config, &worst);
+    gradients_check(&config, SAMPLES, &c);
     config.ffn = FFN_SMOE;
-    gradients_check(&config, &worst);
+    gradients_check(&config, SAMPLES, &c);
     config.ffn = FFN_DENSE;
-    gradients_check(&config, &worst);
-    print_message("largest relative error %.1e\n", worst);
-    assert_true(worst < TOLERANCE);
+    gradients_check(&config, SAMPLES, &c);
+    comparison_end(&c);
+}
+
+/* Every combination of layer, router, balance, z-loss, renormalised gates and shared expert. */
+static void test_differences_of_every_router(void **state) {
+    (void)state;
+    struct comparison c = {0};
+    for (int setting = 0; setting < 3 * 32; setting++) {
+        struct config config = small_config;
+        const int switches = setting / 3;
+        config.layers = 1;
+        config.balance = setting % 3;
+        config.balance_weight = 0.3;
+        config.ffn = switches & 1 ? FFN_SMOE : FFN_MHMOE;
+        config.router = switches & 2 ? ROUTER_COSINE : ROUTER_SOFTMAX;
+        config.z_weight = switches & 4 ? 0.2 : 0;
+        config.renormalize = switches & 8;
+        config.shared_hidden = switches & 16 ? 6 : 0;
+        gradients_check(&config, 2, &c);
+    }
+    comparison_end(&c);
+}
+
+static void test_differences_of_every_depth(void **state) {
+    (void)state;
+    struct comparison c = {0};
+    for (int depths = 0; depths < 16; depths++) {
+        struct config config = small_config;
+        config.head_depth = depths % 4;
+        config.merge_depth = depths / 4;
+        gradients_check(&config, 2, &c);
+    }
+    comparison_end(&c);
 }
 
 /* ---- Accumulation ---- */
@@ -419,6 +466,8 @@ static void test_parity(void **state) {
 int main(void) {
     const struct CMUnitTest others[] = {
         cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_differences_of_every_router),
+        cmocka_unit_test(test_differences_of_every_depth),
         cmocka_unit_test(test_backward_adds),
         cmocka_unit_test(test_batch_is_sum_of_sequences),
         cmocka_unit_test(test_initialisation),
