@@ -17,6 +17,18 @@ static const struct config small_config = {
     .router_dim = 3, .balance = BALANCE_AUX, .balance_weight = 0.01, .bias_step = 1e-3,
 };
 
+/* The same with the other choice wherever there is one. */
+static inline struct config config_other(struct config config) {
+    config.router = ROUTER_COSINE;
+    config.balance = BALANCE_BIAS;
+    config.z_weight = 0.1;
+    config.shared_hidden = 5;
+    config.head_depth = 2;
+    config.merge_depth = 3;
+    config.renormalize = true;
+    return config;
+}
+
 static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
     struct model m;
     struct error err;
@@ -24,7 +36,8 @@ static inline struct model model_make(const struct config *config, enum model_us
     return m;
 }
 
-/* GPT-2's initialisation leaves most paths too weak for an error in them to show: noise on everything. */
+/* GPT-2's initialisation leaves most paths too weak for an error in them to show: noise on everything,
+ * and biases as large as differences of probabilities. */
 static inline struct model model_random(const struct config *config, enum model_use use, size_t batch,
                                         uint64_t seed) {
     struct model m = model_make(config, use, batch);
@@ -32,6 +45,8 @@ static inline struct model model_random(const struct config *config, enum model_
     struct rng rng;
     rng_seed(&rng, seed, 12345);
     for (size_t i = 0; i < m.n_parameters; i++) m.param_block[i] += (real)(0.3 * rng_normal(&rng));
+    for (size_t i = 0; config->balance == BALANCE_BIAS && i < m.sizes.LM * m.sizes.E; i++)
+        m.router_bias[i] = (real)(0.1 * rng_normal(&rng));
     model_pack(&m);
     return m;
 }

@@ -10,9 +10,11 @@
 
 #include "small_model.h"
 
-static struct config split_config(int ffn) {
-    struct config config = small_config;
-    config.ffn = ffn;
+enum model_kind { DENSE, SMOE, MHMOE, OTHER /* MH-MoE by config_other */ };
+
+static struct config split_config(enum model_kind kind) {
+    struct config config = kind == OTHER ? config_other(small_config) : small_config;
+    config.ffn = kind == DENSE ? FFN_DENSE : kind == SMOE ? FFN_SMOE : FFN_MHMOE;
     config.vocab = 211;
     config.seq = 65;
     config.channels = 48;
@@ -23,7 +25,7 @@ static struct config split_config(int ffn) {
     return config;
 }
 
-static const int ffns[] = {FFN_DENSE, FFN_SMOE, FFN_MHMOE};
+static const enum model_kind kinds[] = {DENSE, SMOE, MHMOE, OTHER};
 
 /* Copies logits (T - from, V) of the last forward. */
 static void logits_copy(real *out, struct model *m, size_t rows) {
@@ -41,7 +43,7 @@ static void assert_bits_equal(const real *a, const real *b, size_t n) {
 
 /* Changing the token at `at` leaves all logits before it alone, and changes those there. */
 static void test_causality(void **state) {
-    struct config config = split_config(*(const int *)*state);
+    struct config config = split_config(*(const enum model_kind *)*state);
     struct model m = model_random(&config, MODEL_INFER, 1, 41);
     struct batch b = batch_random(1, m.sizes.T, config.vocab, 42);
     size_t T = m.sizes.T, V = m.sizes.V;
@@ -65,7 +67,7 @@ static void test_causality(void **state) {
 
 /* A sequence in pieces has the logits of the sequence at once, and those of a model made for training. */
 static void test_kv_cache(void **state) {
-    struct config config = split_config(*(const int *)*state);
+    struct config config = split_config(*(const enum model_kind *)*state);
     const size_t pieces[] = {1, 2, 7, 1, 1, 31, 1, 16, 5}; /* 65 in all */
     struct model whole = model_random(&config, MODEL_TRAIN, 1, 43);
     struct model cached = model_random(&config, MODEL_INFER, 1, 43);
@@ -88,6 +90,13 @@ static void test_kv_cache(void **state) {
     model_destroy(&cached);
 }
 
+/* Gives m the weights of a model of the same configuration. */
+static void weights_copy(struct model *m, const struct model *from) {
+    memcpy(m->param_block, from->param_block, from->n_parameters * sizeof(real));
+    memcpy(m->router_bias, from->router_bias, from->sizes.LM * from->sizes.E * sizeof(real));
+    model_pack(m);
+}
+
 /* Logits (T, V) of a model whose matrices are held in `storage`, in pieces of `piece` tokens. */
 static real *stored_logits(const struct model *like, const struct batch *b, enum storage storage, size_t piece) {
     struct model m;
@@ -96,8 +105,7 @@ static real *stored_logits(const struct model *like, const struct batch *b, enum
     real *logits = array_alloc(T * V, sizeof *logits);
     if (!model_create(&m, &like->config, (struct model_setup){MODEL_INFER, 1, false, storage}, &err))
         fail_msg("%s", err.text);
-    memcpy(m.param_block, like->param_block, like->n_parameters * sizeof(real));
-    model_pack(&m);
+    weights_copy(&m, like);
     for (size_t from = 0; from < T; from += piece) {
         const size_t n = T - from < piece ? T - from : piece;
         model_forward(&m, b->tokens + from, 1, from + n, from);
@@ -111,7 +119,7 @@ static real *stored_logits(const struct model *like, const struct batch *b, enum
  * about as rounding moves weights: by 0.1% (bf16: up to 2^-9 of each) or 0.7% (int8: up to 1/254 of the largest of
  * 48, which is twice their size), which random weights as large as these magnify several times, and not a hundred. */
 static void test_stored_weights(void **state) {
-    struct config config = split_config(*(const int *)*state);
+    struct config config = split_config(*(const enum model_kind *)*state);
     struct model m = model_random(&config, MODEL_INFER, 1, 43);
     struct batch b = batch_random(1, m.sizes.T, config.vocab, 44);
     const size_t n = m.sizes.T * m.sizes.V;
@@ -141,19 +149,19 @@ static void test_stored_weights(void **state) {
 
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
-    struct config config = split_config(*(const int *)*state);
+    struct config config = split_config(*(const enum model_kind *)*state);
     struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 50);
     struct error err;
     config.layers = 5;
     struct model kept = model_random(&config, MODEL_TRAIN, 3, 51), again;
     const struct model_setup setup = {MODEL_TRAIN, 3, true, STORAGE_F32};
     if (!model_create(&again, &config, setup, &err)) fail_msg("%s", err.text);
-    memcpy(again.param_block, kept.param_block, kept.n_parameters * sizeof(real));
-    model_pack(&again);
+    weights_copy(&again, &kept);
     for (int step = 0; step < 2; step++) {
         assert_true(model_gradients(&kept, &b) == model_gradients(&again, &b));
         assert_bits_equal(kept.grad_block, again.grad_block, kept.n_parameters);
         assert_memory_equal(kept.load, again.load, kept.sizes.LM * kept.sizes.E * sizeof *kept.load);
+        assert_memory_equal(kept.z_sum, again.z_sum, kept.sizes.LM * sizeof *kept.z_sum);
         assert_int_equal(kept.forwards, again.forwards);
     }
     assert_true(model_cost(&again.sizes, setup).activation_bytes <
@@ -163,10 +171,8 @@ static void test_recompute(void **state) {
     batch_free(&b);
 }
 
-/* MH-MoE with one head and neither head nor merge layer is SMoE. */
-static void test_smoe_is_one_head(void **state) {
-    (void)state;
-    struct config config = split_config(FFN_SMOE);
+static void smoe_check(struct config config) {
+    config.ffn = FFN_SMOE;
     struct model smoe = model_random(&config, MODEL_TRAIN, 3, 45);
     config.ffn = FFN_MHMOE;
     config.moe_heads = 1;
@@ -182,43 +188,57 @@ static void test_smoe_is_one_head(void **state) {
     model_destroy(&mhmoe);
 }
 
-/* Loss and gradients on 1, 2, 3 and 8 threads. */
+/* MH-MoE with one head and neither head nor merge layers is SMoE. */
+static void test_smoe_is_one_head(void **state) {
+    (void)state;
+    smoe_check(split_config(SMOE));
+    smoe_check(split_config(OTHER));
+}
+
+/* Loss, gradients and the next biases on 1, 2, 3 and 8 threads. */
 static void test_threads(void **state) {
-    struct config config = split_config(*(const int *)*state);
+    struct config config = split_config(*(const enum model_kind *)*state);
     const int threads[] = {1, 2, 3, 8}, before = omp_get_max_threads();
     struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 47);
     double loss = 0;
-    real *grads = NULL;
+    real *grads = NULL, *biases = NULL;
     for (int i = 0; i < 4; i++) {
         omp_set_num_threads(threads[i]);
         struct model m = model_random(&config, MODEL_TRAIN, 3, 48);
+        const size_t n_biases = m.sizes.LM * m.sizes.E;
         double loss_i = model_gradients(&m, &b);
+        model_balance(&m);
         if (i == 0) {
             loss = loss_i;
             grads = array_alloc(m.n_parameters, sizeof(real));
             memcpy(grads, m.grad_block, m.n_parameters * sizeof(real));
+            biases = array_alloc(n_biases + 1, sizeof(real));
+            memcpy(biases, m.router_bias, n_biases * sizeof(real));
         }
         assert_true(loss_i == loss);
         assert_bits_equal(m.grad_block, grads, m.n_parameters);
+        assert_bits_equal(m.router_bias, biases, n_biases);
         model_destroy(&m);
     }
     omp_set_num_threads(before);
     free(grads);
+    free(biases);
     batch_free(&b);
 }
 
-#define FOR_EACH_FFN(test)                                          \
-    {#test " dense", test, NULL, NULL, (void *)&ffns[0]},           \
-    {#test " smoe", test, NULL, NULL, (void *)&ffns[1]},            \
-    {#test " mhmoe", test, NULL, NULL, (void *)&ffns[2]}
+#define FOR_EACH_KIND(test)                                         \
+    {#test " dense", test, NULL, NULL, (void *)&kinds[DENSE]},      \
+    {#test " smoe", test, NULL, NULL, (void *)&kinds[SMOE]},        \
+    {#test " mhmoe", test, NULL, NULL, (void *)&kinds[MHMOE]},      \
+    {#test " other", test, NULL, NULL, (void *)&kinds[OTHER]}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FOR_EACH_FFN(test_causality),
-        FOR_EACH_FFN(test_kv_cache),
-        FOR_EACH_FFN(test_stored_weights),
-        FOR_EACH_FFN(test_threads),
-        FOR_EACH_FFN(test_recompute),
+        FOR_EACH_KIND(test_causality),
+        FOR_EACH_KIND(test_kv_cache),
+        FOR_EACH_KIND(test_stored_weights),
+        FOR_EACH_KIND(test_threads),
+        FOR_EACH_KIND(test_recompute),
         cmocka_unit_test(test_smoe_is_one_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

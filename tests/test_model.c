@@ -226,7 +226,7 @@ struct comparison {
     double worst;
 };
 
-/* `samples` elements of every tensor of a model with random weights and biases of the choice. */
+/* `samples` elements of every tensor. */
 static void gradients_check(const struct config *config, size_t samples, struct comparison *c) {
     struct batch b = batch_random(2, 9, config->vocab, 21);
     struct model m = model_random(config, MODEL_TRAIN, b.B, 22);
@@ -234,7 +234,6 @@ static void gradients_check(const struct config *config, size_t samples, struct 
     rng_seed(&rng, 23, 0);
     const size_t loads = m.sizes.LM * m.sizes.E;
     double load[loads + 1];
-    for (size_t i = 0; i < loads && config->balance == BALANCE_BIAS; i++) m.router_bias[i] = 0.1 * rng_normal(&rng);
     assert_true(isfinite(model_gradients(&m, &b)));
     loads_check(&m, b.B * b.T);
     memcpy(load, m.load, loads * sizeof *load);
@@ -329,20 +328,23 @@ static void test_differences_of_every_depth(void **state) {
 static void test_backward_adds(void **state) {
     (void)state;
     struct batch b = batch_random(2, 7, small_config.vocab, 31);
-    struct model m = model_random(&small_config, MODEL_TRAIN, b.B, 32);
-    real *once = array_alloc(m.n_parameters, sizeof(real));
-    model_gradients(&m, &b);
-    memcpy(once, m.grad_block, m.n_parameters * sizeof(real));
-    memset(m.grad_block, 0, m.n_parameters * sizeof(real));
-    for (int pass = 0; pass < 2; pass++) {
-        size_t count;
-        model_forward(&m, b.tokens, b.B, b.T, 0);
-        model_loss(&m, b.targets, 0.5 / (double)b.count, &count);
-        model_backward(&m, b.tokens, 0.5);
+    const struct config configs[] = {small_config, config_other(small_config)};
+    for (int c = 0; c < 2; c++) {
+        struct model m = model_random(&configs[c], MODEL_TRAIN, b.B, 32);
+        real *once = array_alloc(m.n_parameters, sizeof(real));
+        model_gradients(&m, &b);
+        memcpy(once, m.grad_block, m.n_parameters * sizeof(real));
+        memset(m.grad_block, 0, m.n_parameters * sizeof(real));
+        for (int pass = 0; pass < 2; pass++) {
+            size_t count;
+            model_forward(&m, b.tokens, b.B, b.T, 0);
+            model_loss(&m, b.targets, 0.5 / (double)b.count, &count);
+            model_backward(&m, b.tokens, 0.5);
+        }
+        for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - once[i]) < 1e-13);
+        free(once);
+        model_destroy(&m);
     }
-    for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - once[i]) < 1e-13);
-    free(once);
-    model_destroy(&m);
     batch_free(&b);
 }
 
@@ -389,12 +391,12 @@ static void deviation_check(const struct parameter_info *info, const real *block
 
 /* Of a tensor of GPT-2 or P1; a uniform range of a has deviation a/sqrt(3). Negative: not random. */
 static double deviation_wanted(const char *name, double L, double C) {
-    const char *residual[] = {"attprojw", "fcprojw", "expw2"};
-    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerw", "expw1"};
-    for (int i = 0; i < 3; i++) {
+    const char *residual[] = {"attprojw", "fcprojw", "expw2", "sharedw2"};
+    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1"};
+    for (int i = 0; i < 4; i++) {
         if (strcmp(name, residual[i]) == 0) return 0.02 / sqrt(2 * L);
     }
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         if (strcmp(name, normal[i]) == 0) return 0.02;
     }
     if (strcmp(name, "headw") == 0) return sqrt(0.5) * sqrt(6 / (2 * C)) / sqrt(3);
@@ -403,7 +405,7 @@ static double deviation_wanted(const char *name, double L, double C) {
 
 static void test_initialisation(void **state) {
     (void)state;
-    struct config config = small_config;
+    struct config config = config_other(small_config);
     config.channels = 36;
     config.layers = 3;
     config.moe_every = 2;
@@ -417,7 +419,8 @@ static void test_initialisation(void **state) {
             continue;
         }
         bool norm_weight = strncmp(info->name, "ln", 2) == 0 && strchr(info->name, 'w');
-        for (size_t k = 0; k < info->count; k++) assert_true(m.param_block[info->offset + k] == norm_weight);
+        double want = strcmp(info->name, "routert") == 0 ? log(0.3) : norm_weight;
+        for (size_t k = 0; k < info->count; k++) assert_true(m.param_block[info->offset + k] == want);
     }
     model_destroy(&m);
 }
@@ -463,6 +466,35 @@ static void test_parity(void **state) {
     assert_int_equal(mhmoe.active_parameters, mhmoe.parameters - 8 * 8); /* 2 sub-tokens reach all 4 */
 }
 
+/* What each choice adds to one MoE layer of C = 8, H = 2 (so S = 4), E = 4. */
+static void test_cost_of_choices(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.channels = 8;
+    config.layers = 1;
+    config.moe_heads = 2;
+    config.experts = 4;
+    const struct model_cost plain = cost_of(&config);
+    config.head_depth = 3;
+    config.merge_depth = 0;
+    struct model_cost cost = cost_of(&config); /* two C by C layers more before the split, one less after */
+    assert_int_equal(cost.parameters, plain.parameters + 8 * 8 + 8);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 8 * 8 + 8);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 8 * 8);
+    config.head_depth = config.merge_depth = 1;
+    config.shared_hidden = 5; /* both of a token's sub-tokens go through 2 * 4 * 5 weights */
+    cost = cost_of(&config);
+    assert_int_equal(cost.parameters, plain.parameters + 2 * 4 * 5 + 5 + 4);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 2 * 4 * 5 + 5 + 4);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (2 * 4 * 5));
+    config.shared_hidden = 0;
+    config.router = ROUTER_COSINE; /* 3 dimensions: a projection, and experts of 3 numbers instead of 4; tau */
+    cost = cost_of(&config);
+    assert_int_equal(cost.parameters, plain.parameters + 3 * 4 - 4 * 1 + 1);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 3 * 4 - 4 * 1 + 1);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (3 * 4 - 4 * 1));
+}
+
 int main(void) {
     const struct CMUnitTest others[] = {
         cmocka_unit_test(test_differences),
@@ -473,6 +505,7 @@ int main(void) {
         cmocka_unit_test(test_initialisation),
         cmocka_unit_test(test_cost_of_gpt2),
         cmocka_unit_test(test_parity),
+        cmocka_unit_test(test_cost_of_choices),
     };
     struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
     for (int i = 0; i < TORCH_CASES; i++) {
