@@ -26,7 +26,7 @@ OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
-IN_DOUBLE = kernels ffn layer model
+IN_DOUBLE = kernels ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 
 all: train sample

@@ -105,7 +105,8 @@ static inline void reference_subtoken(real *o, struct reference_sums *sums, cons
     for (size_t s = 0; s < S; s++) o[s] = config->moe_residual ? x[s] : 0;
     for (size_t k = 0; k < K; k++) { /* E5 */
         const size_t e = (size_t)chosen[k], i = lm * E + e;
-        reference_ffn(out, w->expw1 + i * F * S, w->expb1 + i * F, w->expw2 + i * S * F, w->expb2 + i * S, x, F, S);
+        reference_ffn(out, w->expw1 + i * F * S, w->expb1 + i * F, w->expw2 + i * S * F, w->expb2 + i * S, x, F,
+                      S);
         for (size_t s = 0; s < S; s++) o[s] += gates[k] * out[s];
         sums->load[e]++;
     }
@@ -119,9 +120,9 @@ static inline void reference_subtoken(real *o, struct reference_sums *sums, cons
 }
 
 /* y (R,C) = MoE layer lm on x (R,C); load (E) receives the picks of each expert, *z the z-loss. Returns E7. */
-static inline double reference_moe(real *y, double *load, double *z_loss, const real *x, size_t R, const real *bias,
-                                   const struct config *config, const struct sizes *z, const struct parameters *w,
-                                   size_t lm) {
+static inline double reference_moe(real *y, double *load, double *z_loss, const real *x, size_t R,
+                                   const real *bias, const struct config *config, const struct sizes *z,
+                                   const struct parameters *w, size_t lm) {
     const size_t C = z->C, E = z->E, N = R * z->H, head = lm * z->head, merge = lm * z->merge;
     double p_sum[E], balance = 0;
     struct reference_sums sums = {load, p_sum, 0};

@@ -167,6 +167,7 @@ static void step_check(const json_t *entry, int step, double seconds) {
     assert_true(number(entry, "tokens") == step * BATCH * SEQ);
     assert_true(number(entry, "loss") > 0 && number(entry, "loss") < 7); /* ln(301) is 5.7 */
     assert_true(number(entry, "balance") > 1.9); /* two layers, each about 1 at best */
+    assert_true(number(entry, "z_loss") > 2 * 2.5); /* two layers, each about ln(5)^2 = 2.59 while scores are small */
     assert_true(number(entry, "gradient_norm") > 0);
     assert_true(number(entry, "lr") > 0 && number(entry, "lr") <= 0.01);
     assert_true(number(entry, "tokens_per_second") > 0);
@@ -304,10 +305,13 @@ static void assert_step(const char *run, const char *step) {
 /* 20 steps equal 10 and 10, and 7 up to a signal and 13, in every bit, whatever the number of threads. */
 static void resumed_run_is_the_same_run(void **state) {
     (void)state;
-    static const char *const kinds[] = {"--ffn dense", "--ffn smoe --balance none",
-                                        "--ffn mhmoe --accumulate 2", "--ffn mhmoe --val other.txt"};
-    static const int signals[] = {SIGTERM, SIGINT, SIGTERM, SIGHUP};
-    for (int i = 0; i < 4; i++) {
+    static const char *const kinds[] = {
+        "--ffn dense", "--ffn smoe --balance none", "--ffn mhmoe --accumulate 2", "--ffn mhmoe --val other.txt",
+        "--balance bias --bias-step 0.01 --accumulate 2 --router cosine --z-weight 1e-3 --shared-hidden 5"
+        " --head-depth 2",
+    };
+    static const int signals[] = {SIGTERM, SIGINT, SIGTERM, SIGHUP, SIGTERM};
+    for (int i = 0; i < 5; i++) {
         run("train" MODEL "%s corpus.txt --out whole", kinds[i]);
         run("train" MODEL "%s corpus.txt --out half --until 10 --threads 3", kinds[i]);
         assert_step("half", "10");
@@ -319,6 +323,40 @@ static void resumed_run_is_the_same_run(void **state) {
         runs_compare("whole", "stopped");
         run("rm -r whole half stopped");
     }
+}
+
+/* The sign of mean load - load of both micro-batches of each step, added up over the steps of the log, times the
+ * step's length is each expert's bias. Last and best have it, for resuming and for ./sample. */
+static void biases_follow_the_load(void **state) {
+    (void)state;
+    enum { LAYERS = 2, EXPERTS = 5 };
+    const float length = 0.0625f; /* whose multiples float holds exactly */
+    float bias[LAYERS][EXPERTS] = {{0}};
+    run("train" MODEL "--balance bias --bias-step %g --accumulate 2 corpus.txt --out biased", length);
+    json_t *log = log_read("biased"), *entry;
+    size_t i;
+    json_array_foreach(log, i, entry) {
+        if (!json_object_get(entry, "loss")) continue;
+        const json_t *layers = json_object_get(entry, "load");
+        load_check(layers, 2 * PICKS);
+        for (size_t lm = 0; lm < LAYERS; lm++)
+            for (size_t e = 0; e < EXPERTS; e++) {
+                const double load = json_number_value(json_array_get(json_array_get(layers, lm), e));
+                const double mean = 2.0 * PICKS / EXPERTS;
+                bias[lm][e] += load < mean ? length : load > mean ? -length : 0;
+            }
+    }
+    json_decref(log);
+    struct checkpoint last = checkpoint_at("biased", "last.safetensors");
+    struct checkpoint best = checkpoint_at("biased", "best.safetensors");
+    const struct tensor *saved = checkpoint_find(&last, "router.bias");
+    assert_non_null(saved);
+    assert_non_null(checkpoint_find(&best, "router.bias"));
+    assert_int_equal(tensor_bytes(saved), sizeof bias);
+    assert_memory_equal(saved->data, bias, sizeof bias);
+    checkpoint_close(&last);
+    checkpoint_close(&best);
+    run("sample --model biased --tokens 5 >/dev/null && rm -r biased");
 }
 
 /* Two micro-batches of 3 are a batch of 6 but for the order of sums, whose rounding the steps carry on. */
@@ -572,9 +610,11 @@ static void memory_is_as_foretold(void **state) {
     static const char *const models[] = {
         "--channels 192 --layers 8 --batch 40 --seq 128", "--channels 192 --layers 8 --batch 40 --seq 128 --recompute",
         "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2",
+        "--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96 --head-depth 3"
+        " --merge-depth 2",
     };
-    double needed[3];
-    for (int i = 0; i < 3; i++) {
+    double needed[4];
+    for (int i = 0; i < 4; i++) {
         char *run_options = string_format("%s --steps 2 --eval-every 0 --sample-every 0 --out memory", models[i]);
         char *dry_options = string_format("%s --dry-run", models[i]);
         needed[i] = memory_of(run_options);
@@ -626,6 +666,7 @@ int main(void) {
         cmocka_unit_test(log_has_every_step),
         cmocka_unit_test(run_has_its_files),
         cmocka_unit_test(resumed_run_is_the_same_run),
+        cmocka_unit_test(biases_follow_the_load),
         cmocka_unit_test(micro_batches_make_a_batch),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(log_is_cut_to_the_checkpoint),
