@@ -1,7 +1,7 @@
 /* The whole model in double: against our PyTorch implementation, and against central differences; then its
  * initialisation and what it says that it costs.
  *
- * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: six models
+ * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: eight models
  * trained for ten AdamW steps. Central differences hold even where both implementations share an error. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -42,6 +42,14 @@ static const struct torch_case torch_cases[] = {
     {"bare", 3, {.vocab = 23, .seq = 5, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_MHMOE,
                  .moe_heads = 3, .experts = 4, .topk = 2, .expert_hidden = 3, .moe_every = 1, .head_depth = 1,
                  .moe_residual = true, .renormalize = true, .balance = BALANCE_NONE, .balance_weight = 0.01}},
+    {"cosine", 2, {.vocab = 29, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 3, .ffn = FFN_MHMOE,
+                   .moe_heads = 3, .experts = 5, .topk = 2, .expert_hidden = 6, .moe_every = 2, .head_depth = 2,
+                   .merge_depth = 1, .router = ROUTER_COSINE, .router_dim = 3, .shared_hidden = 5,
+                   .z_weight = 0.1, MOE}},
+    {"biased", 3, {.vocab = 23, .seq = 7, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_MHMOE,
+                   .moe_heads = 2, .experts = 6, .topk = 2, .expert_hidden = 5, .moe_every = 1, .head_depth = 1,
+                   .merge_depth = 2, .router = ROUTER_COSINE, .router_dim = 5, .shared_hidden = 4,
+                   .renormalize = true, .z_weight = 0.1, .balance = BALANCE_BIAS, .bias_step = 0.02}},
 };
 enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
 
@@ -101,6 +109,16 @@ static void block_check(const struct torch_case *c, const struct model *m, const
     free(want);
 }
 
+/* The biases of the choice, of a model that has them. */
+static void biases_check(const struct torch_case *c, const struct model *m) {
+    if (c->config.balance != BALANCE_BIAS) return;
+    const size_t LM = m->sizes.LM, E = m->sizes.E;
+    real want[LM * E];
+    struct tensor t = {.name = "router.bias", .dtype = DTYPE_F64, .dims = 2, .shape = {LM, E}, .data = want};
+    fixture_read(c, &t);
+    numbers_check(c, "router.bias", m->router_bias, want, LM * E);
+}
+
 static void history_check(const struct torch_case *c, const char *name, const real *got) {
     real want[STEPS];
     struct tensor t = {.dtype = DTYPE_F64, .dims = 1, .shape = {STEPS}, .data = want};
@@ -157,24 +175,27 @@ static void test_torch(void **state) {
     struct model m = model_make(&c->config, MODEL_TRAIN, c->batch);
     size_t T = m.sizes.T;
     int64_t *tokens = ids_read(c, "tokens", T), *targets = ids_read(c, "targets", T);
-    real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], balance[STEPS], norm[STEPS];
+    real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], norm[STEPS];
+    real balance[STEPS] = {0}, z_loss[STEPS] = {0};
     fixture_read_block(c, &m, "param/", m.param_block);
     model_pack(&m);
     for (int step = 0; step < STEPS; step++) {
         struct batch b = batch_of_step(tokens, targets, c->batch, T, step);
         loss[step] = model_gradients(&m, &b);
-        balance[step] = 0;
-        for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l];
+        for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l], z_loss[step] += m.z_sum[l];
         loads_check(&m, c->batch * T);
         norm[step] = gradient_norm(m.grad_block, m.n_parameters);
         if (step == 0) block_check(c, &m, "grad/", m.grad_block);
         parameters_update(&m, moments, norm[step], step);
+        model_balance(&m);
         batch_free(&b);
     }
     history_check(c, "loss", loss);
     history_check(c, "balance", balance);
+    history_check(c, "z_loss", z_loss);
     history_check(c, "norm", norm);
     block_check(c, &m, "final/", m.param_block);
+    biases_check(c, &m);
     free(moments);
     free(tokens);
     free(targets);
@@ -189,8 +210,8 @@ static void test_torch(void **state) {
 #define ROUNDING 3e-11
 #define TOLERANCE 1e-7
 
-/* Loss with E7 and the z-loss after parameter i moved by `delta`; false if that changed anybody's expert. Two sub-tokens
- * that trade experts at once would keep the loads, and would show as an error, not hide one. */
+/* Loss with E7 and the z-loss after parameter i moved by `delta`; false if that changed anybody's expert. Two
+ * sub-tokens that trade experts at once would keep the loads, and would show as an error, not hide one. */
 static bool loss_moved(double *loss, struct model *m, const struct batch *b, size_t i, double delta,
                        const double *load) {
     const real before = m->param_block[i];

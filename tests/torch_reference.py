@@ -19,24 +19,29 @@ from torch.nn import functional
 
 STEPS, LR, BETA1, BETA2, DECAY, CLIP = 10, 1e-2, 0.9, 0.95, 0.1, 1.0
 EPS = 1e-6  # the bias of the keys has no gradient but rounding; divided by 1e-8 it would show after ten steps
-BALANCE_WEIGHT = 0.01
+BALANCE_WEIGHT, Z_WEIGHT, BIAS_STEP = 0.01, 0.1, 0.02
 MARGIN = 1e-4  # between the K-th and the next probability: far above any rounding, so both sides route alike
 FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "torch.safetensors")
 
 # Sizes as in mhmoe.h. tests/test_model.c has the same table.
-DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=False, merge=False, residual=False, renormalize=False,
-                aux=True)
+# head, merge: layers in the stacks; D: dimensions of the cosine router; Fs: hidden width of the shared expert.
+DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=0, merge=0, residual=False, renormalize=False, D=0, Fs=0,
+                aux=True, bias=False, z=False)
 CASES = {
     "dense": dict(ffn="dense", V=37, T=9, C=12, L=2, NH=3, B=3),
     "smoe": dict(ffn="smoe", V=37, T=9, C=12, L=2, NH=2, B=3, E=5, K=2, F=7),
-    "mhmoe": dict(ffn="mhmoe", V=31, T=7, C=12, L=3, NH=4, B=2, H=2, E=5, K=2, F=7, every=2, head=True,
-                  merge=True),
-    "renormalize": dict(ffn="mhmoe", V=29, T=7, C=15, L=2, NH=5, B=3, H=3, E=7, K=3, F=6, every=2, head=True,
-                        merge=True, renormalize=True),
-    "residual": dict(ffn="mhmoe", V=23, T=11, C=12, L=1, NH=1, B=2, H=4, E=6, K=1, F=5, merge=True,
+    "mhmoe": dict(ffn="mhmoe", V=31, T=7, C=12, L=3, NH=4, B=2, H=2, E=5, K=2, F=7, every=2, head=1,
+                  merge=1),
+    "renormalize": dict(ffn="mhmoe", V=29, T=7, C=15, L=2, NH=5, B=3, H=3, E=7, K=3, F=6, every=2, head=1,
+                        merge=1, renormalize=True),
+    "residual": dict(ffn="mhmoe", V=23, T=11, C=12, L=1, NH=1, B=2, H=4, E=6, K=1, F=5, merge=1,
                      residual=True),
-    "bare": dict(ffn="mhmoe", V=23, T=5, C=9, L=2, NH=3, B=3, H=3, E=4, K=2, F=3, head=True, residual=True,
+    "bare": dict(ffn="mhmoe", V=23, T=5, C=9, L=2, NH=3, B=3, H=3, E=4, K=2, F=3, head=1, residual=True,
                  renormalize=True, aux=False),
+    "cosine": dict(ffn="mhmoe", V=29, T=7, C=12, L=3, NH=3, B=2, H=3, E=5, K=2, F=6, every=2, head=2, merge=1,
+                   D=3, Fs=5, z=True),
+    "biased": dict(ffn="mhmoe", V=23, T=7, C=12, L=2, NH=2, B=3, H=2, E=6, K=2, F=5, head=1, merge=2,
+                   renormalize=True, D=5, Fs=4, aux=False, bias=True, z=True),
 }
 
 
@@ -64,9 +69,12 @@ def parameter_list(z):
         ("fcw", True, (z.LD, 4 * C, C)), ("fcb", False, (z.LD, 4 * C)),
         ("fcprojw", True, (z.LD, C, 4 * C)), ("fcprojb", False, (z.LD, C)),
         ("headw", True, (head, C, C)), ("headb", False, (head, C)),
-        ("routerw", True, (z.LM, z.E, S)),
+        ("routerp", True, (z.LM * (z.D > 0), z.D, S)), ("routert", False, (z.LM * (z.D > 0),)),
+        ("routerw", True, (z.LM, z.E, z.D or S)),
         ("expw1", True, (z.LM, z.E, F, S)), ("expb1", False, (z.LM, z.E, F)),
         ("expw2", True, (z.LM, z.E, S, F)), ("expb2", False, (z.LM, z.E, S)),
+        ("sharedw1", True, (z.LM * (z.Fs > 0), z.Fs, S)), ("sharedb1", False, (z.LM * (z.Fs > 0), z.Fs)),
+        ("sharedw2", True, (z.LM * (z.Fs > 0), S, z.Fs)), ("sharedb2", False, (z.LM * (z.Fs > 0), S)),
         ("mergew", True, (merge, C, C)), ("mergeb", False, (merge, C)),
         ("lnfw", False, (C,)), ("lnfb", False, (C,)),
     ]
@@ -77,8 +85,8 @@ def initial_parameters(z, generator):
     """Large enough random numbers that every part matters and routing is clear-cut; no biases of 0 either."""
     params = {}
     for name, _, shape in parameter_list(z):
-        std = 1.0 if name == "routerw" else 0.3
-        mean = 1.0 if name in ("ln1w", "ln2w", "lnfw") else 0.0
+        std = 1.0 if name in ("routerp", "routerw") else 0.3
+        mean = 1.0 if name in ("ln1w", "ln2w", "lnfw") else math.log(0.3) if name == "routert" else 0.0
         value = mean + std * torch.randn(shape, generator=generator, dtype=torch.float64)
         params[name] = value.requires_grad_()
     return params
@@ -99,12 +107,30 @@ def attention(z, p, l, x):
     return y @ p["attprojw"][l].T + p["attprojb"][l]
 
 
-def moe(z, p, m, x):
-    """The m-th MoE layer: output, E7, and the smallest distance of a chosen expert from one left out."""
-    xh = x @ p["headw"][m].T + p["headb"][m] if z.head else x                       # E1
+def stack(p, name, first, depth, x):
+    """Layers first..first+depth-1, GELU between them."""
+    for i in range(first, first + depth):
+        x = (x if i == first else gelu(x)) @ p[name + "w"][i].T + p[name + "b"][i]
+    return x
+
+
+def scores(z, p, m, x):
+    if z.D == 0:
+        return x @ p["routerw"][m].T
+
+    def unit(v):
+        return v / (v.square().sum(1, keepdim=True) + 1e-12).sqrt()
+
+    return unit(x @ p["routerp"][m].T) @ unit(p["routerw"][m]).T / p["routert"][m].exp()
+
+
+def moe(z, p, m, x, bias):
+    """The m-th MoE layer: output, E7, z-loss, load, and the smallest distance of a chosen expert from one left out."""
+    xh = stack(p, "head", m * z.head, z.head, x)                                    # E1
     xh = xh.reshape(-1, z.S)                                                        # E2
-    probs = (xh @ p["routerw"][m].T).softmax(1)                                     # E3
-    ranked, ids = probs.sort(dim=1, descending=True)                                # E4
+    r = scores(z, p, m, xh)                                                         # E3
+    probs = r.softmax(1)
+    ranked, ids = (probs + bias).sort(dim=1, descending=True)                       # E4
     chosen = torch.zeros_like(probs).scatter(1, ids[:, :z.K], 1.0)
     margin = (ranked[:, z.K - 1] - ranked[:, z.K]).min().item() if z.K < z.E else math.inf
     gates = probs * chosen
@@ -115,32 +141,35 @@ def moe(z, p, m, x):
     o = torch.einsum("ne,nes->ns", gates, outputs)                                  # E5
     if z.residual:
         o = o + xh
-    y = o.reshape(x.shape)                                                          # E6
-    if z.merge:
-        y = y @ p["mergew"][m].T + p["mergeb"][m]
+    if z.Fs:
+        o = o + gelu(xh @ p["sharedw1"][m].T + p["sharedb1"][m]) @ p["sharedw2"][m].T + p["sharedb2"][m]
+    y = stack(p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
     balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; f_e has no gradient
-    return y, balance, margin
+    return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
 
 
-def forward(z, p, tokens, targets):
-    """Mean cross-entropy over the targets that are not -1, the sum of E7 over layers, the smallest margin."""
+def forward(z, p, tokens, targets, bias):
+    """Mean cross-entropy over the targets that are not -1; E7 and z-loss summed over layers; loads; smallest margin."""
     def norm(x, w, b):
         return functional.layer_norm(x, (z.C,), w, b, eps=1e-5)
 
     x = p["wte"][tokens] + p["wpe"]
-    balance, margin, m, d = torch.zeros((), dtype=torch.float64), math.inf, 0, 0
+    balance = z_loss = torch.zeros((), dtype=torch.float64)
+    loads, margin, d = [], math.inf, 0
     for l in range(z.L):
         x = x + attention(z, p, l, norm(x, p["ln1w"][l], p["ln1b"][l]))
         h = norm(x, p["ln2w"][l], p["ln2b"][l])
         if z.is_moe[l]:
-            y, balance_l, margin_l = moe(z, p, m, h)
-            balance, margin, m = balance + balance_l, min(margin, margin_l), m + 1
+            m = len(loads)
+            y, balance_l, z_loss_l, load, margin_l = moe(z, p, m, h, bias[m])
+            balance, z_loss, margin = balance + balance_l, z_loss + z_loss_l, min(margin, margin_l)
+            loads.append(load)
         else:
             y, d = gelu(h @ p["fcw"][d].T + p["fcb"][d]) @ p["fcprojw"][d].T + p["fcprojb"][d], d + 1
         x = x + y
     logits = norm(x, p["lnfw"], p["lnfb"]) @ p["wte"].T
     loss = functional.cross_entropy(logits.reshape(-1, z.V), targets.reshape(-1), ignore_index=-1)
-    return loss, balance, margin
+    return loss, balance, z_loss, loads, margin
 
 
 def train(z, seed):
@@ -157,22 +186,27 @@ def train(z, seed):
     groups = [{"params": [params[n] for n, decay, _ in parameter_list(z) if decay == with_decay],
                "weight_decay": DECAY if with_decay else 0.0} for with_decay in (True, False)]
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=(BETA1, BETA2), eps=EPS)
+    bias = torch.zeros(z.LM, z.E, dtype=torch.float64)
     history, smallest = [], math.inf
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss, balance, margin = forward(z, params, tokens[step], targets[step])
-        (loss + BALANCE_WEIGHT * balance * z.aux).backward()
+        loss, balance, z_loss, loads, margin = forward(z, params, tokens[step], targets[step], bias)
+        (loss + BALANCE_WEIGHT * balance * z.aux + Z_WEIGHT * z_loss * z.z).backward()
         norm = math.sqrt(sum((p.grad ** 2).sum().item() for p in params.values()))
         if step == 0:
             out.update((f"grad/{name}", p.grad.clone()) for name, p in params.items())
         for p in params.values():
             p.grad *= min(1.0, CLIP / norm)  # torch's clip_grad_norm_ adds 1e-6 to the norm; we do not
         optimizer.step()
-        history.append((loss.item(), balance.item(), norm))
+        for m, load in enumerate(loads):
+            bias[m] += BIAS_STEP * torch.sign(load.mean() - load) * z.bias
+        history.append((loss.item(), balance.item(), z_loss.item(), norm))
         smallest = min(smallest, margin)
-    for i, name in enumerate(("loss", "balance", "norm")):
+    for i, name in enumerate(("loss", "balance", "z_loss", "norm")):
         out[name] = torch.tensor([row[i] for row in history], dtype=torch.float64)
     out.update((f"final/{name}", p.detach()) for name, p in params.items())
+    if z.bias:
+        out["router.bias"] = bias
     return out, smallest
 
 
