@@ -441,8 +441,8 @@ static void options_that_do_not_fit_are_refused(void **state) {
     refuse(2, "--channels 13", "use --channels 15", "train" MODEL "corpus.txt --channels 13");
     refuse(2, "--moe-heads 5", "use --channels 15", "train" MODEL "corpus.txt --moe-heads 5");
     refuse(2, "--topk 6", "use at most --topk 5", "train" MODEL "corpus.txt --topk 6");
-    refuse(2, "--router-dim", "got 0", "train" MODEL "corpus.txt --router cosine --router-dim 0");
-    refuse(2, "--head-depth", "got 4", "train" MODEL "corpus.txt --head-depth 4");
+    refuse(2, "--router-dim", "got '0'", "train" MODEL "corpus.txt --router cosine --router-dim 0");
+    refuse(2, "--head-depth", "got '4'", "train" MODEL "corpus.txt --head-depth 4");
     refuse(2, "--shared-hidden 8", "use --ffn smoe", "train" MODEL "corpus.txt --ffn dense --shared-hidden 8");
     refuse(2, "9000", "lower --vocab", "train" MODEL "corpus.txt --vocab 9000");
     refuse(2, "first", "another --out", "train" MODEL "corpus.txt --out first");
