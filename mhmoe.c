@@ -478,6 +478,7 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
     }
     const struct router router = router_of(m, lm);
     router_forward(&router, &moe.routing, moe.xh); /* E3, E4 */
+    if (m->on_picks && !a->again) m->on_picks(m->on_picks_context, lm, moe.routing.picks, moe.routing.N);
     dispatch_sort(&moe.dispatch, moe.routing.picks);
     const struct ffn experts = experts_of(m, lm, &moe);
     ffn_forward(&experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m));

@@ -136,6 +136,9 @@ struct model {
     double *load;                     /* (LM, E) picks since model_clear_statistics */
     double *balance_sum, *z_sum;      /* (LM) E7 and the z-loss, summed over forward passes since then */
     size_t forwards;                  /* how many */
+    /* NULL, or whom to tell the choices (N,K) that MoE layer lm has just made, once a forward and layer. */
+    void (*on_picks)(void *context, size_t lm, const int32_t *picks, size_t N);
+    void *on_picks_context;
 };
 
 /* Allocates a model; all parameters zero. */

@@ -57,15 +57,6 @@ static const struct program_info program = {
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory.\n",
 };
 
-/* best.safetensors of a run's directory, or last where there is no best. */
-static char *checkpoint_in(const char *dir) {
-    struct stat st;
-    char *path = string_format("%s/best.safetensors", dir);
-    if (stat(path, &st) == 0) return path;
-    free(path);
-    return string_format("%s/last.safetensors", dir);
-}
-
 /* The newest run under runs/. */
 static char *checkpoint_newest(struct error *err) {
     glob_t found;
@@ -86,7 +77,7 @@ static char *checkpoint_newest(struct error *err) {
     char *path = NULL;
     if (newest) {
         char *dir = string_format("%.*s", (int)(strrchr(newest, '/') - newest), newest);
-        path = checkpoint_in(dir);
+        path = checkpoint_path(dir);
         free(dir);
     } else
         error_set(err, EXIT_INPUT, "runs: no run with a checkpoint here; train one with ./train, or name one with "
@@ -95,19 +86,11 @@ static char *checkpoint_newest(struct error *err) {
     return path;
 }
 
-static char *checkpoint_choose(const struct options *o, struct error *err) {
-    struct stat st;
-    if (!o->model) return checkpoint_newest(err);
-    if (stat(o->model, &st) == 0 && S_ISDIR(st.st_mode)) return checkpoint_in(o->model);
-    return string_format("%s", o->model);
-}
-
 /* The prompt's bytes: the option, a file, or standard input. */
 static bool prompt_read(const struct options *o, char **text, size_t *size, struct error *err) {
     const bool from_stdin = o->prompt && strcmp(o->prompt, "-") == 0;
-    size_t capacity = 0;
-    *size = 0;
     *text = NULL;
+    *size = 0;
     if (o->prompt_file && o->prompt)
         return error_set(err, EXIT_USAGE, "--prompt and --prompt-file both given; choose one");
     if (!o->prompt_file && !from_stdin) {
@@ -116,31 +99,16 @@ static bool prompt_read(const struct options *o, char **text, size_t *size, stru
         return true;
     }
     const char *name = from_stdin ? "standard input" : o->prompt_file;
-    FILE *file = from_stdin ? stdin : fopen(o->prompt_file, "rb");
-    if (!file) return error_set(err, EXIT_INPUT, "%s: cannot read: %s", name, strerror(errno));
-    for (;;) {
-        *text = array_grow(*text, &capacity, *size + 4096, 1);
-        const size_t got = fread(*text + *size, 1, 4096, file);
-        *size += got;
-        if (got == 0) break;
-    }
-    const bool failed = ferror(file);
-    if (!from_stdin) fclose(file);
-    return !failed || error_set(err, EXIT_INPUT, "%s: cannot read: %s", name, strerror(errno));
+    *text = file_contents(from_stdin ? stdin : fopen(o->prompt_file, "rb"), name, size, err);
+    return *text != NULL;
 }
 
 /* Reads the tokenizer out of the checkpoint. */
 static tokenizer *tokenizer_open(const struct checkpoint *c, struct error *err) {
-    const struct tensor *stored = checkpoint_find(c, "tokenizer.model");
-    if (!stored) {
-        error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model; not a checkpoint of ./train", c->path);
-        return NULL;
-    }
-    struct tensor model = *stored;
-    model.data = array_alloc(tensor_bytes(&model), 1);
-    const bool read = checkpoint_read(c, &model, err);
-    tokenizer *t = read ? tokenizer_from_memory(model.data, tensor_bytes(&model), c->path, err) : NULL;
-    free(model.data);
+    size_t size;
+    void *model = checkpoint_copy(c, "tokenizer.model", &size, err);
+    tokenizer *t = model ? tokenizer_from_memory(model, size, c->path, err) : NULL;
+    free(model);
     return t;
 }
 
@@ -197,7 +165,7 @@ int main(int argc, char **argv) {
     if (options.threads > 0) omp_set_num_threads(options.threads);
     if (!prompt_read(&options, &prompt, &size, &err)) error_exit(&err);
     const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)options.weights};
-    char *path = checkpoint_choose(&options, &err);
+    char *path = options.model ? checkpoint_path(options.model) : checkpoint_newest(&err);
     if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
     if (!model_load(&model, &checkpoint, setup, &err)) error_exit(&err);
     tokenizer *t = tokenizer_open(&checkpoint, &err);

@@ -22,6 +22,7 @@
 #include "src/kernels.h"
 #include "src/optimizer.h"
 #include "src/plot.h"
+#include "src/runlog.h"
 #include "src/text.h"
 #include "src/util.h"
 
@@ -411,40 +412,19 @@ static bool cost_show(const struct train *t, struct error *err) {
 
 /* ---- Plots -------------------------------------------------------------------------------------- */
 
-struct curve {
-    double *x, *y;
-    size_t n, x_capacity, y_capacity;
-};
-static void curve_add(struct curve *c, double x, double y) {
-    c->x = array_grow(c->x, &c->x_capacity, c->n + 1, sizeof *c->x);
-    c->y = array_grow(c->y, &c->y_capacity, c->n + 1, sizeof *c->y);
-    c->x[c->n] = x;
-    c->y[c->n++] = y;
-}
-
 /* The loss curve, from the log, so that it covers every session of the run. */
 static bool plot_loss(const struct train *t, struct error *err) {
-    char path[4096], *line = NULL;
-    size_t capacity = 0;
-    struct curve train = {0}, val = {0};
+    char path[4096];
     const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
-    FILE *log = fopen(run_path(path, sizeof path, t, "log.jsonl"), "r");
-    while (log && getline(&line, &capacity, log) > 0) {
-        json_t *entry = json_loads(line, 0, NULL);
-        const double step = json_number_value(json_object_get(entry, "step"));
-        const json_t *loss = json_object_get(entry, "loss"), *val_loss = json_object_get(entry, "val_loss");
-        if (loss) curve_add(&train, step * tokens, json_number_value(loss));
-        if (val_loss) curve_add(&val, step * tokens, json_number_value(val_loss));
-        json_decref(entry);
-    }
-    free(line);
-    if (log) fclose(log);
+    run_path(path, sizeof path, t, "log.jsonl");
+    struct curve train = runlog_curve(path, "loss", tokens), val = runlog_curve(path, "val_loss", tokens);
     const struct plot_series series[] = {{"training", train.x, train.y, train.n},
                                          {"validation", val.x, val.y, val.n}};
     const bool drawn = plot_lines(run_path(path, sizeof path, t, "plots/loss.svg"), "Loss",
                                   (struct plot_axis){"tokens", false}, (struct plot_axis){"loss (nats a token)", false},
                                   series, 2, err);
-    free(train.x), free(train.y), free(val.x), free(val.y);
+    curve_free(&train);
+    curve_free(&val);
     return drawn;
 }
 
@@ -695,13 +675,10 @@ static bool tokenizer_check(const struct train *t, const struct checkpoint *resu
 
 static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
     if (resumed) {
-        const struct tensor *stored = checkpoint_find(resumed, "tokenizer.model");
-        if (!stored) return error_set(err, EXIT_INPUT, "%s: no tensor tokenizer.model", resumed->path);
-        struct tensor model = *stored;
-        model.data = array_alloc(tensor_bytes(&model), 1);
-        if (checkpoint_read(resumed, &model, err))
-            t->tokenizer = tokenizer_from_memory(model.data, tensor_bytes(&model), resumed->path, err);
-        free(model.data);
+        size_t size;
+        void *model = checkpoint_copy(resumed, "tokenizer.model", &size, err);
+        if (model) t->tokenizer = tokenizer_from_memory(model, size, resumed->path, err);
+        free(model);
         return t->tokenizer && tokenizer_check(t, resumed, err);
     }
     if (t->options.tokenizer) t->tokenizer = tokenizer_load(t->options.tokenizer, err);

@@ -402,6 +402,29 @@ bool checkpoint_read(const struct checkpoint *c, const struct tensor *want, stru
     return true;
 }
 
+void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size, struct error *err) {
+    const struct tensor *stored = checkpoint_find(c, name);
+    if (!stored) {
+        input_error(c, err, "tensor %s: missing; not a checkpoint of this program", name);
+        return NULL;
+    }
+    struct tensor copy = *stored;
+    *size = tensor_bytes(stored);
+    copy.data = array_alloc(*size, 1);
+    if (checkpoint_read(c, &copy, err)) return copy.data;
+    free(copy.data);
+    return NULL;
+}
+
+char *checkpoint_path(const char *run) {
+    struct stat info;
+    if (stat(run, &info) != 0 || !S_ISDIR(info.st_mode)) return string_format("%s", run);
+    char *path = string_format("%s/best.safetensors", run);
+    if (stat(path, &info) == 0) return path;
+    free(path);
+    return string_format("%s/last.safetensors", run);
+}
+
 const char *checkpoint_string(const struct checkpoint *c, const char *key, struct error *err) {
     const char *text = json_string_value(json_object_get(c->metadata, key));
     if (!text) input_error(c, err, "metadata %s: missing; not a checkpoint of this program", key);

@@ -54,6 +54,13 @@ const struct tensor *checkpoint_find(const struct checkpoint *c, const char *nam
  * shape of `want` (EXIT_MISMATCH; the message names both shapes) and its CRC (EXIT_INPUT). */
 bool checkpoint_read(const struct checkpoint *c, const struct tensor *want, struct error *err);
 
+/* A malloc'ed copy of a whole tensor after checking its CRC, and its bytes; or NULL and an EXIT_INPUT error. */
+void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size, struct error *err);
+
+/* What the user means by the name of a run: in a directory its best.safetensors, or where there is none its
+ * last.safetensors; else the file itself. malloc'ed. */
+char *checkpoint_path(const char *run);
+
 /* A metadata string, or NULL and an EXIT_INPUT error that names the key. */
 const char *checkpoint_string(const struct checkpoint *c, const char *key, struct error *err);
 

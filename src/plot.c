@@ -6,32 +6,15 @@
  * match a legend. */
 #include "plot.h"
 
+#include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "text.h"
 
 enum { WIDTH = 720, EDGE = 18, PLOT_TOP = 62, DIGIT = 7 /* width of a figure at 12 px */ };
 
 /* ---- Text ---- */
-
-/* Prints formatted text with what XML reserves escaped; control characters, which it forbids, as blanks. */
-__attribute__((format(printf, 2, 3))) static void xml_print(FILE *out, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    char *text;
-    int length = vasprintf(&text, format, args);
-    va_end(args);
-    for (int i = 0; i < length; i++) {
-        switch (text[i]) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        default: fputc((unsigned char)text[i] < ' ' ? ' ' : text[i], out);
-        }
-    }
-    if (length >= 0) free(text);
-}
 
 /* One line of text; `attributes` are raw. */
 static void text_draw(FILE *out, double x, double y, const char *attributes, const char *text) {
@@ -336,17 +319,16 @@ static unsigned ramp_colour(double share, bool *bright) {
     return (unsigned)lround(rgb[0]) << 16 | (unsigned)lround(rgb[1]) << 8 | (unsigned)lround(rgb[2]);
 }
 
-/* The colour bar, drawn from bottom to top along `s`. */
-static void bar_draw(FILE *out, double x, const struct scale *s, const struct ticks *ticks) {
-    fputs("<linearGradient id=\"ramp\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">", out);
+/* The colour bar, drawn from bottom to top along `s`. Several plots may come to stand in one page, where no id may
+ * occur twice: `id` tells them apart. */
+static void bar_draw(FILE *out, double x, const struct scale *s, const struct ticks *ticks, uint64_t id) {
+    fprintf(out, "<linearGradient id=\"ramp-%016" PRIx64 "\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">", id);
     for (int i = 0; i < RAMP; i++) {
         fprintf(out, "<stop offset=\"%.4f\" stop-color=\"#%02x%02x%02x\"/>", i / (RAMP - 1.0), ramp[i][0],
                 ramp[i][1], ramp[i][2]);
     }
-    fprintf(
-        out,
-        "</linearGradient>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" fill=\"url(#ramp)\"/>\n",
-        x, s->to, BAR_WIDTH, s->from - s->to);
+    fprintf(out, "</linearGradient>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%d\" height=\"%.1f\" "
+            "fill=\"url(#ramp-%016" PRIx64 ")\"/>\n", x, s->to, BAR_WIDTH, s->from - s->to, id);
     for (int i = 0; i < ticks->n; i++) {
         double place = scale_place(s, ticks->at[i]);
         fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fh4\"/>\n", x + BAR_WIDTH, place);
@@ -416,7 +398,7 @@ bool plot_heatmap(const char *path, const char *title, const char *row_title, co
         text_draw(out, left + width * ((double)c + 0.5), bottom + 17, "class=\"middle\"", text);
     }
     text_draw(out, (left + right) / 2, bottom + 40, "class=\"middle\"", column_title);
-    bar_draw(out, right + 14, &s, &ticks);
+    bar_draw(out, right + 14, &s, &ticks, hash_bytes(HASH_START, path, strlen(path)));
     fputs("</svg>\n", out);
     return atomic_commit(&file, err);
 }

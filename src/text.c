@@ -1,8 +1,9 @@
 /* See text.h. What counts as a character is Unicode's table 3-7: no overlong forms, no surrogates. */
 #include "text.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
-#include <string.h>
+#include <stdlib.h>
 
 /* Bytes of the character that starts with this byte; 1 for ASCII and for a byte that starts none. */
 static size_t character_size(unsigned char first) {
@@ -42,4 +43,21 @@ void text_write(struct text_stream *t, const char *bytes, size_t size) {
 void text_end(struct text_stream *t) {
     if (t->n > 0) character_replace(t);
     fflush(t->out);
+}
+
+void xml_print(FILE *out, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *text;
+    const int length = vasprintf(&text, format, args);
+    va_end(args);
+    for (int i = 0; i < length; i++) {
+        switch (text[i]) {
+        case '&': fputs("&amp;", out); break;
+        case '<': fputs("&lt;", out); break;
+        case '>': fputs("&gt;", out); break;
+        default: fputc((unsigned char)text[i] < ' ' ? ' ' : text[i], out);
+        }
+    }
+    if (length >= 0) free(text);
 }

@@ -1,4 +1,4 @@
-/* Writes a stream of bytes that arrive in any pieces so that only whole UTF-8 characters appear, at once. */
+/* Text on its way out: whole UTF-8 characters of bytes that arrive in any pieces, and what XML wants escaped. */
 #ifndef TEXT_H
 #define TEXT_H
 
@@ -15,5 +15,8 @@ void text_write(struct text_stream *t, const char *bytes, size_t size);
 
 /* Writes what is left, U+FFFD for a character cut short, and flushes. */
 void text_end(struct text_stream *t);
+
+/* Prints formatted text with what XML and HTML reserve escaped; control characters, which XML forbids, as blanks. */
+void xml_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -123,6 +123,22 @@ bool directory_make(const char *path, struct error *err) {
     return ok;
 }
 
+char *file_contents(FILE *file, const char *name, size_t *size, struct error *err) {
+    char *text = NULL;
+    size_t capacity = 0, got = 1;
+    for (*size = 0; file && got > 0; *size += got) {
+        text = array_grow(text, &capacity, *size + BUFSIZ + 1, 1);
+        got = fread(text + *size, 1, BUFSIZ, file);
+    }
+    const bool ok = file && !ferror(file);
+    if (ok) text[*size] = 0;
+    else error_set(err, EXIT_INPUT, "%s: cannot read: %s", name, strerror(errno));
+    if (file) fclose(file);
+    if (ok) return text;
+    free(text);
+    return NULL;
+}
+
 bool atomic_open(struct atomic_file *a, const char *path, struct error *err) {
     a->path = string_format("%s", path);
     a->temporary = string_format("%s.tmp", path);

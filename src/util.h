@@ -62,6 +62,10 @@ void threads_wait_briefly(char **argv);
 /* Creates a directory and its parents. */
 bool directory_make(const char *path, struct error *err);
 
+/* Everything that `file` still holds, malloc'ed, with a NUL behind it, and closes it. A `file` of NULL is an fopen
+ * that failed. `name` is for the message (EXIT_INPUT). */
+char *file_contents(FILE *file, const char *name, size_t *size, struct error *err);
+
 /* A file written whole or not at all: open PATH.tmp, write, then commit (fsync, rename, fsync of the
  * directory) or abandon (remove PATH.tmp). A failed write is remembered by stdio and reported by commit. */
 struct atomic_file {

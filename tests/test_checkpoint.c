@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -383,6 +384,55 @@ static void test_no_tensor_crc(void **state) {
     unlink("crafted");
 }
 
+static void test_copy(void **state) {
+    (void)state;
+    struct tensor tensors[TENSORS];
+    struct checkpoint c;
+    struct error err;
+    size_t size;
+    tensors_make(tensors, 8);
+    sample_write("a.safetensors", tensors);
+    assert_true(checkpoint_open(&c, "a.safetensors", &err));
+    for (int i = 0; i < TENSORS; i++) {
+        void *copy = checkpoint_copy(&c, tensors[i].name, &size, &err);
+        assert_non_null(copy);
+        assert_int_equal(size, tensor_bytes(&tensors[i]));
+        assert_memory_equal(copy, tensors[i].data, size);
+        free(copy);
+    }
+    assert_null(checkpoint_copy(&c, "tokeniser", &size, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_string_equal(err.text, "a.safetensors: tensor tokeniser: missing; not a checkpoint of this program");
+    checkpoint_close(&c);
+    tensors_free(tensors);
+    unlink("a.safetensors");
+    crafted_write("{" META "," F32("w", "[2]", "[0,8]") "}", 8);
+    assert_true(checkpoint_open(&c, "crafted", &err));
+    assert_null(checkpoint_copy(&c, "w", &size, &err)); /* it has no CRC */
+    assert_int_equal(err.code, EXIT_INPUT);
+    checkpoint_close(&c);
+    unlink("crafted");
+}
+
+/* What a run's name stands for. */
+static void path_expect(const char *run, const char *want) {
+    char *path = checkpoint_path(run);
+    assert_string_equal(path, want);
+    free(path);
+}
+
+static void test_path(void **state) {
+    (void)state;
+    path_expect("no/such", "no/such");
+    assert_int_equal(mkdir("run", 0777), 0);
+    path_expect("run", "run/last.safetensors");
+    fclose(fopen("run/best.safetensors", "w"));
+    path_expect("run", "run/best.safetensors");
+    path_expect("run/best.safetensors", "run/best.safetensors");
+    unlink("run/best.safetensors");
+    rmdir("run");
+}
+
 /* ---- Output that fails ---- */
 
 /* A limit on the size of a file fails as a full disk does. */
@@ -426,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_large),         cmocka_unit_test(test_mismatch),
         cmocka_unit_test(test_every_byte),    cmocka_unit_test(test_crafted),
         cmocka_unit_test(test_no_checkpoint), cmocka_unit_test(test_no_tensor_crc),
+        cmocka_unit_test(test_copy),          cmocka_unit_test(test_path),
         cmocka_unit_test(test_full),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);

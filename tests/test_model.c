@@ -516,8 +516,45 @@ static void test_cost_of_choices(void **state) {
     assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (3 * 4 - 4 * 1));
 }
 
+/* ---- The observer of picks ---- */
+
+struct observed {
+    double load[2 * 5]; /* of small_config: layers, experts */
+    size_t calls[2], picks;
+};
+
+static void picks_observe(void *context, size_t lm, const int32_t *picks, size_t N) {
+    struct observed *o = context;
+    o->calls[lm]++;
+    for (size_t i = 0; i < N * (size_t)small_config.topk; i++) o->load[lm * 5 + (size_t)picks[i]]++;
+    o->picks += N * (size_t)small_config.topk;
+}
+
+/* It is told every layer's choices once a forward, not again when backward recomputes: what it counts is the load. */
+static void test_observer(void **state) {
+    (void)state;
+    for (int recompute = 0; recompute < 2; recompute++) {
+        struct model m;
+        struct error err;
+        struct observed o = {{0}, {0}, 0};
+        struct batch b = batch_random(3, 7, small_config.vocab, 5);
+        const struct model_setup setup = {MODEL_TRAIN, 3, recompute, STORAGE_F32};
+        assert_true(model_create(&m, &small_config, setup, &err));
+        model_initialize(&m, 6);
+        m.on_picks = picks_observe;
+        m.on_picks_context = &o;
+        model_gradients(&m, &b);
+        for (size_t lm = 0; lm < 2; lm++) assert_int_equal(o.calls[lm], 1);
+        assert_int_equal(o.picks, 2 * 3 * 7 * m.sizes.H * m.sizes.K);
+        assert_memory_equal(o.load, m.load, sizeof o.load);
+        batch_free(&b);
+        model_destroy(&m);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest others[] = {
+        cmocka_unit_test(test_observer),
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_differences_of_every_router),
         cmocka_unit_test(test_differences_of_every_depth),

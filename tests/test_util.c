@@ -357,6 +357,31 @@ static void test_shuffle_spreads(void **state) {
     assert_true(fabs(distance / N / N - 1.0 / 3) < 5 * sqrt(1.0 / 18 / N));
 }
 
+static void test_file_contents(void **state) {
+    (void)state;
+    struct error err;
+    size_t size;
+    enum { N = 3 * BUFSIZ + 5 };
+    FILE *file = fopen("numbers", "wb");
+    for (int i = 0; i < N; i++) fputc(i % 251, file); /* NULs among them */
+    fclose(file);
+    char *text = file_contents(fopen("numbers", "rb"), "numbers", &size, &err);
+    assert_int_equal(size, N);
+    for (int i = 0; i < N; i++) assert_int_equal((unsigned char)text[i], i % 251);
+    assert_int_equal(text[N], 0);
+    free(text);
+    text = file_contents(fopen("/dev/null", "rb"), "nothing", &size, &err);
+    assert_int_equal(size, 0);
+    assert_string_equal(text, "");
+    free(text);
+    assert_null(file_contents(fopen("missing", "rb"), "missing", &size, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_string_equal(err.text, "missing: cannot read: No such file or directory");
+    assert_null(file_contents(fopen(".", "rb"), "here", &size, &err));
+    assert_string_equal(err.text, "here: cannot read: Is a directory");
+    unlink("numbers");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_error_set),         cmocka_unit_test(test_exits),
@@ -367,7 +392,7 @@ int main(void) {
         cmocka_unit_test(test_rng_next),          cmocka_unit_test(test_rng_seed),
         cmocka_unit_test(test_rng_uniform),       cmocka_unit_test(test_rng_normal),
         cmocka_unit_test(test_shuffle_bijection), cmocka_unit_test(test_shuffle_uniform),
-        cmocka_unit_test(test_shuffle_spreads),
+        cmocka_unit_test(test_shuffle_spreads),   cmocka_unit_test(test_file_contents),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);
 }
