@@ -1,6 +1,7 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 5 minutes)
 # make test       every test (TESTS="gemm layer": only those)
+# make analyse    build/analyse, which measures how trained models use their experts
 # make bench      measures this machine, then the program on it; bench-torch: in turn with PyTorch
 #
 # ARCH=native|x86-64-v3|x86-64|... chooses the target, SANITIZE=1 adds ASan and UBSan, BUILD= the folder.
@@ -53,7 +54,7 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
-test: $(PROGRAMS) $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/analyse $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 
@@ -63,6 +64,10 @@ demo: all $(BUILD)/austen
 	  echo "demo: training on this repository's own text instead"; \
 	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
 	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
+
+$(BUILD)/analyse: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/analyse*.c)) $(OBJECTS)
+	$(LINK) $(LDLIBS)
+analyse: $(BUILD)/analyse
 
 $(BUILD)/bench: $(BUILD)/tests/bench.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
@@ -78,6 +83,6 @@ bench-torch: $(BUILD)/bench
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo bench bench-torch clean
+.PHONY: all test demo analyse bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
