@@ -114,7 +114,8 @@ struct counts {
     double *picks;             /* (LM, H, E) */
     double *load;              /* (LM, E) over all sub-tokens */
     struct frequencies f;      /* (LM * E) */
-    double *reach, *reach_top; /* (n) experts that a token reaches with all picks, with first picks: mean of layers */
+    double *reach, *reach_top; /* (n) experts that a token reaches with all picks, with first picks: sum over layers,
+                                * a whole number, so that equal means come out equal and share a rank */
     double *layer_reach, *layer_reach_top; /* (LM) the mean over tokens */
 };
 
@@ -129,10 +130,10 @@ static void counts_layer(struct counts *c, const struct subject *s, const struct
     double *reached = c->f.tokens + lm * E, *picks = c->picks + lm * H * E;
     picks_count(&r, picks);
     reach_count(&r, 1, some, reached);
-    for (size_t t = 0; t < n; t++) c->reach_top[t] += some[t] / (double)s->sizes.LM;
+    for (size_t t = 0; t < n; t++) c->reach_top[t] += some[t];
     c->layer_reach_top[lm] = mean_of(some, n);
     reach_count(&r, s->sizes.K, some, reached);
-    for (size_t t = 0; t < n; t++) c->reach[t] += some[t] / (double)s->sizes.LM;
+    for (size_t t = 0; t < n; t++) c->reach[t] += some[t];
     c->layer_reach[lm] = mean_of(some, n);
     for (size_t e = 0; e < E; e++) {
         double sum = 0;
@@ -241,18 +242,19 @@ static void tokens_count(const struct text *text, size_t V, double *count) {
     free(seen);
 }
 
-static json_t *tenth_row(int tenth, const int *tenth_of, size_t n, const double *count, const double *reach,
-                         const double *reach_top) {
+static json_t *tenth_row(int tenth, const int *tenth_of, size_t n, size_t LM, const double *count,
+                         const struct counts *c) {
     double tokens = 0, counts = 0, all = 0, top = 0;
     for (size_t t = 0; t < n; t++) {
         if (tenth_of[t] != tenth) continue;
         tokens++;
         counts += count[t];
-        all += reach[t];
-        top += reach_top[t];
+        all += c->reach[t];
+        top += c->reach_top[t];
     }
+    const double layers = tokens * (double)LM;
     return json_pack("{s:i, s:f, s:o, s:o, s:o}", "decile", tenth + 1, "tokens", tokens, "occurrences",
-                     number(counts / tokens), "reach", number(all / tokens), "reach_top", number(top / tokens));
+                     number(counts / tokens), "reach", number(all / layers), "reach_top", number(top / layers));
 }
 
 static void deciles_add(json_t *model, const struct subject *s, const struct text *text, const struct counts *c) {
@@ -262,7 +264,7 @@ static void deciles_add(json_t *model, const struct subject *s, const struct tex
     tokens_count(text, s->sizes.V, count);
     tenths(count, text->n, tenth_of);
     for (int tenth = 0; tenth < TENTHS; tenth++)
-        json_array_append_new(rows, tenth_row(tenth, tenth_of, text->n, count, c->reach, c->reach_top));
+        json_array_append_new(rows, tenth_row(tenth, tenth_of, text->n, s->sizes.LM, count, c));
     json_object_set_new(model, "deciles", rows);
     json_object_set_new(model, "reach_frequency_correlation", number(spearman(count, c->reach, text->n)));
     free(count);
@@ -275,16 +277,18 @@ struct known {
     size_t n;
 };
 
-static struct known known_make(const struct words *words, const struct counts *c) {
+static struct known known_make(const struct words *words, const struct counts *c, size_t LM) {
     struct known k = {array_alloc(words->n, 8), array_alloc(words->n, 8), array_alloc(words->n, 8),
                       array_alloc(words->n, 8), 0};
     for (size_t i = 0; i < words->n; i++) {
         const struct word *w = &words->list[i];
         if (w->senses == 0) continue;
         for (size_t j = 0; j < w->count; j++) {
-            k.reach[k.n] += c->reach[w->tokens[j]] / (double)w->count;
-            k.reach_top[k.n] += c->reach_top[w->tokens[j]] / (double)w->count;
+            k.reach[k.n] += c->reach[w->tokens[j]];
+            k.reach_top[k.n] += c->reach_top[w->tokens[j]];
         }
+        k.reach[k.n] /= (double)(w->count * LM);
+        k.reach_top[k.n] /= (double)(w->count * LM);
         k.senses[k.n] = w->senses;
         k.count[k.n++] = (double)w->count;
     }
@@ -311,12 +315,12 @@ static json_t *correlation_row(const char *label, const struct known *k, const i
                      number(1 / sqrt((double)k->n - 1)));
 }
 
-static void senses_add(json_t *model, const struct words *words, const struct counts *c) {
+static void senses_add(json_t *model, const struct words *words, const struct counts *c, size_t LM) {
     static const struct {
         const char *label;
         double low, high;
     } classes[] = {{"1", 1, 1}, {"2", 2, 2}, {"3-5", 3, 5}, {"6-10", 6, 10}, {"more than 10", 11, INFINITY}};
-    struct known k = known_make(words, c);
+    struct known k = known_make(words, c, LM);
     int *tenth = array_alloc(k.n, sizeof *tenth);
     json_t *rows = json_array(), *correlations = json_array();
     tenths(k.count, k.n, tenth);
@@ -363,7 +367,7 @@ static json_t *model_measure(const struct subject *s, const struct text *text, c
     json_object_set_new(model, "layers", layers);
     json_object_set_new(model, "all", all_row(s, &c, most));
     deciles_add(model, s, text, &c);
-    if (wordnet) senses_add(model, words, &c);
+    if (wordnet) senses_add(model, words, &c, s->sizes.LM);
     json_object_set(model, "samples", s->samples);
     counts_free(&c);
     return model;

@@ -25,14 +25,15 @@ struct report {
 static const char page_start[] =
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n"
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+    "img-src data:\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n"
     "<title>How experts are used</title>\n<style>\n"
     ":root{color-scheme:light dark}\n"
-    "body{margin:0 auto;padding:1rem 1.25rem 4rem;max-width:50rem;color:#1f2328;background:#fff;"
+    "body{margin:0 auto;padding:1rem 1.25rem 4rem;max-width:58rem;color:#1f2328;background:#fff;"
     "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;overflow-wrap:anywhere}\n"
     "h1{font-size:1.7rem;line-height:1.2;margin:1.5rem 0 .5rem}\n"
     "h2{font-size:1.3rem;margin:3rem 0 .5rem;padding-top:.75rem;border-top:1px solid #d1d9e0}\n"
-    "h3{font-size:1.05rem;margin:2rem 0 .25rem}\np{margin:.5rem 0}a{color:#0969da}\n"
+    "h3{font-size:1.05rem;margin:2rem 0 .25rem}\np,dl,nav,caption,figcaption{max-width:44rem}p{margin:.5rem 0}a{color:#0969da}\n"
     "nav a{display:inline-block;margin-right:1rem}\n"
     ".note,figcaption,caption{color:#59636e;font-size:.875rem}\n"
     ".wide{overflow-x:auto;margin:.75rem 0}\n"
@@ -142,12 +143,20 @@ static void section_models(struct report *r, const json_t *analysis) {
     table(r, "The models. Loss is that on this text.", json_object_get(analysis, "models"), COLUMNS(columns));
 }
 
-/* Adds the curve of one model's log, unless a model before it has the same log. */
+/* Checkpoints of one run share its log: it is shown once. */
 static bool log_is_new(const json_t *models, size_t i) {
     for (size_t j = 0; j < i; j++)
         if (strcmp(text_at(json_array_get(models, j), "log"), text_at(json_array_get(models, i), "log")) == 0)
             return false;
     return true;
+}
+
+/* The run that a log belongs to: the last part of its directory. malloc'ed. */
+static char *run_name(const char *log) {
+    const char *end = strrchr(log, '/'), *start = end;
+    if (!end) return string_format("run");
+    while (start > log && start[-1] != '/') start--;
+    return string_format("%.*s", (int)(end - start), start);
 }
 
 static void section_loss(struct report *r, const json_t *models) {
@@ -161,9 +170,11 @@ static void section_loss(struct report *r, const json_t *models) {
         for (int val = 0; val < 2 && log_is_new(models, i); val++) {
             struct curve c = runlog_curve(text_at(model, "log"), val ? "val_loss" : "loss", 1);
             if (c.n == 0) continue;
-            char *name = string_format("%s, %s", text_at(model, "name"), val ? "validation" : "training");
+            char *run = run_name(text_at(model, "log"));
             curves[used] = c;
-            series[used++] = (struct plot_series){name, c.x, c.y, c.n};
+            series[used++] = (struct plot_series){
+                string_format("%s, %s", run, val ? "validation" : "training"), c.x, c.y, c.n};
+            free(run);
         }
     }
     if (used > 0) {
@@ -210,7 +221,7 @@ static void sweep_of_model(struct report *r, const json_t *model) {
     const json_t *sweep = json_object_get(json_object_get(model, "all"), "sweep");
     for (int i = 0; i < 3; i++) series[i] = sweep_series(sweep, ratio_keys[i], string_format("%s", ratio_names[i]));
     char *title = string_format("Activation ratio of %s, all layers", text_at(model, "name"));
-    sweep_draw(r, title, series, 3, "By what an expert's frequency is counted in. Names stand where each line ends.");
+    sweep_draw(r, title, series, 3, "The three ways to count an expert's frequency, over the experts of all layers.");
     free(title);
 }
 
@@ -265,25 +276,33 @@ static void comparison(struct report *r, const json_t *models) {
         {"dead", "dead experts", "%.0f"}, {"reach", "experts a token reaches", "%.3f"},
         {"reach_even", "if drawn evenly", "%.3f"},
     };
-    const size_t n = json_array_size(models);
     json_t *rows = json_array();
-    struct plot_series *series = array_alloc(2 * n, sizeof *series);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *model = json_array_get(models, i), *all = json_object_get(model, "all");
-        const char *name = text_at(model, "name");
-        json_t *row = json_copy((json_t *)all);
+    size_t i;
+    const json_t *model;
+    json_array_foreach(models, i, model) {
+        json_t *row = json_copy(json_object_get(model, "all"));
         json_object_set(row, "name", json_object_get(model, "name"));
         json_array_append_new(rows, row);
-        series[2 * i] = sweep_series(json_object_get(all, "sweep"), ratio_keys[0], string_format("%s, tokens", name));
-        series[2 * i + 1] =
-            sweep_series(json_object_get(all, "sweep"), ratio_keys[2], string_format("%s, sub-tokens", name));
     }
     subheading(r, "Side by side");
     table(r, "All MoE layers of each model together; active: above 1/E of its own E.", rows, COLUMNS(columns));
-    sweep_draw(r, "Activation ratio of each model", series, 2 * n,
-               "An expert's frequency as the share of tokens that reach it, and as the share of sub-tokens that pick it. "
-               "Each model's threshold is in units of its own 1/E.");
     json_decref(rows);
+}
+
+/* The sweeps of all models, by share of tokens, then by share of sub-tokens. */
+static void comparison_sweeps(struct report *r, const json_t *models) {
+    const size_t n = json_array_size(models);
+    struct plot_series *series = array_alloc(n, sizeof *series);
+    for (int way = 0; way < 3; way += 2) {
+        for (size_t i = 0; i < n; i++) {
+            const json_t *model = json_array_get(models, i), *all = json_object_get(model, "all");
+            series[i] = sweep_series(json_object_get(all, "sweep"), ratio_keys[way],
+                                     string_format("%s", text_at(model, "name")));
+        }
+        char *title = string_format("Activation ratio of each model, by %s", ratio_names[way]);
+        sweep_draw(r, title, series, n, "Each model's threshold is in units of its own 1/E.");
+        free(title);
+    }
     free(series);
 }
 
@@ -327,6 +346,7 @@ static void section_activation(struct report *r, const json_t *models) {
           r->out);
     if (json_array_size(models) > 1) {
         comparison(r, models);
+        comparison_sweeps(r, models);
         comparison_map(r, models);
     }
     json_array_foreach(models, i, model) {
@@ -449,17 +469,19 @@ static void periods_add(void *context, const json_t *entry) {
 }
 
 static void periods_draw(struct report *r, const json_t *model, const struct periods *p) {
+    char *run = run_name(text_at(model, "log"));
     for (size_t lm = 0; lm < p->layers; lm++) {
         struct load_map map = load_map_make(PERIODS, p->experts);
         for (size_t i = 0; i < PERIODS; i++) {
             const double *counts = p->counts + (i * p->layers + lm) * p->experts;
             load_map_add(&map, string_format("step %.0f", p->last * (double)(i + 1) / PERIODS), counts);
         }
-        char *title = string_format("Load during training, %s, %s", text_at(model, "name"),
+        char *title = string_format("Load during training, %s, %s", run,
                                     text_at(json_array_get(json_object_get(model, "layers"), lm), "layer"));
         load_map_draw(r, &map, "training-load", title, "up to", "From the log: each row is one twentieth of the run.");
         free(title);
     }
+    free(run);
 }
 
 static void section_training_load(struct report *r, const json_t *models) {

@@ -66,14 +66,16 @@ static inline bool line_is_progress(const char *line, size_t size) {
     return size > 0 && memmem(line, size, " tokens to train on, ", 21);
 }
 
-/* Standard error must be progress, then one line "train: ..." or "sample: ..." that holds both texts. */
+/* Standard error must be progress, then one line "PROGRAM: ..." that holds both texts. */
 static inline void errors_check(const char *says, const char *remedy, const char *command) {
     char *line = errors;
     for (char *end; (end = strchr(line, '\n')) && end[1]; line = end + 1) {
         if (!line_is_progress(line, (size_t)(end - line)))
             fail_msg("more than one line: %s\n%s", command, errors);
     }
-    bool named = strncmp(line, "train: ", 7) == 0 || strncmp(line, "sample: ", 8) == 0;
+    bool named = false;
+    static const char *const programs[] = {"train: ", "sample: ", "analyse: "};
+    for (int i = 0; i < 3; i++) named |= strncmp(line, programs[i], strlen(programs[i])) == 0;
     if (!named || !strchr(line, '\n')) fail_msg("not a message: %s\n%s", command, errors);
     if (!strstr(line, says) || !strstr(line, remedy))
         fail_msg("'%s' or '%s' is missing: %s\n%s", says, remedy, command, errors);

@@ -15,6 +15,7 @@
 #include "../src/rng.h"
 #include <sys/resource.h>
 #include "command.h"
+#include "prose.h"
 
 /* A tiny model of odd sizes, blocks of both kinds, and everything that happens on the way within 20 steps. */
 #define SEQ 17
@@ -26,33 +27,6 @@
     " --sample-every 7 --sample-tokens 9 --cache cache "
 
 enum { STEPS = 20, STOP = 7 /* a step with a sample */ };
-
-/* ---- Corpus ---- */
-
-/* English-like sentences; the same seed gives the same text. */
-static char *prose(int sentences, uint64_t seed) {
-    static const char *const words[5][7] = {
-        {"The", "A", "Every", "No", "Her", "His", "One"},
-        {"old", "young", "kind", "quiet", "proud", "happy", "poor"},
-        {"lady", "sister", "aunt", "captain", "gentleman", "friend", "cousin"},
-        {"admired", "visited", "remembered", "left", "praised", "met", "feared"},
-        {"the garden", "the ball", "a letter", "the house", "the caf\xc3\xa9", "a carriage", "the evening"},
-    };
-    char *text = array_alloc((size_t)sentences * 64 + 1, 1), *at = text;
-    struct rng rng;
-    rng_seed(&rng, seed, 0);
-    for (int i = 0; i < sentences; i++) {
-        for (int w = 0; w < 5; w++) at += sprintf(at, "%s%s", w ? " " : "", words[w][rng_next(&rng) % 7]);
-        at += sprintf(at, rng_next(&rng) % 4 ? ". " : ".\n");
-    }
-    return text;
-}
-
-static void prose_save(const char *path, int sentences, uint64_t seed) {
-    char *text = prose(sentences, seed);
-    text_save(path, text, strlen(text));
-    free(text);
-}
 
 /* ---- Comparing runs ---- */
 

@@ -1,0 +1,253 @@
+/* build/analyse as its user runs it, on tiny models: its numbers against the model's own counts, its page, and what
+ * it says of wrong input. The statistics themselves are tested in test_activation.c. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <math.h>
+
+#include "../data/loader.h"
+#include "command.h"
+#include "prose.h"
+#include "small_model.h"
+
+/* Odd sizes; the first run is named so that its name needs escaping. */
+#define ODD "runs/a<b&c"
+#define TRAIN                                                                                                     \
+    "train corpus.txt --seq 17 --layers 3 --moe-every 1 --channels 12 --attn-heads 3 --experts 5 --topk 2"      \
+    " --expert-hidden 7 --batch 3 --warmup 3 --lr 0.01 --eval-every 5 --eval-windows 3 --sample-every 0"         \
+    " --cache cache --steps 9 "
+enum { SEQ = 17, LAYERS = 3, HEADS = 2, EXPERTS = 5, TOPK = 2 };
+
+static char repository[4096];
+
+static int runs_make(void **state) {
+    (void)state;
+    if (!getcwd(repository, sizeof repository) || !workplace_enter()) return -1;
+    prose_save("corpus.txt", 400, 1);
+    run(TRAIN "--vocab 301 --moe-heads 2 --out '" ODD "' --until 4 && cp '" ODD "/last.safetensors' early.safetensors");
+    run("train --resume '" ODD "'");
+    run(TRAIN "--vocab 301 --ffn smoe --out runs/smoe");
+    run(TRAIN "--vocab 301 --ffn dense --steps 1 --out runs/dense");
+    run(TRAIN "--vocab 290 --ffn smoe --steps 1 --out runs/other");
+    run("mkdir wordnet; echo 'lady n 3 0 3 3 1' >wordnet/index.noun; echo 'met v 2 0 2 2 1' >wordnet/index.verb; "
+        "printf 'old a 12 0\\nkind a 1 0\\n' >wordnet/index.adj; echo 'left r 1 0' >wordnet/index.adv");
+    return 0;
+}
+
+static json_t *analysis_read(const char *dir) {
+    char *path = string_format("%s/analysis.json", dir);
+    json_t *analysis = json_load_file(path, JSON_REJECT_DUPLICATES, NULL);
+    if (!analysis) fail_msg("%s: missing or no JSON", path);
+    free(path);
+    return analysis;
+}
+
+static const json_t *model_at(const json_t *analysis, size_t i) {
+    return json_array_get(json_object_get(analysis, "models"), i);
+}
+
+static double number_of(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_number(value)) fail_msg("%s: no number", key);
+    return json_number_value(value);
+}
+
+/* ---- Numbers ---- */
+
+/* What the model itself counts on the first WINDOWS held-out windows. */
+enum { WINDOWS = 3 };
+static void counts_expect(const json_t *model, const char *path) {
+    struct checkpoint c;
+    struct model m;
+    struct loader *l;
+    struct error err;
+    int32_t inputs[WINDOWS * SEQ], targets[WINDOWS * SEQ];
+    size_t count;
+    assert_true(checkpoint_open(&c, path, &err));
+    assert_true(model_load(&m, &c, (struct model_setup){MODEL_INFER, WINDOWS, false, STORAGE_F32}, &err));
+    l = loader_open(checkpoint_string(&c, "data_dir", &err), "val", SEQ, false, 0, 1 << 20, &err);
+    assert_non_null(l);
+    assert_true(loader_next(l, WINDOWS, inputs, targets, &err));
+    model_forward(&m, inputs, WINDOWS, SEQ, 0);
+    const double loss = model_loss(&m, targets, 0, &count);
+    assert_true(fabs(number_of(model, "loss") - loss / (double)count) < 1e-8); /* printed with nine figures */
+    const json_t *layers = json_object_get(model, "layers");
+    const size_t H = m.sizes.H;
+    assert_int_equal(json_array_size(layers), LAYERS);
+    for (size_t lm = 0; lm < LAYERS; lm++) {
+        const json_t *picks = json_object_get(json_array_get(layers, lm), "picks");
+        assert_int_equal(json_array_size(picks), H);
+        for (size_t e = 0; e < EXPERTS; e++) {
+            double sum = 0;
+            for (size_t h = 0; h < H; h++) sum += json_number_value(json_array_get(json_array_get(picks, h), e));
+            assert_true(sum == m.load[lm * EXPERTS + e]);
+        }
+        for (size_t h = 0; h < H; h++) { /* each place in a token picks TOPK times a token */
+            double sum = 0;
+            for (size_t e = 0; e < EXPERTS; e++) sum += json_number_value(json_array_get(json_array_get(picks, h), e));
+            assert_true(sum == WINDOWS * SEQ * TOPK);
+        }
+    }
+    loader_close(l);
+    model_destroy(&m);
+    checkpoint_close(&c);
+}
+
+static void numbers_are_the_models_own(void **state) {
+    (void)state;
+    run("analyse '" ODD "' runs/smoe --windows 3 --out counts --samples 0");
+    json_t *analysis = analysis_read("counts");
+    assert_true(number_of(json_object_get(analysis, "text"), "tokens") == WINDOWS * SEQ);
+    counts_expect(model_at(analysis, 0), ODD "/best.safetensors");
+    counts_expect(model_at(analysis, 1), "runs/smoe/best.safetensors");
+    json_decref(analysis);
+}
+
+/* What must hold of any routing. With whole tokens the three frequencies agree, and a token reaches TOPK experts. */
+static void numbers_agree_with_each_other(void **state) {
+    (void)state;
+    run("analyse '" ODD "' runs/smoe --out all --samples 0 --windows 0");
+    json_t *analysis = analysis_read("all");
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *model = model_at(analysis, i), *all = json_object_get(model, "all");
+        const double most = i == 0 ? HEADS * TOPK : TOPK, tokens = number_of(json_object_get(analysis, "text"), "tokens");
+        double in_tenths = 0;
+        assert_true(number_of(all, "reach") >= TOPK && number_of(all, "reach") <= most);
+        assert_true(number_of(all, "reach_top") >= 1 && number_of(all, "reach_top") <= (i == 0 ? HEADS : 1));
+        assert_true(number_of(all, "active_tokens") <= number_of(all, "active_picks"));
+        assert_true(number_of(all, "active_subtokens") <= number_of(all, "active_tokens"));
+        assert_true(number_of(all, "entropy_normalised") <= 1);
+        for (size_t t = 0; t < 10; t++)
+            in_tenths += number_of(json_array_get(json_object_get(model, "deciles"), t), "tokens");
+        assert_true(in_tenths == tokens);
+    }
+    const json_t *layer = json_array_get(json_object_get(model_at(analysis, 1), "layers"), 0);
+    assert_true(json_equal(json_object_get(layer, "frequency_tokens"), json_object_get(layer, "frequency_subtokens")));
+    assert_true(json_equal(json_object_get(layer, "frequency_tokens"), json_object_get(layer, "frequency_picks")));
+    assert_int_equal(json_array_size(json_object_get(analysis, "stability")), 0); /* they are of two kinds */
+    json_decref(analysis);
+}
+
+/* The corpus has 35 different words; left and kind have one sense here, met 2, lady 3, old 12. */
+static void words_are_found(void **state) {
+    (void)state;
+    static const double want[] = {2, 1, 1, 0, 1};
+    run("analyse '" ODD "' runs/smoe --text corpus.txt --wordnet wordnet --out words --samples 0 --windows 0");
+    json_t *analysis = analysis_read("words");
+    assert_true(number_of(json_object_get(analysis, "text"), "words") == 35);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *model = model_at(analysis, i), *senses = json_object_get(model, "senses");
+        const json_t *correlation = json_array_get(json_object_get(model, "senses_correlation"), 0);
+        assert_true(number_of(model, "senses_words") == 5);
+        for (size_t c = 0; c < 5; c++) assert_true(number_of(json_array_get(senses, c), "words") == want[c]);
+        assert_true(json_is_null(json_object_get(json_array_get(senses, 3), "reach")));
+        assert_true(json_is_null(json_object_get(correlation, "spearman")) == (i == 1)); /* SMoE: always TOPK experts */
+        const double reach = number_of(json_array_get(senses, 0), "reach");
+        assert_true(i == 0 ? reach > TOPK && reach <= HEADS * TOPK : fabs(reach - TOPK) < 1e-8);
+    }
+    json_decref(analysis);
+}
+
+/* What a checkpoint shares with itself is everything, and with another one less. */
+static void stability_is_of_equal_models(void **state) {
+    (void)state;
+    run("analyse early.safetensors early.safetensors runs/smoe '" ODD "' early.safetensors --out st --samples 0");
+    json_t *analysis = analysis_read("st");
+    const json_t *rows = json_object_get(analysis, "stability"), *row;
+    size_t i;
+    assert_int_equal(json_array_size(rows), 2 * LAYERS);
+    json_array_foreach(rows, i, row) {
+        const double same = number_of(row, "same_set"), overlap = number_of(row, "jaccard");
+        if (i < LAYERS) assert_true(same == 1 && overlap == 1 && number_of(row, "same_first") == 1);
+        else assert_true(same < 1 && same > 0 && overlap > same && overlap < 1);
+    }
+    json_decref(analysis);
+}
+
+static void text_may_be_any_file(void **state) {
+    (void)state;
+    run("head -c 700 corpus.txt >short.txt; mv cache away; analyse runs/smoe --text short.txt --out short --samples 0; "
+        "mv away cache");
+    json_t *analysis = analysis_read("short");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(analysis, "text"), "name")), "short.txt");
+    json_decref(analysis);
+}
+
+static void threads_change_nothing(void **state) {
+    (void)state;
+    run("analyse '" ODD "' runs/smoe --windows 9 --out t --threads 1 --tokens 20 && mv t t1 && "
+        "analyse '" ODD "' runs/smoe --windows 9 --out t --threads 3 --tokens 20 && diff -r t t1");
+}
+
+/* ---- The page ---- */
+
+static void report_is_whole(void **state) {
+    (void)state;
+    run("analyse '" ODD "' runs/smoe --out page --wordnet wordnet --prompt '<i>The &amp;' --tokens 20");
+    struct error err;
+    size_t size;
+    char *page = file_contents(fopen("page/report.html", "rb"), "page", &size, &err);
+    static const char *const sections[] = {"models", "loss", "activation", "load", "training", "divergence", "words",
+                                           "stability", "samples"};
+    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
+        char *start = string_format("<h2 id=\"%s\">", sections[i]);
+        if (!strstr(page, start)) fail_msg("no section %s", sections[i]);
+        free(start);
+    }
+    assert_non_null(strstr(page, "a&lt;b&amp;c"));
+    assert_null(strstr(page, "a<b"));
+    assert_non_null(strstr(page, "<pre>\n&lt;i&gt;The &amp;amp;"));
+    assert_null(strstr(page, "<i>The"));
+    assert_null(strstr(page, "log.jsonl beside")); /* both runs have theirs */
+    assert_null(strstr(page, "<script"));
+    assert_non_null(strstr(page, "</html>"));
+    free(page);
+    run("sh '%s/tests/report_browser.sh' page/report.html >&2", repository);
+}
+
+static void report_does_without(void **state) {
+    (void)state;
+    struct error err;
+    size_t size;
+    run("mkdir alone && cp early.safetensors alone && analyse alone/early.safetensors --out bare --windows 2 --samples 0");
+    char *page = file_contents(fopen("bare/report.html", "rb"), "page", &size, &err);
+    assert_non_null(strstr(page, "no log.jsonl beside"));
+    assert_null(strstr(page, "Side by side"));
+    free(page);
+}
+
+/* ---- Wrong input ---- */
+
+static void bad_input_is_refused(void **state) {
+    (void)state;
+    refuse(2, "no model", "runs/austen", "analyse");
+    refuse(2, "'--windoes'", "did you mean '--windows'", "analyse runs/smoe --windoes 3");
+    refuse(3, "runs/dense/best.safetensors: a dense model", "--ffn smoe", "analyse runs/dense --out refused");
+    refuse(3, "missing.safetensors", "cannot read", "analyse missing.safetensors --out refused");
+    refuse(3, "empty.txt: no text", "--text", ": >empty.txt; analyse runs/smoe --text empty.txt --out refused");
+    refuse(3, "missing.txt", "cannot read", "analyse runs/smoe --text missing.txt --out refused");
+    refuse(3, "the prepared data", "--text", "mv cache away; analyse runs/smoe --out refused; code=$?; mv away cache; "
+           "(exit $code)");
+    refuse(3, "nowhere/index.noun", "corpus.sh wordnet", "analyse runs/smoe --wordnet nowhere --out refused");
+    refuse(4, "corpus.txt: is a file", "want a directory", "analyse runs/smoe --out corpus.txt");
+    refuse(5, "runs/other/best.safetensors: made with another tokenizer than runs/smoe", "one by one",
+           "analyse runs/smoe runs/other --out refused");
+    refuse(5, "made with another tokenizer than runs/smoe/best.safetensors", "--text",
+           "set -- $(ls -d cache/corpus.txt-*); mv $1 a; mv $2 $1; mv a $2; analyse runs/smoe --out refused; code=$?; "
+           "mv $1 a; mv $2 $1; mv a $2; (exit $code)");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_the_models_own),   cmocka_unit_test(numbers_agree_with_each_other),
+        cmocka_unit_test(words_are_found),
+        cmocka_unit_test(stability_is_of_equal_models), cmocka_unit_test(text_may_be_any_file),
+        cmocka_unit_test(threads_change_nothing),       cmocka_unit_test(report_is_whole),
+        cmocka_unit_test(report_does_without),          cmocka_unit_test(bad_input_is_refused),
+    };
+    return cmocka_run_group_tests(tests, runs_make, workplace_remove);
+}
