@@ -16,7 +16,7 @@ void text_write(struct text_stream *t, const char *bytes, size_t size);
 /* Writes what is left, U+FFFD for a character cut short, and flushes. */
 void text_end(struct text_stream *t);
 
-/* Prints formatted text with what XML and HTML reserve escaped; control characters, which XML forbids, as blanks. */
+/* Prints formatted text with what XML and HTML reserve escaped; control characters, forbidden there, as blanks. */
 void xml_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -20,8 +20,8 @@ static bool index_read(struct wordnet *w, FILE *file, const char *path, struct e
         if (strncmp(line, "  ", 2) == 0) continue;
         ok = sscanf(line, "%255s %*1[nvar] %d ", lemma, &senses) == 2 && senses > 0;
         if (!ok) {
-            error_set(err, EXIT_INPUT, "%s:%zu: not a line of WordNet's index (want: lemma pos synset_cnt ...)", path,
-                      number);
+            error_set(err, EXIT_INPUT, "%s:%zu: not a line of WordNet's index (want: lemma pos synset_cnt ...)",
+                      path, number);
             break;
         }
         w->lemmas = array_grow(w->lemmas, &w->capacity, w->n + 1, sizeof *w->lemmas);
@@ -53,8 +53,8 @@ bool wordnet_open(struct wordnet *w, const char *dir, struct error *err) {
         char *path = string_format("%s/index.%s", dir, parts[i]);
         FILE *file = fopen(path, "r");
         ok = file ? index_read(w, file, path, err)
-                  : error_set(err, EXIT_INPUT, "%s: cannot read: %s; sh data/corpus.sh wordnet fetches WordNet", path,
-                              strerror(errno));
+                  : error_set(err, EXIT_INPUT, "%s: cannot read: %s; sh data/corpus.sh wordnet fetches WordNet",
+                              path, strerror(errno));
         if (file) fclose(file);
         free(path);
     }

@@ -36,7 +36,8 @@ static const struct option_spec analyse_options[] = {
     {"windows", 'w', OPTION_INT, FIELD(windows), "512", 0, 1 << 30, NULL, "N",
      "only the text's first N sequences of the first model's length (0: all)", NULL},
     {"wordnet", 0, OPTION_STRING, FIELD(wordnet), NULL, 0, 0, NULL, "DIR",
-     "WordNet's index.noun, index.verb, ... (default: /usr/share/wordnet or data/corpora/wordnet, if there)", NULL},
+     "WordNet's index.noun, index.verb, ... (default: /usr/share/wordnet or data/corpora/wordnet, if there)",
+     NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
      "threads (0: as many as processors); the result is the same for any number", NULL},
     {0},
@@ -44,14 +45,11 @@ static const struct option_spec analyse_options[] = {
 
 static const struct program_info program = {
     "analyse", "analyse [OPTION]... RUN_OR_CHECKPOINT...",
-    "Measures how trained mixtures of experts route held-out text: which experts are used, how evenly, by how many "
-    "of a token's parts, and how much of that changes from each checkpoint to the next.",
-    "Examples:\n"
-    "  build/analyse runs/austen\n"
-    "  build/analyse runs/smoe runs/mhmoe --out runs/comparison\n"
-    "  build/analyse early.safetensors late.safetensors --text my.txt\n"
-    "\n"
-    "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory.\n",
+    "Measures how trained mixtures of experts route held-out text: which experts are used, how evenly, by how "
+    "many of a token's parts, and how much of that changes from each checkpoint to the next.",
+    "Examples:\n  build/analyse runs/austen\n  build/analyse runs/smoe runs/mhmoe --out runs/comparison\n  "
+    "build/analyse early.safetensors late.safetensors --text my.txt\n\nExit codes: 0 done, 2 usage, 3 bad input, "
+    "4 output failed, 5 inputs do not match each other, 6 memory.\n",
 };
 
 static int options_read(struct options *o, int argc, char **argv, struct error *err) {
@@ -64,8 +62,9 @@ static int options_read(struct options *o, int argc, char **argv, struct error *
     for (int i = first; i >= 0 && i < argc; i++) {
         json_t *text = json_string(argv[i]);
         json_decref(text);
-        if (!text) return error_set(err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a report; rename it",
-                                    argv[i]), -1;
+        if (text) continue;
+        error_set(err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a report; rename it", argv[i]);
+        return -1;
     }
     return first;
 }
@@ -77,19 +76,21 @@ static void text_alloc(struct text *t, size_t n) {
     t->targets = array_alloc(n, sizeof *t->targets);
 }
 
-/* The validation data of the run that made the checkpoint. The last window of a split is moved back to be full; what
- * it would show twice is left out. */
+/* The validation data of the run that made the checkpoint. The last window of a split is moved back to be full;
+ * what it would show twice is left out. */
 static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t tokenizer, int seq, int windows,
                         struct error *err) {
     const char *dir = checkpoint_string(c, "data_dir", err);
     struct stat info;
     if (!dir) return false;
     if (stat(dir, &info) != 0)
-        return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name a text with --text", dir, c->path);
+        return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name a text with --text", dir,
+                         c->path);
     struct loader *l = loader_open(dir, "val", seq, false, 0, (size_t)64 << 20, err);
     if (!l) return false;
     if (loader_tokenizer_hash(l) != tokenizer) {
-        error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name a text with --text", dir, c->path);
+        error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name a text with --text", dir,
+                  c->path);
         loader_close(l);
         return false;
     }
@@ -128,8 +129,10 @@ static bool text_of_file(struct text *text, const char *path, const tokenizer *t
         text->targets[i] = i + 1 < n ? ids[i + 1] : TARGET_NONE;
     }
     free(ids);
-    return n >= 2 || error_set(err, EXIT_INPUT, "%s: no text to speak of (got %zu tokens, want at least 2); name another "
-                               "with --text", path, n);
+    return n >= 2 || error_set(err, EXIT_INPUT,
+                               "%s: no text to speak of (got %zu tokens, want at least 2); name another with "
+                               "--text",
+                               path, n);
 }
 
 static bool text_read(struct text *text, const struct options *o, const struct checkpoint *c, const tokenizer *t,
@@ -256,15 +259,17 @@ static tokenizer *tokenizer_open(const struct checkpoint *c, struct error *err) 
 static bool subject_check(const struct model *m, const struct checkpoint *c, const tokenizer *own,
                           const tokenizer *first, const char *first_name, struct error *err) {
     if (m->sizes.LM == 0)
-        return error_set(err, EXIT_INPUT, "%s: a dense model has no experts to look at; name one of --ffn smoe or mhmoe",
-                         c->path);
+        return error_set(err, EXIT_INPUT,
+                         "%s: a dense model has no experts to look at; name one of --ffn smoe or mhmoe", c->path);
     if (tokenizer_vocab(own) != m->config.vocab)
-        return error_set(err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
-                         c->path, tokenizer_vocab(own), m->config.vocab);
+        return error_set(err, EXIT_MISMATCH,
+                         "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly", c->path,
+                         tokenizer_vocab(own), m->config.vocab);
     if (tokenizer_hash(own) != tokenizer_hash(first))
-        return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s (%d pieces, %d); one text cannot "
-                         "be put to both, analyse them one by one", c->path, first_name, tokenizer_vocab(own),
-                         tokenizer_vocab(first));
+        return error_set(err, EXIT_MISMATCH,
+                         "%s: made with another tokenizer than %s (%d pieces, %d); one text cannot be put to "
+                         "both, analyse them one by one",
+                         c->path, first_name, tokenizer_vocab(own), tokenizer_vocab(first));
     return true;
 }
 

@@ -1,4 +1,4 @@
-/* What the parts of build/analyse hand to each other: analyse.c reads models and text and notes each model's picks,
+/* What the parts of build/analyse hand to each other: analyse.c reads models and text and notes the models' picks,
  * analyse_measure.c turns these into numbers (one JSON object), analyse_report.c turns the numbers into a page. */
 #ifndef ANALYSE_H
 #define ANALYSE_H
@@ -45,8 +45,8 @@ struct words words_find(const struct text *text, const tokenizer *t, const struc
 void words_free(struct words *w);
 
 /* All the numbers. `wordnet_dir` is NULL where there is none. */
-json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text, const struct words *words,
-                         const char *wordnet_dir);
+json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text,
+                         const struct words *words, const char *wordnet_dir);
 
 /* Writes DIR/report.html, and the plots in it once more as files under DIR/plots, from such numbers alone. */
 bool report_write(const char *dir, const json_t *analysis, struct error *err);

@@ -37,7 +37,9 @@ static int occurrence_compare(const void *a, const void *b) {
 }
 
 /* Letters of other scripts count, so that no piece of a word passes for a word; WordNet knows only a to z. */
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80; }
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
+}
 
 /* The bytes of the text with small letters and a NUL for all that is no letter. malloc'ed. */
 static char *letters_of(const struct text *text, const tokenizer *t, size_t *size) {
@@ -58,7 +60,8 @@ static char *letters_of(const struct text *text, const tokenizer *t, size_t *siz
 }
 
 /* Every run of letters, with the token in which it begins, in order of the text. */
-static struct occurrence *occurrences_of(const struct text *text, const tokenizer *t, const char *bytes, size_t *n) {
+static struct occurrence *occurrences_of(const struct text *text, const tokenizer *t, const char *bytes,
+                                         size_t *n) {
     struct occurrence *list = NULL;
     size_t capacity = 0, at = 0;
     *n = 0;
@@ -85,7 +88,8 @@ struct words words_find(const struct text *text, const tokenizer *t, const struc
         words.tokens[i] = list[i].token;
         if (i == 0 || strcmp(list[i].word, list[i - 1].word) != 0) {
             words.list = array_grow(words.list, &capacity, words.n + 1, sizeof *words.list);
-            words.list[words.n++] = (struct word){list[i].word, words.tokens + i, 0, wordnet_senses(w, list[i].word)};
+            words.list[words.n++] =
+                (struct word){list[i].word, words.tokens + i, 0, wordnet_senses(w, list[i].word)};
         }
         words.list[words.n - 1].count++;
     }
@@ -114,8 +118,8 @@ struct counts {
     double *picks;             /* (LM, H, E) */
     double *load;              /* (LM, E) over all sub-tokens */
     struct frequencies f;      /* (LM * E) */
-    double *reach, *reach_top; /* (n) experts that a token reaches with all picks, with first picks: sum over layers,
-                                * a whole number, so that equal means come out equal and share a rank */
+    double *reach, *reach_top; /* (n) experts that a token reaches with all picks, with first picks: sum over
+                                * layers, a whole number, so that equal means come out equal and share a rank */
     double *layer_reach, *layer_reach_top; /* (LM) the mean over tokens */
 };
 
@@ -124,7 +128,8 @@ static struct routing routing_of(const struct subject *s, const struct text *tex
     return (struct routing){s->picks + lm * text->n * z->H * z->K, text->n, z->H, z->K, z->E};
 }
 
-static void counts_layer(struct counts *c, const struct subject *s, const struct text *text, size_t lm, double *some) {
+static void counts_layer(struct counts *c, const struct subject *s, const struct text *text, size_t lm,
+                         double *some) {
     const size_t H = s->sizes.H, E = s->sizes.E, n = text->n;
     const struct routing r = routing_of(s, text, lm);
     double *reached = c->f.tokens + lm * E, *picks = c->picks + lm * H * E;
@@ -202,7 +207,8 @@ static json_t *evenness_row(const char *label, struct evenness v) {
                      v.normalised, "variation", v.variation, "largest", v.largest, "dead", (json_int_t)v.dead);
 }
 
-static json_t *layer_row(const struct subject *s, const struct counts *c, size_t lm, const char *label, double most) {
+static json_t *layer_row(const struct subject *s, const struct counts *c, size_t lm, const char *label,
+                         double most) {
     const size_t H = s->sizes.H, E = s->sizes.E;
     const struct frequencies f = frequencies_of(c, lm, E);
     json_t *row = evenness_row(label, load_evenness(c->load + lm * E, E)), *heads = json_array();
@@ -215,7 +221,8 @@ static json_t *layer_row(const struct subject *s, const struct counts *c, size_t
     return row_finish(row, s, &f, c->layer_reach[lm], c->layer_reach_top[lm]);
 }
 
-/* All layers: the means of their rows, the sum of dead experts, the largest share anywhere; ratios over all experts. */
+/* All layers: the means of their rows, the sum of dead experts, the largest share anywhere; ratios over all
+ * experts. */
 static json_t *all_row(const struct subject *s, const struct counts *c, double most) {
     const size_t LM = s->sizes.LM, E = s->sizes.E;
     struct evenness sum = {0};
@@ -344,19 +351,19 @@ static char *layer_label(const struct subject *s, size_t lm) {
 static json_t *model_row(const struct subject *s, const struct text *text) {
     const struct sizes *z = &s->sizes;
     json_t *config = json_loads(s->config_text, 0, NULL);
-    json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "name", s->name,
-                            "checkpoint", s->path, "log", s->log, "step", (json_int_t)s->step, "ffn",
-                            json_object_get(config, "ffn"), "moe_layers", (json_int_t)z->LM, "heads", (json_int_t)z->H,
-                            "experts", (json_int_t)z->E, "topk", (json_int_t)z->K, "hidden", (json_int_t)z->F,
-                            "parameters", (json_int_t)s->cost.parameters, "active_parameters",
-                            (json_int_t)s->cost.active_parameters, "loss", s->loss, "bits_per_byte",
-                            s->loss * (double)text->predicted / M_LN2 / text->bytes);
+    json_t *row =
+        json_pack("{s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "name", s->name,
+                  "checkpoint", s->path, "log", s->log, "step", (json_int_t)s->step, "ffn",
+                  json_object_get(config, "ffn"), "moe_layers", (json_int_t)z->LM, "heads", (json_int_t)z->H,
+                  "experts", (json_int_t)z->E, "topk", (json_int_t)z->K, "hidden", (json_int_t)z->F, "parameters",
+                  (json_int_t)s->cost.parameters, "active_parameters", (json_int_t)s->cost.active_parameters,
+                  "loss", s->loss, "bits_per_byte", s->loss * (double)text->predicted / M_LN2 / text->bytes);
     json_object_set_new(row, "config", config);
     return row;
 }
 
-static json_t *model_measure(const struct subject *s, const struct text *text, const struct words *words, bool wordnet,
-                             double most) {
+static json_t *model_measure(const struct subject *s, const struct text *text, const struct words *words,
+                             bool wordnet, double most) {
     json_t *model = model_row(s, text), *layers = json_array();
     struct counts c = counts_make(s, text);
     for (size_t lm = 0; lm < s->sizes.LM; lm++) {
@@ -399,13 +406,14 @@ static double sweep_end(const struct subject *subjects, size_t n) {
     return fmin(most, 64);
 }
 
-json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text, const struct words *words,
-                         const char *wordnet_dir) {
+json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text,
+                         const struct words *words, const char *wordnet_dir) {
     const double most = sweep_end(subjects, n);
     json_t *models = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(models, model_measure(&subjects[i], text, words, wordnet_dir != NULL, most));
-    return json_pack("{s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "text", "name", text->name, "tokens", (json_int_t)text->n,
-                     "words", (json_int_t)words->n, "wordnet", wordnet_dir ? json_string(wordnet_dir) : json_null(),
-                     "models", models, "stability", stability_measure(subjects, n, text));
+    return json_pack("{s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "text", "name", text->name, "tokens",
+                     (json_int_t)text->n, "words", (json_int_t)words->n, "wordnet",
+                     wordnet_dir ? json_string(wordnet_dir) : json_null(), "models", models, "stability",
+                     stability_measure(subjects, n, text));
 }

@@ -33,7 +33,8 @@ static const char page_start[] =
     "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;overflow-wrap:anywhere}\n"
     "h1{font-size:1.7rem;line-height:1.2;margin:1.5rem 0 .5rem}\n"
     "h2{font-size:1.3rem;margin:3rem 0 .5rem;padding-top:.75rem;border-top:1px solid #d1d9e0}\n"
-    "h3{font-size:1.05rem;margin:2rem 0 .25rem}\np,dl,nav,caption,figcaption{max-width:44rem}p{margin:.5rem 0}a{color:#0969da}\n"
+    "h3{font-size:1.05rem;margin:2rem 0 .25rem}\np,dl,nav,caption,figcaption{max-width:44rem}\n"
+    "p{margin:.5rem 0}a{color:#0969da}\n"
     "nav a{display:inline-block;margin-right:1rem}\n"
     ".note,figcaption,caption{color:#59636e;font-size:.875rem}\n"
     ".wide{overflow-x:auto;margin:.75rem 0}\n"
@@ -76,7 +77,8 @@ static void cell_print(FILE *out, const struct column *c, const json_t *value) {
     fputs("</td>", out);
 }
 
-static void table(struct report *r, const char *caption, const json_t *rows, const struct column *columns, size_t n) {
+static void table(struct report *r, const char *caption, const json_t *rows, const struct column *columns,
+                  size_t n) {
     size_t i;
     const json_t *row;
     fputs("<div class=\"wide\"><table><caption>", r->out);
@@ -208,20 +210,24 @@ static struct plot_series sweep_series(const json_t *sweep, const char *key, cha
     return (struct plot_series){name, x, y, n};
 }
 
-static void sweep_draw(struct report *r, const char *title, struct plot_series *series, size_t n, const char *caption) {
+static void sweep_draw(struct report *r, const char *title, struct plot_series *series, size_t n,
+                       const char *caption) {
     char *path = figure_path(r, "sweep");
     const bool drawn = plot_lines(path, title, (struct plot_axis){"threshold, in units of 1/E", false},
                                   (struct plot_axis){"share of experts above it", false}, series, n, r->err);
-    for (size_t i = 0; i < n; i++) free((char *)series[i].name), free((void *)series[i].x), free((void *)series[i].y);
+    for (size_t i = 0; i < n; i++)
+        free((char *)series[i].name), free((void *)series[i].x), free((void *)series[i].y);
     figure(r, path, drawn, caption);
 }
 
 static void sweep_of_model(struct report *r, const json_t *model) {
     struct plot_series series[3];
     const json_t *sweep = json_object_get(json_object_get(model, "all"), "sweep");
-    for (int i = 0; i < 3; i++) series[i] = sweep_series(sweep, ratio_keys[i], string_format("%s", ratio_names[i]));
+    for (int i = 0; i < 3; i++)
+        series[i] = sweep_series(sweep, ratio_keys[i], string_format("%s", ratio_names[i]));
     char *title = string_format("Activation ratio of %s, all layers", text_at(model, "name"));
-    sweep_draw(r, title, series, 3, "The three ways to count an expert's frequency, over the experts of all layers.");
+    sweep_draw(r, title, series, 3,
+               "The three ways to count an expert's frequency, over the experts of all layers.");
     free(title);
 }
 
@@ -260,8 +266,9 @@ static void layers_table(struct report *r, const json_t *model) {
     };
     json_t *rows = json_copy(json_object_get(model, "layers"));
     json_array_append(rows, json_object_get(model, "all"));
-    table(r, "An expert is active here if its frequency is above 1/E. \"all\": ratios over the experts of every layer, "
-             "means of entropy and variation, the largest share anywhere, the sum of dead experts.",
+    table(r,
+          "An expert is active here if its frequency is above 1/E. \"all\": ratios over the experts of every "
+          "layer, means of entropy and variation, the largest share anywhere, the sum of dead experts.",
           rows, COLUMNS(columns));
     json_decref(rows);
 }
@@ -335,14 +342,15 @@ static void section_activation(struct report *r, const json_t *models) {
     size_t i;
     const json_t *model;
     heading(r, "activation", "Which experts are used");
-    fputs("<p>An expert counts as active if its frequency exceeds a threshold. The paper that introduced the ratio "
-          "(arXiv 2404.15045) leaves open what the frequency is a share of, and which threshold was used, so here "
-          "are the three ways to read it, for a layer of E experts where each of a token's H sub-tokens picks K:</p>\n"
-          "<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose sub-tokens picked the expert, over all tokens. If "
-          "every pick were drawn evenly it would be 1 \xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup>.</dd>\n"
-          "<dt>By picks a token</dt><dd>Picks of the expert over all tokens: between 0 and H, HK/E if drawn evenly."
-          "</dd>\n<dt>By share of sub-tokens</dt><dd>Picks of the expert over all sub-tokens: K/E if drawn evenly. "
-          "This one does not grow with H.</dd>\n</dl>\n<p>With whole tokens (H = 1) the three are the same.</p>\n",
+    fputs("<p>An expert counts as active if its frequency exceeds a threshold. The paper that introduced the "
+          "ratio (arXiv 2404.15045) leaves open what the frequency is a share of, and which threshold was used, "
+          "so here are the three ways to read it, for a layer of E experts where each of a token's H sub-tokens "
+          "picks K:</p>\n<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose sub-tokens picked the expert, "
+          "over all tokens. If every pick were drawn evenly it would be 1 \xe2\x88\x92 (1 \xe2\x88\x92 "
+          "K/E)<sup>H</sup>.</dd>\n<dt>By picks a token</dt><dd>Picks of the expert over all tokens: between 0 "
+          "and H, HK/E if drawn evenly.</dd>\n<dt>By share of sub-tokens</dt><dd>Picks of the expert over all "
+          "sub-tokens: K/E if drawn evenly. This one does not grow with H.</dd>\n</dl>\n<p>With whole tokens (H = "
+          "1) the three are the same.</p>\n",
           r->out);
     if (json_array_size(models) > 1) {
         comparison(r, models);
@@ -367,7 +375,8 @@ struct load_map {
 };
 
 static struct load_map load_map_make(size_t rows, size_t cols) {
-    return (struct load_map){array_alloc(rows * cols, sizeof(double)), 2, array_alloc(rows, sizeof(char *)), 0, cols};
+    return (struct load_map){array_alloc(rows * cols, sizeof(double)), 2, array_alloc(rows, sizeof(char *)), 0,
+                             cols};
 }
 
 /* counts (cols); the label is taken over. */
@@ -385,8 +394,8 @@ static void load_map_add(struct load_map *m, char *label, const double *counts) 
 static void load_map_draw(struct report *r, struct load_map *m, const char *kind, const char *title,
                           const char *row_title, const char *caption) {
     char *path = figure_path(r, kind);
-    const bool drawn = plot_heatmap(path, title, row_title, "expert", (const char *const *)m->labels, m->values, m->rows,
-                                    m->cols, 0, m->high, r->err);
+    const bool drawn = plot_heatmap(path, title, row_title, "expert", (const char *const *)m->labels, m->values,
+                                    m->rows, m->cols, 0, m->high, r->err);
     figure(r, path, drawn, caption);
     for (size_t i = 0; i < m->rows; i++) free(m->labels[i]);
     free(m->labels);
@@ -424,7 +433,8 @@ static void section_load(struct report *r, const json_t *models) {
     size_t i;
     const json_t *model;
     heading(r, "load", "Load of the experts");
-    fputs("<p>In the maps 1 is an even share of the row's picks; 0 is an expert that nothing was sent to.</p>\n", r->out);
+    fputs("<p>In the maps 1 is an even share of the row's picks; 0 is an expert that nothing was sent to.</p>\n",
+          r->out);
     json_array_foreach(models, i, model) {
         const char *name = text_at(model, "name");
         struct load_map map = load_map_of(model, false);
@@ -436,8 +446,8 @@ static void section_load(struct report *r, const json_t *models) {
         map = load_map_of(model, true);
         title = string_format("Load by place in the token, in %s", name);
         load_map_draw(r, &map, "heads", title, "MoE layer, sub-token",
-                      "Each row is one of the H slices that tokens are cut into: where rows of a layer differ, the "
-                      "places in a token have specialised.");
+                      "Each row is one of the H slices that tokens are cut into: where rows of a layer differ, "
+                      "the places in a token have specialised.");
         free(title);
     }
 }
@@ -461,7 +471,7 @@ static void periods_add(void *context, const json_t *entry) {
     const json_t *load = json_object_get(entry, "load");
     const double place = (number_at(entry, "step") - 1) / p->last * PERIODS;
     const size_t period = place > 0 ? (size_t)place : 0;
-    if (json_array_size(load) != p->layers) return;
+    if (json_array_size(load) != p->layers || period >= PERIODS) return; /* the run may have gone on meanwhile */
     for (size_t lm = 0; lm < p->layers; lm++)
         for (size_t e = 0; e < p->experts; e++)
             p->counts[(period * p->layers + lm) * p->experts + e] +=
@@ -478,7 +488,8 @@ static void periods_draw(struct report *r, const json_t *model, const struct per
         }
         char *title = string_format("Load during training, %s, %s", run,
                                     text_at(json_array_get(json_object_get(model, "layers"), lm), "layer"));
-        load_map_draw(r, &map, "training-load", title, "up to", "From the log: each row is one twentieth of the run.");
+        load_map_draw(r, &map, "training-load", title, "up to",
+                      "From the log: each row is one twentieth of the run.");
         free(title);
     }
     free(run);
@@ -505,6 +516,12 @@ static void section_training_load(struct report *r, const json_t *models) {
 
 /* ---- Divergence --------------------------------------------------------------------------------- */
 
+static void correlation_print(struct report *r, const json_t *correlation) {
+    if (!json_is_number(correlation)) return; /* every token reaches as many */
+    fprintf(r->out, "<p class=\"note\">Rank correlation (Spearman) of occurrences and experts reached, over all tokens: "
+            "%+.3f.</p>\n", json_number_value(correlation));
+}
+
 static void section_divergence(struct report *r, const json_t *models) {
     static const struct column layers[] = {
         {"layer", "layer", NULL}, {"reach", "experts reached, all picks", "%.3f"},
@@ -518,12 +535,13 @@ static void section_divergence(struct report *r, const json_t *models) {
     size_t i;
     const json_t *model;
     heading(r, "divergence", "How far a token's parts diverge");
-    fputs("<p>The number of different experts that the sub-tokens of one token reach, with all K picks of each and with "
-          "the first pick only; its mean over tokens. Even draws of K different experts for each sub-token, "
-          "independent of the others, would reach E(1 \xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup>). The tenths order all "
-          "tokens of the text by how often their vocabulary piece occurs in it, rarest first; tokens of one piece stay "
-          "together, so a tenth may be larger than another, or empty. In the tenths it is the mean over MoE layers."
-          "</p>\n", r->out);
+    fputs("<p>The number of different experts that the sub-tokens of one token reach, with all K picks of each "
+          "and with the first pick only; its mean over tokens. Even draws of K different experts for each "
+          "sub-token, independent of the others, would reach E(1 \xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup>). "
+          "The tenths order all tokens of the text by how often their vocabulary piece occurs in it, rarest "
+          "first; tokens of one piece stay together, so a tenth may be larger than another, or empty. In the "
+          "tenths it is the mean over MoE layers.</p>\n",
+          r->out);
     json_array_foreach(models, i, model) {
         json_t *rows = json_copy(json_object_get(model, "layers"));
         json_array_append(rows, json_object_get(model, "all"));
@@ -531,6 +549,7 @@ static void section_divergence(struct report *r, const json_t *models) {
         table(r, "Different experts that a token reaches.", rows, COLUMNS(layers));
         table(r, "By frequency of the token's piece, from the rarest tenth to the commonest.",
               json_object_get(model, "deciles"), COLUMNS(deciles));
+        correlation_print(r, json_object_get(model, "reach_frequency_correlation"));
         json_decref(rows);
     }
 }
@@ -549,21 +568,23 @@ static void section_words(struct report *r, const json_t *analysis) {
     const json_t *model;
     heading(r, "words", "Words of many senses");
     if (!json_is_string(json_object_get(analysis, "wordnet"))) {
-        fputs("<p>WordNet is not here, so senses were not counted. <code>sh data/corpus.sh wordnet</code> fetches it."
-              "</p>\n", r->out);
+        fputs("<p>WordNet is not here, so senses were not counted. <code>sh data/corpus.sh wordnet</code> fetches "
+              "it.</p>\n",
+              r->out);
         return;
     }
-    fputs("<p>A word is a run of letters, in small letters; its first token stands for it, and where it occurs more than "
-          "once the mean of its tokens. Its senses are the synsets that WordNet lists for it as a noun, verb, adjective "
-          "and adverb; words that are no lemma there (inflected forms, names) are left out. Every word counts once. "
-          "Frequent words have more senses, so the correlation is also taken within tenths of the words by their "
-          "frequency in this text, and averaged.</p>\n", r->out);
+    fputs("<p>A word is a run of letters, in small letters; its first token stands for it, and where it occurs "
+          "more than once the mean of its tokens. Its senses are the synsets that WordNet lists for it as a noun, "
+          "verb, adjective and adverb; words that are no lemma there (inflected forms, names) are left out. Every "
+          "word counts once. Frequent words have more senses, so the correlation is also taken within tenths of "
+          "the words by their frequency in this text, and averaged.</p>\n",
+          r->out);
     json_array_foreach(json_object_get(analysis, "models"), i, model) {
         subheading(r, text_at(model, "name"));
         table(r, "Different experts that a word's first token reaches, mean over MoE layers.",
               json_object_get(model, "senses"), COLUMNS(senses));
-        table(r, "Rank correlation. A dash: one of the two does not vary.", json_object_get(model, "senses_correlation"),
-              COLUMNS(correlations));
+        table(r, "Rank correlation. A dash: one of the two does not vary.",
+              json_object_get(model, "senses_correlation"), COLUMNS(correlations));
     }
 }
 
@@ -578,12 +599,14 @@ static void section_stability(struct report *r, const json_t *analysis) {
     const json_t *rows = json_object_get(analysis, "stability");
     heading(r, "stability", "Stability of the routing");
     if (json_array_size(rows) == 0) {
-        fputs("<p>To be seen where two checkpoints of the same configuration are named one after the other.</p>\n", r->out);
+        fputs("<p>To be seen where two checkpoints of the same configuration are named one after the other.</p>\n",
+              r->out);
         return;
     }
-    fputs("<p>From each checkpoint to the next one named, on the same text: the share of sub-tokens that pick the same K "
-          "experts, in any order; the mean over sub-tokens of experts picked by both over experts picked by either; and "
-          "the share whose first pick is the same.</p>\n", r->out);
+    fputs("<p>From each checkpoint to the next one named, on the same text: the share of sub-tokens that pick the "
+          "same K experts, in any order; the mean over sub-tokens of experts picked by both over experts picked "
+          "by either; and the share whose first pick is the same.</p>\n",
+          r->out);
     table(r, "1 is no change.", rows, COLUMNS(columns));
 }
 
@@ -619,9 +642,10 @@ static void title_print(struct report *r, const json_t *models) {
     json_array_foreach(models, i, model)
         xml_print(r->out, "%s%s (%s, step %.0f)", i ? ", " : "", text_at(model, "name"), text_at(model, "ffn"),
                   number_at(model, "step"));
-    fputs("</p>\n<nav><a href=\"#models\">Models</a><a href=\"#loss\">Loss</a><a href=\"#activation\">Activation</a>"
-          "<a href=\"#load\">Load</a><a href=\"#training\">Training</a><a href=\"#divergence\">Divergence</a>"
-          "<a href=\"#words\">Words</a><a href=\"#stability\">Stability</a><a href=\"#samples\">Samples</a></nav>\n",
+    fputs("</p>\n<nav><a href=\"#models\">Models</a><a href=\"#loss\">Loss</a><a "
+          "href=\"#activation\">Activation</a><a href=\"#load\">Load</a><a href=\"#training\">Training</a><a "
+          "href=\"#divergence\">Divergence</a><a href=\"#words\">Words</a><a href=\"#stability\">Stability</a><a "
+          "href=\"#samples\">Samples</a></nav>\n",
           r->out);
 }
 

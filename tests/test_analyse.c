@@ -1,5 +1,5 @@
-/* build/analyse as its user runs it, on tiny models: its numbers against the model's own counts, its page, and what
- * it says of wrong input. The statistics themselves are tested in test_activation.c. */
+/* build/analyse as its user runs it, on tiny models: its numbers against the model's own counts, its page, and
+ * what it says of wrong input. The statistics themselves are tested in test_activation.c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -28,7 +28,8 @@ static int runs_make(void **state) {
     (void)state;
     if (!getcwd(repository, sizeof repository) || !workplace_enter()) return -1;
     prose_save("corpus.txt", 400, 1);
-    run(TRAIN "--vocab 301 --moe-heads 2 --out '" ODD "' --until 4 && cp '" ODD "/last.safetensors' early.safetensors");
+    run(TRAIN "--vocab 301 --moe-heads 2 --out '" ODD "' --until 4");
+    run("cp '" ODD "/last.safetensors' early.safetensors");
     run("train --resume '" ODD "'");
     run(TRAIN "--vocab 301 --ffn smoe --out runs/smoe");
     run(TRAIN "--vocab 301 --ffn dense --steps 1 --out runs/dense");
@@ -88,7 +89,8 @@ static void counts_expect(const json_t *model, const char *path) {
         }
         for (size_t h = 0; h < H; h++) { /* each place in a token picks TOPK times a token */
             double sum = 0;
-            for (size_t e = 0; e < EXPERTS; e++) sum += json_number_value(json_array_get(json_array_get(picks, h), e));
+            for (size_t e = 0; e < EXPERTS; e++)
+                sum += json_number_value(json_array_get(json_array_get(picks, h), e));
             assert_true(sum == WINDOWS * SEQ * TOPK);
         }
     }
@@ -107,14 +109,15 @@ static void numbers_are_the_models_own(void **state) {
     json_decref(analysis);
 }
 
-/* What must hold of any routing. With whole tokens the three frequencies agree, and a token reaches TOPK experts. */
+/* What must hold of any routing. With whole tokens the three frequencies agree. */
 static void numbers_agree_with_each_other(void **state) {
     (void)state;
     run("analyse '" ODD "' runs/smoe --out all --samples 0 --windows 0");
     json_t *analysis = analysis_read("all");
     for (size_t i = 0; i < 2; i++) {
         const json_t *model = model_at(analysis, i), *all = json_object_get(model, "all");
-        const double most = i == 0 ? HEADS * TOPK : TOPK, tokens = number_of(json_object_get(analysis, "text"), "tokens");
+        const double most = i == 0 ? HEADS * TOPK : TOPK;
+        const double tokens = number_of(json_object_get(analysis, "text"), "tokens");
         double in_tenths = 0;
         assert_true(number_of(all, "reach") >= TOPK && number_of(all, "reach") <= most);
         assert_true(number_of(all, "reach_top") >= 1 && number_of(all, "reach_top") <= (i == 0 ? HEADS : 1));
@@ -126,8 +129,9 @@ static void numbers_agree_with_each_other(void **state) {
         assert_true(in_tenths == tokens);
     }
     const json_t *layer = json_array_get(json_object_get(model_at(analysis, 1), "layers"), 0);
-    assert_true(json_equal(json_object_get(layer, "frequency_tokens"), json_object_get(layer, "frequency_subtokens")));
-    assert_true(json_equal(json_object_get(layer, "frequency_tokens"), json_object_get(layer, "frequency_picks")));
+    const json_t *frequency = json_object_get(layer, "frequency_tokens");
+    assert_true(json_equal(frequency, json_object_get(layer, "frequency_subtokens")));
+    assert_true(json_equal(frequency, json_object_get(layer, "frequency_picks")));
     assert_int_equal(json_array_size(json_object_get(analysis, "stability")), 0); /* they are of two kinds */
     json_decref(analysis);
 }
@@ -145,7 +149,8 @@ static void words_are_found(void **state) {
         assert_true(number_of(model, "senses_words") == 5);
         for (size_t c = 0; c < 5; c++) assert_true(number_of(json_array_get(senses, c), "words") == want[c]);
         assert_true(json_is_null(json_object_get(json_array_get(senses, 3), "reach")));
-        assert_true(json_is_null(json_object_get(correlation, "spearman")) == (i == 1)); /* SMoE: always TOPK experts */
+        /* In an SMoE every token reaches TOPK experts: nothing to correlate with. */
+        assert_true(json_is_null(json_object_get(correlation, "spearman")) == (i == 1));
         const double reach = number_of(json_array_get(senses, 0), "reach");
         assert_true(i == 0 ? reach > TOPK && reach <= HEADS * TOPK : fabs(reach - TOPK) < 1e-8);
     }
@@ -170,10 +175,11 @@ static void stability_is_of_equal_models(void **state) {
 
 static void text_may_be_any_file(void **state) {
     (void)state;
-    run("head -c 700 corpus.txt >short.txt; mv cache away; analyse runs/smoe --text short.txt --out short --samples 0; "
-        "mv away cache");
+    run("head -c 700 corpus.txt >short.txt; mv cache away; analyse runs/smoe --text short.txt --out short "
+        "--samples 0; mv away cache");
     json_t *analysis = analysis_read("short");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(analysis, "text"), "name")), "short.txt");
+    const json_t *text = json_object_get(analysis, "text");
+    assert_string_equal(json_string_value(json_object_get(text, "name")), "short.txt");
     json_decref(analysis);
 }
 
@@ -191,8 +197,8 @@ static void report_is_whole(void **state) {
     struct error err;
     size_t size;
     char *page = file_contents(fopen("page/report.html", "rb"), "page", &size, &err);
-    static const char *const sections[] = {"models", "loss", "activation", "load", "training", "divergence", "words",
-                                           "stability", "samples"};
+    static const char *const sections[] = {"models",     "loss",  "activation", "load",   "training",
+                                           "divergence", "words", "stability",  "samples"};
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
         char *start = string_format("<h2 id=\"%s\">", sections[i]);
         if (!strstr(page, start)) fail_msg("no section %s", sections[i]);
@@ -213,7 +219,8 @@ static void report_does_without(void **state) {
     (void)state;
     struct error err;
     size_t size;
-    run("mkdir alone && cp early.safetensors alone && analyse alone/early.safetensors --out bare --windows 2 --samples 0");
+    run("mkdir alone && cp early.safetensors alone && analyse alone/early.safetensors --out bare --windows 2 "
+        "--samples 0");
     char *page = file_contents(fopen("bare/report.html", "rb"), "page", &size, &err);
     assert_non_null(strstr(page, "no log.jsonl beside"));
     assert_null(strstr(page, "Side by side"));
@@ -230,15 +237,15 @@ static void bad_input_is_refused(void **state) {
     refuse(3, "missing.safetensors", "cannot read", "analyse missing.safetensors --out refused");
     refuse(3, "empty.txt: no text", "--text", ": >empty.txt; analyse runs/smoe --text empty.txt --out refused");
     refuse(3, "missing.txt", "cannot read", "analyse runs/smoe --text missing.txt --out refused");
-    refuse(3, "the prepared data", "--text", "mv cache away; analyse runs/smoe --out refused; code=$?; mv away cache; "
-           "(exit $code)");
+    refuse(3, "the prepared data", "--text",
+           "mv cache away; analyse runs/smoe --out refused; code=$?; mv away cache; (exit $code)");
     refuse(3, "nowhere/index.noun", "corpus.sh wordnet", "analyse runs/smoe --wordnet nowhere --out refused");
     refuse(4, "corpus.txt: is a file", "want a directory", "analyse runs/smoe --out corpus.txt");
     refuse(5, "runs/other/best.safetensors: made with another tokenizer than runs/smoe", "one by one",
            "analyse runs/smoe runs/other --out refused");
     refuse(5, "made with another tokenizer than runs/smoe/best.safetensors", "--text",
-           "set -- $(ls -d cache/corpus.txt-*); mv $1 a; mv $2 $1; mv a $2; analyse runs/smoe --out refused; code=$?; "
-           "mv $1 a; mv $2 $1; mv a $2; (exit $code)");
+           "set -- $(ls -d cache/corpus.txt-*); mv $1 a; mv $2 $1; mv a $2; analyse runs/smoe --out refused; "
+           "code=$?; mv $1 a; mv $2 $1; mv a $2; (exit $code)");
 }
 
 int main(void) {
