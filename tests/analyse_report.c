@@ -81,7 +81,7 @@ static void table(struct report *r, const char *caption, const json_t *rows, con
                   size_t n) {
     size_t i;
     const json_t *row;
-    fputs("<div class=\"wide\"><table><caption>", r->out);
+    fputs("<div class=\"wide\" tabindex=\"0\"><table><caption>", r->out);
     xml_print(r->out, "%s", caption);
     fputs("</caption>\n<thead><tr>", r->out);
     for (size_t c = 0; c < n; c++) {
@@ -518,8 +518,8 @@ static void section_training_load(struct report *r, const json_t *models) {
 
 static void correlation_print(struct report *r, const json_t *correlation) {
     if (!json_is_number(correlation)) return; /* every token reaches as many */
-    fprintf(r->out, "<p class=\"note\">Rank correlation (Spearman) of occurrences and experts reached, over all tokens: "
-            "%+.3f.</p>\n", json_number_value(correlation));
+    fprintf(r->out, "<p class=\"note\">Rank correlation (Spearman) of occurrences and experts reached, over all "
+            "tokens: %+.3f.</p>\n", json_number_value(correlation));
 }
 
 static void section_divergence(struct report *r, const json_t *models) {
