@@ -5,9 +5,12 @@
  * said in the page, beside the figures. */
 #include "analyse.h"
 
+#include <dirent.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../src/plot.h"
 #include "../src/runlog.h"
 #include "../src/text.h"
@@ -96,6 +99,16 @@ static void table(struct report *r, const char *caption, const json_t *rows, con
         fputs("</tr>\n", r->out);
     }
     fputs("</tbody></table></div>\n", r->out);
+}
+
+/* An earlier report may have had more plots: none of them shall pass for one of this report. */
+static void figures_remove(const char *dir) {
+    char *plots = string_format("%s/plots", dir);
+    DIR *stream = opendir(plots);
+    for (struct dirent *entry; stream && (entry = readdir(stream));)
+        if (fnmatch("[0-9][0-9]-*.svg", entry->d_name, 0) == 0) unlinkat(dirfd(stream), entry->d_name, 0);
+    if (stream) closedir(stream);
+    free(plots);
 }
 
 /* The path of the next plot, malloc'ed. */
@@ -656,6 +669,7 @@ bool report_write(const char *dir, const json_t *analysis, struct error *err) {
     const json_t *models = json_object_get(analysis, "models");
     free(path);
     if (!opened) return false;
+    figures_remove(dir);
     struct report report = {.out = file.file, .dir = dir, .err = err, .ok = true}, *r = &report;
     fputs(page_start, r->out);
     title_print(r, models);

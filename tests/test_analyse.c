@@ -219,11 +219,13 @@ static void report_does_without(void **state) {
     (void)state;
     struct error err;
     size_t size;
+    run("mkdir -p bare/plots && touch bare/plots/99-old.svg bare/plots/mine.svg");
     run("mkdir alone && cp early.safetensors alone && analyse alone/early.safetensors --out bare --windows 2 "
         "--samples 0");
     char *page = file_contents(fopen("bare/report.html", "rb"), "page", &size, &err);
     assert_non_null(strstr(page, "no log.jsonl beside"));
     assert_null(strstr(page, "Side by side"));
+    run("test -f bare/plots/mine.svg && test ! -f bare/plots/99-old.svg"); /* of a report that was there before */
     free(page);
 }
 
