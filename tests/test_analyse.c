@@ -13,6 +13,7 @@
 #include "command.h"
 #include "prose.h"
 #include "small_model.h"
+#include "../tokenizer/tokenizer.h"
 
 /* Odd sizes; the first run is named so that its name needs escaping. */
 #define ODD "runs/a<b&c"
@@ -59,22 +60,54 @@ static double number_of(const json_t *object, const char *key) {
 
 /* ---- Numbers ---- */
 
-/* What the model itself counts on the first WINDOWS held-out windows. */
 enum { WINDOWS = 3 };
-static void counts_expect(const json_t *model, const char *path) {
+struct windows {
+    int32_t inputs[WINDOWS * SEQ], targets[WINDOWS * SEQ];
+};
+
+/* The first held-out windows of a run. */
+static struct windows windows_of_run(const struct checkpoint *c) {
+    struct windows w;
+    struct error err;
+    struct loader *l = loader_open(checkpoint_string(c, "data_dir", &err), "val", SEQ, false, 0, 1 << 20, &err);
+    assert_non_null(l);
+    assert_true(loader_next(l, WINDOWS, w.inputs, w.targets, &err));
+    loader_close(l);
+    return w;
+}
+
+/* The first windows of a file, by a checkpoint's tokenizer. */
+static struct windows windows_of_file(const struct checkpoint *c, const char *path) {
+    struct windows w;
+    struct error err;
+    size_t size, n = 0, capacity = 0;
+    int32_t *ids = NULL;
+    void *model = checkpoint_copy(c, "tokenizer.model", &size, &err);
+    tokenizer *t = tokenizer_from_memory(model, size, "tokenizer", &err);
+    char *text = file_contents(fopen(path, "rb"), path, &size, &err);
+    assert_true(t && text);
+    tokenizer_encode(t, text, size, &ids, &n, &capacity);
+    assert_true(n > WINDOWS * SEQ);
+    memcpy(w.inputs, ids, sizeof w.inputs);
+    memcpy(w.targets, ids + 1, sizeof w.targets);
+    tokenizer_free(t);
+    free(model);
+    free(text);
+    free(ids);
+    return w;
+}
+
+/* What the model itself counts on WINDOWS windows of a file, or (NULL) on the first that its run held out. */
+static void counts_expect(const json_t *model, const char *path, const char *file) {
     struct checkpoint c;
     struct model m;
-    struct loader *l;
     struct error err;
-    int32_t inputs[WINDOWS * SEQ], targets[WINDOWS * SEQ];
     size_t count;
     assert_true(checkpoint_open(&c, path, &err));
     assert_true(model_load(&m, &c, (struct model_setup){MODEL_INFER, WINDOWS, false, STORAGE_F32}, &err));
-    l = loader_open(checkpoint_string(&c, "data_dir", &err), "val", SEQ, false, 0, 1 << 20, &err);
-    assert_non_null(l);
-    assert_true(loader_next(l, WINDOWS, inputs, targets, &err));
-    model_forward(&m, inputs, WINDOWS, SEQ, 0);
-    const double loss = model_loss(&m, targets, 0, &count);
+    const struct windows w = file ? windows_of_file(&c, file) : windows_of_run(&c);
+    model_forward(&m, w.inputs, WINDOWS, SEQ, 0);
+    const double loss = model_loss(&m, w.targets, 0, &count);
     assert_true(fabs(number_of(model, "loss") - loss / (double)count) < 1e-8); /* printed with nine figures */
     const json_t *layers = json_object_get(model, "layers");
     const size_t H = m.sizes.H;
@@ -94,7 +127,6 @@ static void counts_expect(const json_t *model, const char *path) {
             assert_true(sum == WINDOWS * SEQ * TOPK);
         }
     }
-    loader_close(l);
     model_destroy(&m);
     checkpoint_close(&c);
 }
@@ -104,8 +136,8 @@ static void numbers_are_the_models_own(void **state) {
     run("analyse '" ODD "' runs/smoe --windows 3 --out counts --samples 0");
     json_t *analysis = analysis_read("counts");
     assert_true(number_of(json_object_get(analysis, "text"), "tokens") == WINDOWS * SEQ);
-    counts_expect(model_at(analysis, 0), ODD "/best.safetensors");
-    counts_expect(model_at(analysis, 1), "runs/smoe/best.safetensors");
+    counts_expect(model_at(analysis, 0), ODD "/best.safetensors", NULL);
+    counts_expect(model_at(analysis, 1), "runs/smoe/best.safetensors", NULL);
     json_decref(analysis);
 }
 
@@ -176,10 +208,11 @@ static void stability_is_of_equal_models(void **state) {
 static void text_may_be_any_file(void **state) {
     (void)state;
     run("head -c 700 corpus.txt >short.txt; mv cache away; analyse runs/smoe --text short.txt --out short "
-        "--samples 0; mv away cache");
+        "--samples 0 --windows 3; mv away cache");
     json_t *analysis = analysis_read("short");
     const json_t *text = json_object_get(analysis, "text");
     assert_string_equal(json_string_value(json_object_get(text, "name")), "short.txt");
+    counts_expect(model_at(analysis, 0), "runs/smoe/best.safetensors", "short.txt");
     json_decref(analysis);
 }
 
