@@ -356,8 +356,8 @@ static void section_activation(struct report *r, const json_t *models) {
     const json_t *model;
     heading(r, "activation", "Which experts are used");
     fputs("<p>An expert counts as active if its frequency exceeds a threshold. The paper that introduced the "
-          "ratio (arXiv 2404.15045) leaves open what the frequency is a share of, and which threshold was used, "
-          "so here are the three ways to read it, for a layer of E experts where each of a token's H sub-tokens "
+          "ratio (arXiv 2404.15045) leaves open whether it is counted in tokens or in sub-tokens, and the ratio "
+          "depends on the threshold, so here are the three ways to read it, for a layer of E experts where each of a token's H sub-tokens "
           "picks K:</p>\n<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose sub-tokens picked the expert, "
           "over all tokens. If every pick were drawn evenly it would be 1 \xe2\x88\x92 (1 \xe2\x88\x92 "
           "K/E)<sup>H</sup>.</dd>\n<dt>By picks a token</dt><dd>Picks of the expert over all tokens: between 0 "
