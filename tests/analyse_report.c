@@ -357,13 +357,13 @@ static void section_activation(struct report *r, const json_t *models) {
     heading(r, "activation", "Which experts are used");
     fputs("<p>An expert counts as active if its frequency exceeds a threshold. The paper that introduced the "
           "ratio (arXiv 2404.15045) leaves open whether it is counted in tokens or in sub-tokens, and the ratio "
-          "depends on the threshold, so here are the three ways to read it, for a layer of E experts where each of a token's H sub-tokens "
-          "picks K:</p>\n<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose sub-tokens picked the expert, "
-          "over all tokens. If every pick were drawn evenly it would be 1 \xe2\x88\x92 (1 \xe2\x88\x92 "
-          "K/E)<sup>H</sup>.</dd>\n<dt>By picks a token</dt><dd>Picks of the expert over all tokens: between 0 "
-          "and H, HK/E if drawn evenly.</dd>\n<dt>By share of sub-tokens</dt><dd>Picks of the expert over all "
-          "sub-tokens: K/E if drawn evenly. This one does not grow with H.</dd>\n</dl>\n<p>With whole tokens (H = "
-          "1) the three are the same.</p>\n",
+          "depends on the threshold, so here are the three ways to read it, for a layer of E experts where each "
+          "of a token's H sub-tokens picks K:</p>\n<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose "
+          "sub-tokens picked the expert, over all tokens. If every pick were drawn evenly it would be 1 "
+          "\xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup>.</dd>\n<dt>By picks a token</dt><dd>Picks of the expert "
+          "over all tokens: between 0 and H, HK/E if drawn evenly.</dd>\n<dt>By share of sub-tokens</dt><dd>Picks "
+          "of the expert over all sub-tokens: K/E if drawn evenly. This one does not grow with "
+          "H.</dd>\n</dl>\n<p>With whole tokens (H = 1) the three are the same.</p>\n",
           r->out);
     if (json_array_size(models) > 1) {
         comparison(r, models);
