@@ -6,17 +6,17 @@
 #include <string.h>
 #include "util.h"
 
-void picks_count(const struct routing *r, double *counts) {
+void picks_count(const struct picks *r, double *counts) {
     memset(counts, 0, r->H * r->E * sizeof *counts);
     for (size_t n = 0; n < r->tokens * r->H; n++)
-        for (size_t k = 0; k < r->K; k++) counts[n % r->H * r->E + (size_t)r->picks[n * r->K + k]]++;
+        for (size_t k = 0; k < r->K; k++) counts[n % r->H * r->E + (size_t)r->ids[n * r->K + k]]++;
 }
 
-void reach_count(const struct routing *r, size_t k, double *reach, double *reached) {
+void reach_count(const struct picks *r, size_t k, double *reach, double *reached) {
     size_t *last = array_alloc(r->E, sizeof *last); /* the last token, from 1, that reached each expert */
     memset(reached, 0, r->E * sizeof *reached);
     for (size_t t = 0; t < r->tokens; t++) {
-        const int32_t *picks_t = r->picks + t * r->H * r->K;
+        const int32_t *picks_t = r->ids + t * r->H * r->K;
         reach[t] = 0;
         for (size_t i = 0; i < r->H * k; i++) {
             const size_t e = (size_t)picks_t[i / k * r->K + i % k];
@@ -56,11 +56,11 @@ struct evenness load_evenness(const double *counts, size_t E) {
     return v;
 }
 
-struct agreement routing_agreement(const struct routing *a, const struct routing *b) {
+struct agreement routing_agreement(const struct picks *a, const struct picks *b) {
     const size_t N = a->tokens * a->H, K = a->K;
     struct agreement sum = {0, 0, 0};
     for (size_t n = 0; n < N; n++) {
-        const int32_t *p = a->picks + n * K, *q = b->picks + n * K;
+        const int32_t *p = a->ids + n * K, *q = b->ids + n * K;
         size_t both = 0;
         for (size_t i = 0; i < K; i++)
             for (size_t j = 0; j < K; j++) both += p[i] == q[j];

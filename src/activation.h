@@ -9,18 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One layer's picks for some text. */
-struct routing {
-    const int32_t *picks; /* (tokens, H, K) */
+/* One layer's picks for some text: the routing. */
+struct picks {
+    const int32_t *ids; /* (tokens, H, K) the experts */
     size_t tokens, H, K, E;
 };
 
 /* How often sub-token h (of all tokens) picked e -> counts (H, E). */
-void picks_count(const struct routing *r, double *counts);
+void picks_count(const struct picks *r, double *counts);
 
 /* Only the first `k` picks of each sub-token count: how many different experts a token's sub-tokens reach
  * -> reach (tokens), from 1 to the smaller of H*k and E; and how many tokens reach e -> reached (E). */
-void reach_count(const struct routing *r, size_t k, double *reach, double *reached);
+void reach_count(const struct picks *r, size_t k, double *reach, double *reached);
 
 /* What the mean of `reach` would be if every sub-token drew its k different experts evenly and on its own:
  * an expert is missed by one sub-token with probability 1 - k/E, so E (1 - (1 - k/E)^H). */
@@ -45,7 +45,7 @@ struct agreement {
     double same_first; /* share whose first pick is the same */
     double jaccard;    /* mean of (picks in both) / (picks in either) */
 };
-struct agreement routing_agreement(const struct routing *a, const struct routing *b);
+struct agreement routing_agreement(const struct picks *a, const struct picks *b);
 
 /* Which tenth (0 to 9) of the n values each one falls into, by the middle of its rank among equals: equal values
  * stay together, so that tenths may be uneven and some empty. */

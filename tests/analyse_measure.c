@@ -123,15 +123,15 @@ struct counts {
     double *layer_reach, *layer_reach_top; /* (LM) the mean over tokens */
 };
 
-static struct routing routing_of(const struct subject *s, const struct text *text, size_t lm) {
+static struct picks routing_of(const struct subject *s, const struct text *text, size_t lm) {
     const struct sizes *z = &s->sizes;
-    return (struct routing){s->picks + lm * text->n * z->H * z->K, text->n, z->H, z->K, z->E};
+    return (struct picks){s->picks + lm * text->n * z->H * z->K, text->n, z->H, z->K, z->E};
 }
 
 static void counts_layer(struct counts *c, const struct subject *s, const struct text *text, size_t lm,
                          double *some) {
     const size_t H = s->sizes.H, E = s->sizes.E, n = text->n;
-    const struct routing r = routing_of(s, text, lm);
+    const struct picks r = routing_of(s, text, lm);
     double *reached = c->f.tokens + lm * E, *picks = c->picks + lm * H * E;
     picks_count(&r, picks);
     reach_count(&r, 1, some, reached);
@@ -387,7 +387,7 @@ static json_t *stability_measure(const struct subject *subjects, size_t n, const
         const struct subject *a = &subjects[i - 1], *b = &subjects[i];
         if (strcmp(a->config_text, b->config_text) != 0) continue;
         for (size_t lm = 0; lm < a->sizes.LM; lm++) {
-            const struct routing before = routing_of(a, text, lm), after = routing_of(b, text, lm);
+            const struct picks before = routing_of(a, text, lm), after = routing_of(b, text, lm);
             const struct agreement g = routing_agreement(&before, &after);
             char *label = layer_label(a, lm);
             json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "from", a->name, "to", b->name,

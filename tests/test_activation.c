@@ -19,7 +19,7 @@ static void near(double got, double want) {
 
 /* Two tokens of three sub-tokens, two picks each, of five experts; expert 4 is dead. */
 static const int32_t by_hand[] = {0, 1, 1, 0, 0, 2, /**/ 3, 0, 3, 0, 3, 0};
-static const struct routing small = {by_hand, 2, 3, 2, 5};
+static const struct picks small = {by_hand, 2, 3, 2, 5};
 
 static void test_counts(void **state) {
     (void)state;
@@ -71,7 +71,7 @@ static void test_evenness(void **state) {
 static void test_agreement(void **state) {
     (void)state;
     static const int32_t other[] = {1, 0, 1, 0, 3, 4, /**/ 3, 1, 3, 0, 2, 1};
-    const struct routing b = {other, 2, 3, 2, 5};
+    const struct picks b = {other, 2, 3, 2, 5};
     const struct agreement same = routing_agreement(&small, &small), a = routing_agreement(&small, &b);
     near(same.same_set, 1), near(same.same_first, 1), near(same.jaccard, 1);
     /* sets: same, same, nothing; one of three, same, nothing. firsts: no, yes, no; yes, yes, no */
@@ -136,7 +136,7 @@ static void test_expectation(void **state) {
         picks[2 * n] = first;
         picks[2 * n + 1] = (first + step) % E;
     }
-    const struct routing r = {picks, TOKENS, H, K, E};
+    const struct picks r = {picks, TOKENS, H, K, E};
     for (size_t k = 1; k <= K; k++) {
         reach_count(&r, k, reach, reached);
         sum = 0;
