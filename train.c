@@ -21,6 +21,7 @@
 #include "mhmoe.h"
 #include "src/kernels.h"
 #include "src/optimizer.h"
+#include "src/parity.h"
 #include "src/plot.h"
 #include "src/runlog.h"
 #include "src/text.h"
@@ -29,7 +30,7 @@
 /* ---- Options ------------------------------------------------------------------------------------ */
 
 struct options {
-    char *out, *resume, *val, *tokenizer, *cache, *prompt;
+    char *out, *resume, *match, *val, *tokenizer, *cache, *prompt;
     int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, sample_tokens;
     double lr, final_lr, weight_decay, beta1, beta2, clip;
@@ -44,6 +45,9 @@ static const struct option_spec train_options[] = {
      "go on with the run in DIR from its last checkpoint, with its options", NULL},
     {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
      "print parameters, FLOPs and memory, and stop", NULL},
+    {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
+     "set --experts and --expert-hidden so that a layer costs as much as that of the baseline (--ffn smoe or dense) "
+     "whose config file or run directory this is", NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
      "threads (0: as many as processors); the result is the same for any number", NULL},
     {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
@@ -268,12 +272,14 @@ static bool run_open(struct train *t, struct error *err) {
     if (!atomic_open(&config, run_path(path, sizeof path, t, "config"), err)) return false;
     option_groups(t, groups);
     char *resume = t->options.resume, *out = t->options.out; /* of this call, not of the run */
+    char *match = t->options.match;
     const int64_t until = t->options.until;
-    t->options.resume = t->options.out = NULL;
+    t->options.resume = t->options.out = t->options.match = NULL;
     t->options.until = 0;
     options_print(groups, GROUPS, config.file);
     t->options.resume = resume;
     t->options.out = out;
+    t->options.match = match;
     t->options.until = until;
     return atomic_commit(&config, err);
 }
@@ -596,6 +602,81 @@ static bool config_resume(struct train *t, const char *dir, struct error *err) {
     return ok;
 }
 
+/* The baseline of --match: a config file, or the one in a run's directory. */
+static bool baseline_read(struct train *baseline, const char *match, struct error *err) {
+    struct option_group groups[GROUPS];
+    struct stat st;
+    const bool directory = stat(match, &st) == 0 && S_ISDIR(st.st_mode);
+    char *config = string_format("--config=%s%s", match, directory ? "/config" : "");
+    option_groups(baseline, groups);
+    options_set_defaults(groups, GROUPS);
+    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
+    free(config);
+    if (!read) return false;
+    if (baseline->options.match || baseline->config.ffn == FFN_MHMOE)
+        return error_set(err, EXIT_USAGE, "--match %s: not a baseline (got %s, want --ffn smoe or dense); name the run "
+                         "or config file of one", match, baseline->options.match ? "one with --match" : "--ffn mhmoe");
+    return true;
+}
+
+/* A layer's sizes, and its whole cost: what the model costs more than with dense layers alone. */
+static bool layer_measure(const struct config *config, struct moe_layer *layer, struct layer_cost *cost,
+                          struct error *err) {
+    struct config dense = *config;
+    struct sizes s, d;
+    dense.ffn = FFN_DENSE;
+    if (!config_check(config, &s, err) || !config_check(&dense, &d, err)) return false;
+    const struct model_setup setup = {MODEL_TRAIN, 1, false, STORAGE_F32};
+    const struct model_cost a = model_cost(&s, setup), b = model_cost(&d, setup);
+    *layer = s.LM ? (struct moe_layer){s.C, s.H, s.E, s.K, s.F, s.head + s.merge}
+                  : (struct moe_layer){s.C, 1, 1, 1, 4 * s.C, 0};
+    *cost = layer_of_models((struct layer_cost){(double)a.parameters, a.forward_flops / 2},
+                            (struct layer_cost){(double)b.parameters, b.forward_flops / 2}, s.LM, s.C);
+    return true;
+}
+
+/* Sets an option to what parity gives, unless the user gave it another value. */
+static bool matched_set(const char *name, const bool *given, int *field, size_t value, struct error *err) {
+    const struct option_spec *spec = model_options;
+    given += sizeof train_options / sizeof *train_options - 1;
+    for (; strcmp(spec->name, name) != 0; spec++) given++;
+    if (*given && *field != (int)value)
+        return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %zu); leave it out", name, *field,
+                         value);
+    *field = (int)value;
+    return true;
+}
+
+/* --match: sets experts and their width, and prints both sides. `given` is as from options_parse. */
+static bool baseline_match(struct train *t, const bool *given, struct error *err) {
+    struct train other = {0};
+    struct option_group groups[GROUPS];
+    struct config *mine = &t->config, *theirs = &other.config;
+    struct moe_layer a, b;
+    struct layer_cost cost_a, cost_b;
+    const bool multi_head = mine->ffn == FFN_MHMOE;
+    if (t->options.resume)
+        return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
+    if (mine->ffn == FFN_DENSE)
+        return error_set(err, EXIT_USAGE, "--match: --ffn dense has no experts to set; use --ffn mhmoe or smoe");
+    if (!baseline_read(&other, t->options.match, err)) return false;
+    if (theirs->channels != mine->channels || theirs->layers != mine->layers ||
+        (theirs->ffn == FFN_SMOE && theirs->moe_every != mine->moe_every))
+        return error_set(err, EXIT_MISMATCH, "--match %s: another shape (got --layers %d --channels %d --moe-every %d, "
+                         "want %d, %d, %d); give both the same", t->options.match, theirs->layers, theirs->channels,
+                         theirs->moe_every, mine->layers, mine->channels, mine->moe_every);
+    option_groups(&other, groups);
+    options_free(groups, GROUPS); /* the strings; what is compared are numbers */
+    if (!layer_measure(theirs, &a, &cost_a, err)) return false;
+    b = (struct moe_layer){.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
+                           .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0};
+    if (!parity_solve(&a, &b, err) || !matched_set("experts", given, &mine->experts, b.E, err) ||
+        !matched_set("expert-hidden", given, &mine->expert_hidden, b.F, err) || !layer_measure(mine, &b, &cost_b, err))
+        return false;
+    parity_print(stderr, &a, &b, cost_a, cost_b);
+    return true;
+}
+
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
@@ -607,7 +688,8 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     }
     if (resume && !config_resume(t, resume, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
-    const int first = options_parse(groups, GROUPS, &program, argc, argv, NULL, err);
+    bool given[128]; /* more than there are options */
+    const int first = options_parse(groups, GROUPS, &program, argc, argv, given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
     if (first >= 0 && t->options.resume && !resume)
@@ -617,6 +699,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
                          t->options.val, t->options.resume), -1;
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
+    if (first >= 0 && t->options.match && !baseline_match(t, given, err)) return -1;
     return first;
 }
 

@@ -1,0 +1,146 @@
+/* See parity.h. A refusal is only useful with a way out, so the search for settings that fit goes through the same
+ * function that refused: nothing is suggested that has not been solved. */
+#include "parity.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct layer_cost layer_matrices(const struct moe_layer *l) {
+    const double C = (double)l->C, heads = (double)l->D * C * C, F = (double)l->F;
+    return (struct layer_cost){.parameters = heads + 2 * (double)l->E * C / (double)l->H * F,
+                               .multiply_adds = heads + 2 * (double)l->K * C * F};
+}
+
+double cost_excess(double cost, double baseline) { return 100 * (cost - baseline) / baseline; }
+
+/* What stands in the way of parity, if anything does. */
+enum fit { FITS, NO_SPLIT, NO_WIDTH, NO_EXPERTS };
+
+/* Twice the left-hand side of K F = K0 F0 - D C/2, so that it is whole. */
+static int64_t twice_hidden(const struct moe_layer *baseline, const struct moe_layer *mine) {
+    return 2 * (int64_t)(baseline->K * baseline->F) - (int64_t)(mine->D * mine->C);
+}
+
+/* H (E0 F0 - D C/2) / F, before it is rounded. */
+static double experts_exact(const struct moe_layer *baseline, const struct moe_layer *mine) {
+    const double twice = 2 * (double)baseline->E * (double)baseline->F - (double)(mine->D * mine->C);
+    return (double)mine->H * twice / (2 * (double)mine->F);
+}
+
+static enum fit layer_fit(const struct moe_layer *baseline, struct moe_layer *mine) {
+    const int64_t twice = twice_hidden(baseline, mine), divisor = 2 * (int64_t)mine->K;
+    if (mine->C % mine->H) return NO_SPLIT;
+    if (twice <= 0 || twice % divisor) return NO_WIDTH;
+    mine->F = (size_t)(twice / divisor);
+    const double experts = round(experts_exact(baseline, mine));
+    if (experts < (double)mine->K || experts > PARITY_EXPERTS) return NO_EXPERTS;
+    mine->E = (size_t)experts;
+    const double want = layer_matrices(baseline).parameters, got = layer_matrices(mine).parameters;
+    return fabs(got - want) <= PARITY_TOLERANCE * want ? FITS : NO_EXPERTS;
+}
+
+/* One size that a user can change, and by how much at most. */
+struct knob {
+    const char *phrase;
+    size_t offset;
+    bool of_baseline;
+    size_t most;
+};
+
+static const struct knob knobs[] = {
+    {"--topk %zu", offsetof(struct moe_layer, K), false, 64},
+    {"--moe-heads %zu", offsetof(struct moe_layer, H), false, 64},
+    {"a baseline with --expert-hidden %zu", offsetof(struct moe_layer, F), true, 1 << 16},
+    {"a baseline with --experts %zu", offsetof(struct moe_layer, E), true, 64},
+};
+
+/* The setting of one knob nearest to the present one that fits; 0 if none does. */
+static size_t knob_nearest(const struct knob *knob, const struct moe_layer *baseline,
+                           const struct moe_layer *mine) {
+    struct moe_layer b = *baseline, m = *mine;
+    size_t *value = (size_t *)((char *)(knob->of_baseline ? &b : &m) + knob->offset);
+    const size_t now = *value, farthest = now + knob->most;
+    for (size_t distance = 1; distance <= farthest; distance++) {
+        for (int side = -1; side <= 1; side += 2) {
+            if (side < 0 && distance >= now) continue;
+            *value = side < 0 ? now - distance : now + distance;
+            if (*value > knob->most || b.K > b.E) continue;
+            if (layer_fit(&b, &m) == FITS) return *value;
+        }
+    }
+    return 0;
+}
+
+/* Whether the user can turn it: a dense baseline (E0 = 1) has nothing to change, an SMoE has no heads. */
+static bool knob_turns(const struct knob *knob, const struct moe_layer *baseline, const struct moe_layer *mine) {
+    if (knob->of_baseline) return baseline->E > 1;
+    return knob->offset != offsetof(struct moe_layer, H) || mine->H > 1 || mine->D > 0;
+}
+
+/* "--topk 3, or --moe-heads 2, or a baseline with --experts 9". malloc'ed. */
+static char *remedies_describe(const struct moe_layer *baseline, const struct moe_layer *mine) {
+    char *list = string_format("%s", "");
+    for (size_t i = 0; i < sizeof knobs / sizeof *knobs; i++) {
+        const size_t value = knob_turns(&knobs[i], baseline, mine) ? knob_nearest(&knobs[i], baseline, mine) : 0;
+        if (value == 0) continue;
+        char phrase[80];
+        snprintf(phrase, sizeof phrase, knobs[i].phrase, value);
+        char *longer = string_format("%s%s%s", list, *list ? ", or " : "", phrase);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* malloc'ed. */
+static char *obstacle_describe(enum fit fit, const struct moe_layer *baseline, const struct moe_layer *mine) {
+    const double hidden = (double)twice_hidden(baseline, mine) / 2;
+    if (fit == NO_SPLIT) return string_format("%zu channels cannot be cut into %zu heads", mine->C, mine->H);
+    if (fit == NO_WIDTH)
+        return string_format("K F = K0 F0 - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
+                             "from 1)", hidden, hidden / (double)mine->K, mine->K);
+    const double experts = experts_exact(baseline, mine);
+    if (round(experts) < (double)mine->K || round(experts) > PARITY_EXPERTS)
+        return string_format("parity takes %.2f experts, each %zu wide (want from K = %zu to %d)", experts, mine->F,
+                             mine->K, PARITY_EXPERTS);
+    return string_format("parity takes %.2f experts, each %zu wide; %.0f would miss the baseline's parameters by %.2f%% "
+                         "(want at most %g%%)", experts, mine->F, round(experts),
+                         fabs(cost_excess(layer_matrices(mine).parameters, layer_matrices(baseline).parameters)),
+                         100 * PARITY_TOLERANCE);
+}
+
+bool parity_solve(const struct moe_layer *baseline, struct moe_layer *mine, struct error *err) {
+    const enum fit fit = layer_fit(baseline, mine);
+    if (fit == FITS) return true;
+    char *remedies = remedies_describe(baseline, mine), *why = obstacle_describe(fit, baseline, mine);
+    error_set(err, EXIT_USAGE, "--match: %s; use %s", why, *remedies ? remedies : "another baseline");
+    free(remedies);
+    free(why);
+    return false;
+}
+
+struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost dense, size_t layers, size_t C) {
+    const double width = (double)C, n = layers ? (double)layers : 1; /* GPT-2's layer: two matrices and their biases */
+    return (struct layer_cost){.parameters = (model.parameters - dense.parameters) / n + 8 * width * width + 5 * width,
+                               .multiply_adds = (model.multiply_adds - dense.multiply_adds) / n + 8 * width * width};
+}
+
+static void difference_print(FILE *out, const char *what, double baseline, double mine) {
+    fprintf(out, "  %-38s %12.0f %12.0f %+10.0f  (%+.3f%%)\n", what, baseline, mine, mine - baseline,
+            cost_excess(mine, baseline));
+}
+
+void parity_print(FILE *out, const struct moe_layer *baseline, const struct moe_layer *mine,
+                  struct layer_cost baseline_whole, struct layer_cost mine_whole) {
+    const struct layer_cost b = layer_matrices(baseline), m = layer_matrices(mine);
+    fprintf(out, "match: one layer %29s %12s %10s\n", "baseline", "this", "residue");
+    fprintf(out, "  %-38s %12zu %12zu\n", "experts E", baseline->E, mine->E);
+    fprintf(out, "  %-38s %12zu %12zu\n", "experts for each sub-token K", baseline->K, mine->K);
+    fprintf(out, "  %-38s %12zu %12zu\n", "expert hidden width F", baseline->F, mine->F);
+    difference_print(out, "multiply-adds a token", b.multiply_adds, m.multiply_adds);
+    difference_print(out, "  with the router", baseline_whole.multiply_adds, mine_whole.multiply_adds);
+    difference_print(out, "parameters", b.parameters, m.parameters);
+    difference_print(out, "  with the router and biases", baseline_whole.parameters, mine_whole.parameters);
+}

@@ -1,0 +1,229 @@
+/* Parity (src/parity) and what it claims: the papers' own settings, refusals whose remedies work, and the products
+ * that a forward pass of both sides really executes, counted where they are called (the linker's --wrap). */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "../src/parity.h"
+#include "command.h"
+#include "small_model.h"
+
+/* ---- Multiply-adds as they are executed ---- */
+
+static _Atomic uint64_t executed;
+
+void __real_gemm_run(const struct gemm *problems, size_t n, void *workspace);
+void __wrap_gemm_run(const struct gemm *problems, size_t n, void *workspace);
+void __real_gemm_serial(const struct gemm *problem);
+void __wrap_gemm_serial(const struct gemm *problem);
+
+void __wrap_gemm_run(const struct gemm *problems, size_t n, void *workspace) {
+    for (size_t i = 0; i < n; i++) executed += problems[i].M * problems[i].N * problems[i].K;
+    __real_gemm_run(problems, n, workspace);
+}
+
+void __wrap_gemm_serial(const struct gemm *problem) {
+    executed += problem->M * problem->N * problem->K;
+    __real_gemm_serial(problem);
+}
+
+/* Of one forward pass over B sequences of T tokens, the last layer's logits left out. */
+static uint64_t forward_executed(const struct config *config, size_t B, size_t T) {
+    struct model m = model_random(config, MODEL_TRAIN, B, 3);
+    struct batch b = batch_random(B, T, config->vocab, 5);
+    executed = 0;
+    model_forward(&m, b.tokens, B, T, 0);
+    const uint64_t counted = executed;
+    batch_free(&b);
+    model_destroy(&m);
+    return counted;
+}
+
+/* C = 24, F0 = 4C, E0 = 8: by the formulas F = 24 and E = 31 H for K = 3. */
+static const struct config baseline = {.vocab = 37, .seq = 9, .layers = 4, .channels = 24, .attn_heads = 2,
+                                       .ffn = FFN_SMOE, .experts = 8, .topk = 1, .expert_hidden = 96, .moe_every = 2,
+                                       .head = true, .merge = true, .balance = BALANCE_AUX, .balance_weight = 0.01};
+
+static struct config multi_head(int H) {
+    struct config c = baseline;
+    struct moe_layer smoe = {24, 1, 8, 1, 96, 0}, mine = {.C = 24, .H = (size_t)H, .K = 3, .D = 2};
+    struct error err;
+    if (!parity_solve(&smoe, &mine, &err)) fail_msg("%s", err.text);
+    c.ffn = FFN_MHMOE;
+    c.moe_heads = H;
+    c.topk = (int)mine.K;
+    c.experts = (int)mine.E;
+    c.expert_hidden = (int)mine.F;
+    return c;
+}
+
+/* Everything else being equal, models differ by their layers: exactly, since these are whole numbers. */
+static void test_executed(void **state) {
+    (void)state;
+    struct config dense = baseline, unequal = baseline;
+    const size_t B = 3, T = 7, C = 24, tokens = B * T, moe_layers = 2;
+    dense.ffn = FFN_DENSE;
+    const uint64_t rest = forward_executed(&dense, B, T) - moe_layers * tokens * 8 * C * C;
+    const uint64_t smoe = forward_executed(&baseline, B, T) - rest;
+    const struct layer_cost cost = layer_matrices(&(struct moe_layer){24, 1, 8, 1, 96, 0});
+    assert_int_equal(smoe, moe_layers * tokens * ((uint64_t)cost.multiply_adds + 8 * C)); /* router: E0 C */
+    for (int H = 1; H <= 4; H++) {
+        const struct config mine = multi_head(H);
+        assert_int_equal(mine.expert_hidden, 24);
+        assert_int_equal(mine.experts, 31 * H);
+        const uint64_t got = forward_executed(&mine, B, T) - rest, router = (uint64_t)mine.experts * C;
+        assert_int_equal(got, moe_layers * tokens * ((uint64_t)cost.multiply_adds + router));
+    }
+    /* P1: as many experts, each with as many parameters as the baseline's (F = H F0), costs H times as much. */
+    unequal.ffn = FFN_MHMOE;
+    unequal.moe_heads = 4;
+    unequal.expert_hidden = 4 * 96;
+    const uint64_t p1 = forward_executed(&unequal, B, T) - rest;
+    assert_int_equal(p1, moe_layers * tokens * (4 * 2 * C * 96 + 2 * C * C + 8 * C));
+}
+
+/* With one token a sequence there is no half of the keys to be masked, and model_cost counts what runs. */
+static void test_model_cost(void **state) {
+    (void)state;
+    const struct config all[] = {baseline, multi_head(2), multi_head(3)};
+    for (size_t i = 0; i < 3; i++) {
+        struct config c = all[i];
+        struct sizes s;
+        struct error err;
+        c.seq = 1;
+        assert_true(config_check(&c, &s, &err));
+        const struct model_cost cost = model_cost(&s, (struct model_setup){MODEL_TRAIN, 5, false, STORAGE_F32});
+        const uint64_t logits = s.V * s.C;
+        assert_int_equal(forward_executed(&c, 5, 1), 5 * ((uint64_t)(cost.forward_flops / 2) - logits));
+    }
+}
+
+/* ---- The formulas ---- */
+
+static void solve(struct moe_layer smoe, size_t H, size_t K, size_t D, size_t E, size_t F) {
+    struct moe_layer mine = {.C = smoe.C, .H = H, .K = K, .D = D};
+    struct error err;
+    if (!parity_solve(&smoe, &mine, &err)) fail_msg("%s", err.text);
+    assert_int_equal(mine.E, E);
+    assert_int_equal(mine.F, F);
+    const struct layer_cost a = layer_matrices(&smoe), b = layer_matrices(&mine);
+    assert_true(a.multiply_adds == b.multiply_adds);
+    assert_true(fabs(cost_excess(b.parameters, a.parameters)) <= 100 * PARITY_TOLERANCE);
+}
+
+static void test_solve(void **state) {
+    (void)state;
+    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, dense = {192, 1, 1, 1, 768, 0};
+    solve(smoe, 1, 1, 0, 8, 768);   /* itself */
+    solve(smoe, 1, 2, 0, 16, 384);  /* fine-grained */
+    solve(smoe, 2, 3, 2, 62, 192);
+    solve(smoe, 3, 3, 2, 93, 192);
+    solve(smoe, 2, 3, 1, 54, 224);  /* head or merge alone */
+    solve(smoe, 2, 3, 0, 48, 256);  /* neither */
+    solve(smoe, 4, 3, 3, 146, 160); /* a deeper head: 146.4 */
+    solve(dense, 2, 3, 2, 6, 192);  /* all experts of a layer in use */
+    /* P2's sizes with GELU: F = F0 - C/K with the same K = 2; E = 2 (8*2048 - 768)/1664 = 18.77 -> 1.2% off */
+    struct moe_layer p2 = {768, 1, 8, 2, 2048, 0}, mine = {.C = 768, .H = 2, .K = 2, .D = 2};
+    struct error err;
+    assert_false(parity_solve(&p2, &mine, &err));
+    assert_int_equal(mine.F, 1664);
+    assert_non_null(strstr(err.text, "takes 18.77 experts, each 1664 wide; 19 would miss"));
+    solve(p2, 8, 2, 2, 75, 1664); /* 75.08 -> 75, 0.1% off */
+}
+
+/* P2's own table has SwiGLU, three matrices: sizes that its equations put into F = 512, 768 are not ours, but its
+ * equations for three matrices are ours with F0 and F scaled by 3/2: 3 K F = 2 K (3F/2). */
+static void test_table_of_p2(void **state) {
+    (void)state;
+    const struct moe_layer smoe = {768, 1, 8, 1, 3072, 0}; /* 2048 * 3/2 */
+    const struct moe_layer fine = {768, 1, 16, 2, 1536, 0}, two = {768, 2, 40, 2, 1152, 2},
+                           three = {768, 3, 96, 3, 768, 2};
+    const double multiply_adds = layer_matrices(&smoe).multiply_adds;
+    assert_true(multiply_adds == 4718592); /* 9.437M FLOPs, as its table says */
+    assert_true(layer_matrices(&fine).multiply_adds == multiply_adds);
+    assert_true(layer_matrices(&two).multiply_adds == multiply_adds);
+    assert_true(layer_matrices(&three).multiply_adds == multiply_adds);
+    /* its 40 and 96 experts are not what its formula gives: 41.33 and 93 */
+    assert_true(fabs(cost_excess(layer_matrices(&two).parameters, layer_matrices(&smoe).parameters) + 3.125) < 1e-9);
+    assert_true(fabs(cost_excess(layer_matrices(&three).parameters, layer_matrices(&smoe).parameters) - 3.125) < 1e-9);
+    solve(smoe, 3, 3, 2, 93, 768);
+    struct moe_layer mine = {.C = 768, .H = 2, .K = 2, .D = 2};
+    struct error err;
+    assert_false(parity_solve(&smoe, &mine, &err));
+    assert_non_null(strstr(err.text, "takes 41.33 experts"));
+    assert_non_null(strstr(err.text, "use --topk 3"));
+}
+
+static void refused(struct moe_layer smoe, struct moe_layer mine, const char *says, const char *remedy) {
+    struct error err;
+    assert_false(parity_solve(&smoe, &mine, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    if (!strstr(err.text, says) || !strstr(err.text, remedy)) fail_msg("%s", err.text);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, narrow = {192, 1, 8, 1, 96, 0},
+                           dense = {192, 1, 1, 1, 768, 0};
+    refused(smoe, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide", "use --topk 4, or a baseline with "
+            "--expert-hidden 767");
+    refused(smoe, (struct moe_layer){.C = 192, .H = 5, .K = 3, .D = 2}, "into 5 heads", "use --moe-heads 4");
+    refused(smoe, (struct moe_layer){.C = 192, .H = 96, .K = 6, .D = 2}, "takes 5952.00 experts, each 96 wide (want from K = 6 to 4096)", "--topk 4");
+    /* head and merge alone cost more than the baseline */
+    refused(narrow, (struct moe_layer){.C = 192, .H = 2, .K = 1, .D = 2}, "= -96 leaves", "--expert-hidden 193");
+    refused(dense, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide", "use --topk 4");
+    refused((struct moe_layer){10, 1, 5, 2, 30, 0}, (struct moe_layer){.C = 10, .H = 1, .K = 1}, "takes 2.50 experts",
+            "use --topk 2, or a baseline with --experts 4");
+}
+
+/* ---- ./train --match ---- */
+
+static void test_train(void **state) {
+    (void)state;
+    static const char sizes[] = "--channels 24 --attn-heads 2 --layers 2 --seq 16 --vocab 300 --batch 2";
+    run("for i in $(seq 400); do echo \"line $i of a text to train on, $((i * i)) times.\"; done > text");
+    run("train %s --ffn smoe --topk 1 --print-config > smoe.config", sizes);
+    run("train text %s --match smoe.config --moe-heads 2 --topk 3 --steps 1 --out mine", sizes);
+    assert_non_null(strstr(errors, "experts E                                         8           62"));
+    assert_non_null(strstr(errors, "parameters                                    36864        36864         +0"));
+    /* router: 62 C/2 - 8 C = 552; biases: 2 C + 62 (24 + 12) - 8 (96 + 24) = 1320 */
+    assert_non_null(strstr(errors, "+1872  (+4.924%)"));
+    run("grep -qx 'experts = 62' mine/config && grep -qx 'expert-hidden = 24' mine/config && "
+        "grep -qx '# match =' mine/config");
+    run("train --resume mine --steps 2");
+    run("train text %s --ffn smoe --topk 1 --steps 1 --out smoe", sizes);
+    run("train text %s --match smoe --moe-heads 3 --topk 3 --experts 93 --dry-run", sizes);
+    assert_non_null(strstr(errors, "           93"));
+    run("train text %s --match smoe --ffn smoe --topk 2 --dry-run", sizes);
+    assert_non_null(strstr(errors, "          16"));
+    const struct {
+        int code;
+        const char *says, *remedy, *options;
+    } wrong[] = {
+        {EXIT_USAGE, "--match mine: not a baseline (got --ffn mhmoe", "name the run", "--match mine"},
+        {EXIT_USAGE, "--experts: --match sets it (got 5, parity takes 62)", "leave it out",
+         "--match smoe --moe-heads 2 --topk 3 --experts 5"},
+        {EXIT_USAGE, "--match: --ffn dense", "use --ffn mhmoe", "--match smoe --ffn dense"},
+        {EXIT_MISMATCH, "another shape (got --layers 2", "give both the same", "--match smoe --layers 4"},
+        {EXIT_USAGE, "leaves an expert 14.4 wide", "use --topk 4", "--match smoe --topk 5"},
+        {EXIT_USAGE, "none/config: cannot read", "", "--match none/config"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *command = string_format("train text %s %s", sizes, wrong[i].options);
+        refuse(wrong[i].code, wrong[i].says, wrong[i].remedy, command);
+        free(command);
+    }
+    refuse(EXIT_USAGE, "--match and --resume", "keeps its experts", "train --resume mine --match smoe");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_executed), cmocka_unit_test(test_model_cost),
+        cmocka_unit_test(test_solve),    cmocka_unit_test(test_table_of_p2),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_train),
+    };
+    if (!workplace_enter()) return EXIT_OUTPUT;
+    return cmocka_run_group_tests(tests, NULL, workplace_remove);
+}
