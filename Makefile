@@ -1,6 +1,7 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 5 minutes)
 # make test       every test (TESTS="gemm layer": only those)
+# make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
 # make bench      measures this machine, then the program on it; bench-torch: in turn with PyTorch
 #
@@ -68,6 +69,11 @@ demo: all $(BUILD)/austen
 	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
 	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
 
+$(BUILD)/compare: $(patsubst %,$(BUILD)/tests/%.o,compare study report) $(OBJECTS)
+	$(LINK) $(LDLIBS)
+compare: all $(BUILD)/compare $(BUILD)/austen
+	$(BUILD)/compare $(ARGS)
+
 $(BUILD)/analyse: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/analyse*.c)) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 analyse: $(BUILD)/analyse
@@ -86,6 +92,6 @@ bench-torch: $(BUILD)/bench
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo analyse bench bench-torch clean
+.PHONY: all test demo compare analyse bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

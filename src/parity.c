@@ -2,10 +2,8 @@
  * function that refused: nothing is suggested that has not been solved. */
 #include "parity.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct layer_cost layer_matrices(const struct moe_layer *l) {
     const double C = (double)l->C, heads = (double)l->D * C * C, F = (double)l->F;

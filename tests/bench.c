@@ -14,6 +14,7 @@
 #include "../src/kernels.h"
 #include "../src/optimizer.h"
 #include "../src/vecmath.h"
+#include "statistics.h"
 
 enum { RUNS = 7 };
 
@@ -22,16 +23,6 @@ struct bench {
     json_t *results; /* NULL: print a table */
     double memory, cache; /* bytes/s read, from memory and from the last-level cache */
 };
-
-static int compare_doubles(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, size_t n) {
-    qsort(x, n, sizeof *x, compare_doubles);
-    return x[n / 2];
-}
 
 /* Seconds of one call, from as many as take about 20 ms. */
 static double seconds_of(void (*work)(void *), void *context, int repeat) {

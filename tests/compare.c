@@ -1,0 +1,462 @@
+/* make compare: trains the models of a study on equal terms, one ./train after another, and reports on them.
+ *
+ * First each model is measured for a few steps, and the plan is made: as many steps, the same for all, as fit into
+ * --minutes. Then every model is tried with every learning rate, and with its best one trained on every seed. The
+ * plan is kept (plan.json), and a run is known by its directory, so that the same command goes on where it was
+ * interrupted. The studies and command lines are in study.c, what is made of the logs is in report.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "../mhmoe.h"
+#include "../src/util.h"
+#include "report.h"
+#include "statistics.h"
+
+enum { MOST_RATES = 16, CALIBRATION_STEPS = 8, FEWEST_STEPS = 10 };
+
+struct options {
+    struct request request;
+    char *models;
+};
+
+#define FIELD(name) offsetof(struct options, request.name)
+static const struct option_spec compare_options[] = {
+    {"study", 0, OPTION_CHOICE, FIELD(study), "main", 0, 0, study_words, "NAME", "what is compared", "Comparison"},
+    {"models", 0, OPTION_STRING, offsetof(struct options, models), NULL, 0, 0, NULL, "NAMES",
+     "only these of the study's models, as in smoe,mhmoe-h2 (default: all)", NULL},
+    {"out", 'o', OPTION_STRING, FIELD(out), "runs/compare", 0, 0, NULL, "DIR", "where plan, runs and report go", NULL},
+    {"minutes", 0, OPTION_REAL, FIELD(minutes), "5", 0.01, 1e6, NULL, "M",
+     "time for everything; sets the number of steps (a night: 480)", NULL},
+    {"steps", 0, OPTION_LONG, FIELD(steps), "0", 0, 1e12, NULL, "N", "steps of a run (0: as --minutes allows)", NULL},
+    {"seeds", 0, OPTION_INT, FIELD(seeds), "3", 2, 1000, NULL, "N", "runs of each model with its best learning rate",
+     NULL},
+    {"lrs", 0, OPTION_STRING, FIELD(lrs), "1e-3,2e-3,4e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
+    {"search-fraction", 0, OPTION_REAL, FIELD(search_fraction), "1", 0.01, 1, NULL, "X",
+     "length of the runs that try learning rates (1: the best one is a final run, too)", NULL},
+    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)", NULL},
+    {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},
+    {"vocab", 0, OPTION_INT, FIELD(vocab), "1024", 260, 1 << 24, NULL, "N", "tokens in the vocabulary", "Models"},
+    {"seq", 0, OPTION_INT, FIELD(seq), "64", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
+    {"layers", 0, OPTION_INT, FIELD(layers), "2", 1, 1000, NULL, "N", "transformer blocks", NULL},
+    {"channels", 0, OPTION_INT, FIELD(channels), "96", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
+    {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "3", 1, 1024, NULL, "N", "attention heads", NULL},
+    {"moe-every", 0, OPTION_INT, FIELD(moe_every), "2", 1, 1000, NULL, "N", "every N-th block has experts", NULL},
+    {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a step", NULL},
+    {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
+     "held-out sequences in a validation on the way", NULL},
+    {0},
+};
+
+static const struct program_info program = {
+    "compare", "compare [OPTION]... [CORPUS]...",
+    "Trains the models of a study on equal terms (data, order, steps, search for a learning rate) and reports on their "
+    "costs, losses and speed. The same command again goes on where it was interrupted.",
+    "Examples:\n"
+    "  make compare\n"
+    "  make compare ARGS=\"--minutes 480 --layers 4 --channels 192 --seq 128 --vocab 2048 --out runs/night\"\n"
+    "  make compare ARGS=\"--study heads --minutes 30 --out runs/heads my.txt\"\n",
+};
+
+struct driver {
+    struct options options;
+    struct study study;
+    struct study_model *chosen; /* what study.models points at */
+    double rates[MOST_RATES];
+    struct comparison comparison;
+    sigset_t signals;           /* blocked: taken where a child is waited for */
+    int stop;                   /* the one that came */
+    size_t runs, run;           /* in the plan; the present one */
+};
+
+/* ---- Children --------------------------------------------------------------------------------- */
+
+/* Ctrl-C, a service's stop, a closed terminal (unless nohup is there) and the end of a child. */
+static void signals_block(struct driver *d) {
+    struct sigaction hangup;
+    sigaction(SIGHUP, NULL, &hangup);
+    sigemptyset(&d->signals);
+    sigaddset(&d->signals, SIGINT);
+    sigaddset(&d->signals, SIGTERM);
+    sigaddset(&d->signals, SIGCHLD);
+    if (hangup.sa_handler != SIG_IGN) sigaddset(&d->signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &d->signals, NULL);
+}
+
+/* In a process group of its own, so that a terminal's Ctrl-C reaches it once, through us: the second would end it
+ * without a checkpoint. What it prints goes to OUT/train.log. */
+static bool child_start(const struct driver *d, const struct words *w, pid_t *pid, struct error *err) {
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    char *log = string_format("%s/train.log", d->options.request.out);
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    posix_spawn_file_actions_adddup2(&files, 1, 2);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    const int failed = posix_spawnp(pid, w->items[0], &files, &attributes, w->items, environ);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    free(log);
+    return !failed || error_set(err, EXIT_USAGE, "--train: cannot start %s: %s; build it (make), or name another",
+                                w->items[0], strerror(failed));
+}
+
+/* Runs a command to its end, passing on what we are told; *code as a shell has it. */
+static bool child_run(struct driver *d, const struct words *w, int *code, struct error *err) {
+    pid_t pid;
+    int status;
+    if (!child_start(d, w, &pid, err)) return false;
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        const int number = sigwaitinfo(&d->signals, NULL);
+        if (number <= 0 || number == SIGCHLD) continue;
+        d->stop = number;
+        kill(pid, number);
+    }
+    *code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return true;
+}
+
+/* The last line of OUT/train.log. malloc'ed. */
+static char *child_last_words(const struct driver *d) {
+    char *path = string_format("%s/train.log", d->options.request.out), *line = NULL, *last = string_format("%s", "");
+    size_t capacity = 0;
+    FILE *file = fopen(path, "r");
+    while (file && getline(&line, &capacity, file) > 0) {
+        free(last);
+        last = string_format("%.*s", (int)strcspn(line, "\n"), line);
+    }
+    if (file) fclose(file);
+    free(line);
+    free(path);
+    return last;
+}
+
+/* True if the child did what it should. After a signal: exit code 128+n, and what to do next. */
+static bool child_check(const struct driver *d, int code, const char *directory, struct error *err) {
+    const char *out = d->options.request.out;
+    if (d->stop)
+        return error_set(err, 128 + d->stop, "%s: stopped by signal %d; the same command goes on from here", out, d->stop);
+    if (code == EXIT_DONE) return true;
+    char *last = child_last_words(d);
+    error_set(err, code, "%s: exit code %d: %s (all of it in %s/train.log)", directory, code, last, out);
+    free(last);
+    return false;
+}
+
+/* ---- Runs ------------------------------------------------------------------------------------- */
+
+static bool run_execute(struct driver *d, const struct study_run *run, const char *directory, int *code,
+                        struct error *err) {
+    struct words w = {0};
+    char *checkpoint = string_format("%s/last.safetensors", directory);
+    if (access(checkpoint, F_OK) == 0) command_resume(&w, &d->options.request, directory);
+    else command_start(&w, &d->options.request, run, directory);
+    const bool started = child_run(d, &w, code, err);
+    if (started && *code == EXIT_DONE) unlink(checkpoint); /* done; best.safetensors keeps the weights */
+    words_free(&w);
+    free(checkpoint);
+    return started && (*code == EXIT_DIVERGED || child_check(d, *code, directory, err));
+}
+
+/* Trains what is not yet trained. A run that diverges has an infinite loss: so it is, with that learning rate. */
+static bool run_result(struct driver *d, const struct study_run *run, struct result *result, struct error *err) {
+    char *directory = run_directory(&d->options.request, run), *log = string_format("%s/log.jsonl", directory);
+    int code = EXIT_DONE;
+    const double start = time_seconds();
+    bool finished = result_read(result, log, run->steps);
+    const bool before = finished, ok = before || run_execute(d, run, directory, &code, err);
+    if (ok && !before && code == EXIT_DONE) finished = result_read(result, log, run->steps);
+    if (ok && !finished && code == EXIT_DONE)
+        error_set(err, EXIT_INPUT, "%s: does not end with the validation of step %" PRId64 "; remove %s and start again",
+                  log, run->steps, directory);
+    if (code == EXIT_DIVERGED) *result = result_diverged();
+    d->run++;
+    if (ok && !before && (finished || code == EXIT_DIVERGED))
+        fprintf(stderr, "[%zu/%zu] %s, lr %g, seed %" PRId64 ": %.4f (%.0f s)\n", d->run, d->runs, run->model->name,
+                run->lr, run->seed, result->loss, time_seconds() - start);
+    free(directory);
+    free(log);
+    return ok && (finished || code == EXIT_DIVERGED);
+}
+
+/* Stage 1: every learning rate with seed 1. Models take turns, so that a slow hour hits all of them. */
+static bool search_run(struct driver *d, struct error *err) {
+    struct comparison *c = &d->comparison;
+    const int64_t steps = search_steps(c->steps, d->options.request.search_fraction);
+    for (size_t l = 0; l < c->n_rates; l++)
+        for (size_t i = 0; i < c->study->n; i++) {
+            struct model_result *m = &c->models[i];
+            const struct study_run run = {m->model, c->rates[l], 1, steps};
+            if (!run_result(d, &run, &m->searches[l], err)) return false;
+            if (m->searches[l].loss < m->searches[m->best].loss) m->best = l;
+        }
+    return true;
+}
+
+/* Stage 2: every seed with the best of them. */
+static bool finals_run(struct driver *d, struct error *err) {
+    struct comparison *c = &d->comparison;
+    const bool searched = search_steps(c->steps, d->options.request.search_fraction) == c->steps;
+    for (int seed = 1; seed <= d->options.request.seeds; seed++)
+        for (size_t i = 0; i < c->study->n; i++) {
+            struct model_result *m = &c->models[i];
+            const struct study_run run = {m->model, c->rates[m->best], seed, c->steps};
+            d->run -= searched && seed == 1; /* that one has been counted */
+            if (!run_result(d, &run, &m->finals[seed - 1], err)) return false;
+        }
+    return true;
+}
+
+/* ---- The plan --------------------------------------------------------------------------------- */
+
+static struct layer_cost cost_of(const struct sizes *sizes) {
+    const struct model_cost cost = model_cost(sizes, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
+    return (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
+}
+
+/* Sizes and costs of a model, from the configuration that its calibration was really run with. */
+static bool model_inspect(const struct request *r, struct model_result *m, struct error *err) {
+    struct config config = {0};
+    const struct option_group group = {model_options, &config};
+    struct checkpoint checkpoint;
+    struct sizes s, d;
+    char *directory = calibration_directory(r, m->model), *path = string_format("%s/last.safetensors", directory);
+    bool ok = checkpoint_open(&checkpoint, path, err);
+    if (ok) {
+        const char *text = checkpoint_string(&checkpoint, "config", err);
+        json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+        ok = text && options_from_json(&group, object, err) && config_check(&config, &s, err);
+        json_decref(object);
+        checkpoint_close(&checkpoint);
+    }
+    config.ffn = FFN_DENSE;
+    if (ok && config_check(&config, &d, err)) {
+        m->sizes = s.LM ? (struct moe_layer){s.C, s.H, s.E, s.K, s.F, s.head + s.merge}
+                        : (struct moe_layer){s.C, 1, 1, 1, 4 * s.C, 0};
+        m->whole = cost_of(&s);
+        m->layer = layer_of_models(m->whole, cost_of(&d), s.LM, s.C);
+    }
+    free(directory);
+    free(path);
+    return ok;
+}
+
+/* A few steps of a model: what a step takes, and what a run takes besides. */
+static bool model_calibrate(struct driver *d, struct model_result *m, struct error *err) {
+    const struct request *r = &d->options.request;
+    const struct study_run run = {m->model, d->rates[0], 1, CALIBRATION_STEPS};
+    struct words w = {0};
+    struct result result = {0};
+    char *directory = calibration_directory(r, m->model), *log = string_format("%s/log.jsonl", directory);
+    char *checkpoint = string_format("%s/last.safetensors", directory);
+    int code;
+    unlink(checkpoint); /* of a calibration before an interrupted plan */
+    command_start(&w, r, &run, directory);
+    const double start = time_seconds();
+    bool ok = child_run(d, &w, &code, err) && child_check(d, code, directory, err);
+    const double seconds = time_seconds() - start;
+    if (ok && !(ok = result_read(&result, log, CALIBRATION_STEPS)))
+        error_set(err, EXIT_INPUT, "%s: incomplete; remove %s and start again", log, directory);
+    if (ok) {
+        m->timing = (struct timing){(double)r->batch * r->seq / result.rate, seconds - result.seconds};
+        fprintf(stderr, "measured %s: %.0f tokens/s, %.1f s besides\n", m->model->name, result.rate, m->timing.overhead);
+    }
+    result_free(&result);
+    words_free(&w);
+    free(directory);
+    free(log);
+    free(checkpoint);
+    return ok;
+}
+
+/* Tokenizer and shards are made before anything is timed. */
+static bool corpus_prepare(struct driver *d, struct error *err) {
+    const struct study_run run = {&d->study.models[0], d->rates[0], 1, 1};
+    struct words w = {0};
+    int code;
+    command_start(&w, &d->options.request, &run, d->options.request.out);
+    free(w.items[1]);
+    w.items[1] = string_format("--dry-run"); /* in the place of --out */
+    const bool ok = child_run(d, &w, &code, err) && child_check(d, code, d->options.request.out, err);
+    words_free(&w);
+    return ok;
+}
+
+static size_t finals_left(const struct request *r) {
+    return (size_t)r->seeds - (search_steps(1000, r->search_fraction) == 1000); /* a search may be one of them */
+}
+
+/* Measures the models and sets the number of steps. */
+static bool plan_make(struct driver *d, struct error *err) {
+    struct comparison *c = &d->comparison;
+    const struct request *r = &d->options.request;
+    const double start = time_seconds();
+    if (!corpus_prepare(d, err)) return false;
+    struct timing *timings = array_alloc(c->study->n, sizeof *timings);
+    for (size_t i = 0; i < c->study->n; i++) {
+        if (!model_calibrate(d, &c->models[i], err)) return free(timings), false;
+        timings[i] = c->models[i].timing;
+    }
+    const double spare = 0.9; /* machines are not equally fast all day */
+    const int64_t fit = plan_steps(timings, c->study->n, c->n_rates, r->search_fraction, finals_left(r),
+                                   spare * 60 * r->minutes - (time_seconds() - start));
+    free(timings);
+    c->steps = r->steps ? r->steps : fit;
+    if (c->steps >= FEWEST_STEPS || r->steps) return true;
+    return error_set(err, EXIT_USAGE, "--minutes %g: not enough for %zu runs of %d steps; allow more, or make the models "
+                     "smaller (--layers, --channels, --seq), or fewer (--models, --lrs, --seeds)", r->minutes, d->runs,
+                     FEWEST_STEPS);
+}
+
+/* What must be the same for a plan to go on: everything but the place and the program. New reference. */
+static json_t *request_json(struct driver *d) {
+    const struct option_group group = {compare_options, &d->options};
+    json_t *request = options_to_json(&group), *corpora = json_array();
+    for (size_t i = 0; i < d->options.request.n_corpora; i++)
+        json_array_append_new(corpora, json_string(d->options.request.corpora[i]));
+    json_object_set_new(request, "corpora", corpora);
+    json_object_del(request, "out");
+    json_object_del(request, "train");
+    return request;
+}
+
+static bool plan_write(struct driver *d, const char *path, struct error *err) {
+    struct atomic_file file;
+    json_t *models = json_array();
+    for (size_t i = 0; i < d->study.n; i++) {
+        const struct model_result *m = &d->comparison.models[i];
+        json_array_append_new(models, json_pack("{s:s, s:f, s:f}", "name", m->model->name, "step_seconds",
+                                                m->timing.step, "overhead_seconds", m->timing.overhead));
+    }
+    json_t *plan = json_pack("{s:o, s:I, s:I, s:o}", "request", request_json(d), "steps",
+                             (json_int_t)d->comparison.steps, "runs", (json_int_t)d->runs, "models", models);
+    const bool opened = atomic_open(&file, path, err);
+    if (opened) json_dumpf(plan, file.file, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    json_decref(plan);
+    return opened && atomic_commit(&file, err);
+}
+
+/* Takes over the steps of an earlier plan, if it was for the same. */
+static bool plan_continue(struct driver *d, const json_t *plan, const char *path, struct error *err) {
+    json_t *mine = request_json(d), *theirs = json_object_get(plan, "request"), *value;
+    const char *key, *differs = NULL;
+    json_object_foreach(mine, key, value) if (!json_equal(value, json_object_get(theirs, key))) differs = key;
+    if (differs) {
+        char *got = json_dumps(json_object_get(mine, differs), JSON_ENCODE_ANY);
+        char *want = json_dumps(json_object_get(theirs, differs), JSON_ENCODE_ANY);
+        error_set(err, EXIT_MISMATCH, "%s: a plan for something else (%s: got %s, it has %s); give the same options, or "
+                  "another --out", path, differs, got, want ? want : "nothing");
+        free(got);
+        free(want);
+    }
+    d->comparison.steps = json_integer_value(json_object_get(plan, "steps"));
+    json_decref(mine);
+    return !differs && (d->comparison.steps > 0 ||
+                        error_set(err, EXIT_INPUT, "%s: steps: missing; remove it and the runs beside it", path));
+}
+
+static bool plan_open(struct driver *d, struct error *err) {
+    char *path = string_format("%s/plan.json", d->options.request.out);
+    json_error_t bad;
+    json_t *plan = access(path, F_OK) == 0 ? json_load_file(path, 0, &bad) : NULL;
+    bool ok;
+    if (plan) ok = plan_continue(d, plan, path, err);
+    else if (access(path, F_OK) == 0)
+        ok = error_set(err, EXIT_INPUT, "%s: line %d: %s; remove it to plan again", path, bad.line, bad.text);
+    else ok = plan_make(d, err) && plan_write(d, path, err);
+    json_decref(plan);
+    free(path);
+    for (size_t i = 0; ok && i < d->study.n; i++) ok = model_inspect(&d->options.request, &d->comparison.models[i], err);
+    if (ok) fprintf(stderr, "%zu runs of %" PRId64 " steps\n", d->runs, d->comparison.steps);
+    return ok;
+}
+
+/* ---- Setting up ------------------------------------------------------------------------------- */
+
+static bool name_in_list(const char *list, const char *name) {
+    const size_t length = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)); at += length)
+        if ((at == list || at[-1] == ',') && (at[length] == ',' || at[length] == 0)) return true;
+    return false;
+}
+
+/* The models of --models, in the study's order, with the baselines they need. */
+static bool study_choose(struct driver *d, struct error *err) {
+    const struct study *all = &studies[d->options.request.study];
+    const char *list = d->options.models;
+    size_t named = list != NULL, n = 0;
+    for (const char *at = list; at && *at; at++) named += *at == ',';
+    d->chosen = array_alloc(all->n, sizeof *d->chosen);
+    for (size_t i = 0; i < all->n; i++)
+        if (!list || name_in_list(list, all->models[i].name)) d->chosen[n++] = all->models[i];
+    d->study = (struct study){all->name, all->question, d->chosen, n};
+    if (list && n != named)
+        return error_set(err, EXIT_USAGE, "--models %s: not all of them are in --study %s; its first is %s", list, all->name,
+                         all->models[0].name);
+    for (size_t i = 0; i < n; i++)
+        if (d->chosen[i].baseline && list && !name_in_list(list, d->chosen[i].baseline))
+            return error_set(err, EXIT_USAGE, "--models %s: %s is compared with %s; add it", list, d->chosen[i].name,
+                             d->chosen[i].baseline);
+    return true;
+}
+
+static bool comparison_open(struct driver *d, struct error *err) {
+    const struct request *r = &d->options.request;
+    const size_t n_rates = rates_parse(r->lrs, d->rates, MOST_RATES);
+    if (n_rates == 0)
+        return error_set(err, EXIT_USAGE, "--lrs: bad value (got '%s', want 1 to %d numbers above 0, as in 1e-3,2e-3)",
+                         r->lrs, MOST_RATES);
+    if (!study_choose(d, err) || !directory_make(r->out, err)) return false;
+    d->comparison = (struct comparison){.request = r, .study = &d->study, .rates = d->rates, .n_rates = n_rates,
+                                        .models = array_alloc(d->study.n, sizeof *d->comparison.models)};
+    for (size_t i = 0; i < d->study.n; i++)
+        d->comparison.models[i] = (struct model_result){.model = &d->study.models[i],
+                                                        .searches = array_alloc(n_rates, sizeof(struct result)),
+                                                        .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
+    d->runs = d->study.n * (n_rates + finals_left(r));
+    return true;
+}
+
+static void driver_close(struct driver *d) {
+    const struct option_group group = {compare_options, &d->options};
+    for (size_t i = 0; i < d->study.n; i++) {
+        struct model_result *m = &d->comparison.models[i];
+        for (size_t l = 0; l < d->comparison.n_rates; l++) result_free(&m->searches[l]);
+        for (int s = 0; s < d->options.request.seeds; s++) result_free(&m->finals[s]);
+        free(m->searches);
+        free(m->finals);
+    }
+    free(d->comparison.models);
+    free(d->chosen);
+    options_free(&group, 1);
+}
+
+int main(int argc, char **argv) {
+    struct driver driver = {0}, *d = &driver;
+    const struct option_group group = {compare_options, &d->options};
+    struct error err;
+    options_set_defaults(&group, 1);
+    const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
+    if (first < 0) error_exit(&err);
+    d->options.request.corpora = argv + first;
+    d->options.request.n_corpora = (size_t)(argc - first);
+    signals_block(d);
+    if (!comparison_open(d, &err) || !plan_open(d, &err) || !search_run(d, &err) || !finals_run(d, &err) ||
+        !report_write(&d->comparison, &err))
+        error_exit(&err);
+    fprintf(stderr, "%s/report.md\n", d->options.request.out);
+    driver_close(d);
+    return EXIT_DONE;
+}

@@ -1,0 +1,172 @@
+/* See study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With K = 3,
+ * parity then has whole numbers for any C: F = C, and E = 31 for each head. P1 and P2 are explained in docs/MHMOE.md. */
+#include "study.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMOE {"smoe", "SMoE, top-1 of 8", NULL, false, 4, "--ffn smoe --experts 8 --topk 1"}
+#define MHMOE "--ffn mhmoe --topk 3 --moe-heads "
+
+static const struct study_model main_models[] = {
+    SMOE,
+    {"dense", "dense", "smoe", false, 0, "--ffn dense"},
+    {"fine", "fine-grained SMoE, top-2", "smoe", true, 0, "--ffn smoe --topk 2"},
+    {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MHMOE "2"},
+    {"mhmoe-h3", "MH-MoE, H = 3", "smoe", true, 0, MHMOE "3"},
+    /* As many experts as the baseline, each with as many parameters: F = H F0. Not equal in FLOPs, and not meant to. */
+    {"mhmoe-p1", "MH-MoE as in P1, H = 4 (unequal)", "smoe", false, 16, "--ffn mhmoe --moe-heads 4 --experts 8 --topk 1"},
+};
+
+static const struct study_model heads_models[] = {
+    SMOE,
+    {"mhmoe-h1", "MH-MoE, H = 1", "smoe", true, 0, MHMOE "1"},
+    {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MHMOE "2"},
+    {"mhmoe-h4", "MH-MoE, H = 4", "smoe", true, 0, MHMOE "4"},
+    {"mhmoe-h8", "MH-MoE, H = 8", "smoe", true, 0, MHMOE "8"},
+};
+
+static const struct study_model experts_models[] = {
+    SMOE,
+    {"smoe-32", "SMoE, top-1 of 32", NULL, false, 4, "--ffn smoe --experts 32 --topk 1"},
+    {"smoe-128", "SMoE, top-1 of 128", NULL, false, 4, "--ffn smoe --experts 128 --topk 1"},
+    {"mhmoe-8", "MH-MoE, H = 2, for 8", "smoe", true, 0, MHMOE "2"},
+    {"mhmoe-32", "MH-MoE, H = 2, for 32", "smoe-32", true, 0, MHMOE "2"},
+    {"mhmoe-128", "MH-MoE, H = 2, for 128", "smoe-128", true, 0, MHMOE "2"},
+};
+
+static const struct study_model ablation_models[] = {
+    SMOE,
+    {"neither", "MH-MoE, H = 2, no head, no merge", "smoe", true, 0, MHMOE "2 --head-depth 0 --merge-depth 0"},
+    {"head", "MH-MoE, H = 2, head alone", "smoe", true, 0, MHMOE "2 --head-depth 1 --merge-depth 0"},
+    {"merge", "MH-MoE, H = 2, merge alone", "smoe", true, 0, MHMOE "2 --head-depth 0 --merge-depth 1"},
+    {"both", "MH-MoE, H = 2, head and merge", "smoe", true, 0, MHMOE "2 --head-depth 1 --merge-depth 1"},
+};
+
+static const struct study_model routers_models[] = {
+    SMOE,
+    {"softmax", "MH-MoE, H = 2, softmax, aux", "smoe", true, 0, MHMOE "2 --router softmax --balance aux"},
+    {"cosine", "MH-MoE, H = 2, cosine, aux", "smoe", true, 0, MHMOE "2 --router cosine --balance aux"},
+    {"bias", "MH-MoE, H = 2, softmax, bias", "smoe", true, 0, MHMOE "2 --router softmax --balance bias"},
+    {"none", "MH-MoE, H = 2, softmax, no balance", "smoe", true, 0, MHMOE "2 --router softmax --balance none"},
+};
+
+#define STUDY(name, question) {#name, question, name##_models, sizeof name##_models / sizeof *name##_models}
+const struct study studies[] = {
+    STUDY(main, "MH-MoE against dense, SMoE and fine-grained SMoE at equal cost"),
+    STUDY(heads, "the number of heads at equal cost"),
+    STUDY(experts, "the number of experts, MH-MoE against SMoE at equal cost"),
+    STUDY(ablation, "head and merge layers, each at the cost of the baseline"),
+    STUDY(routers, "routers and balancing"),
+};
+const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", NULL};
+
+size_t rates_parse(const char *text, double *rates, size_t most) {
+    size_t n = 0;
+    for (char *end; n < most; text = end + 1) {
+        rates[n] = strtod(text, &end);
+        if (end == text || !(rates[n++] > 0) || (*end && *end != ',')) return 0;
+        if (!*end) return n;
+    }
+    return 0;
+}
+
+/* ---- Command lines ---- */
+
+void words_add(struct words *w, const char *format, ...) {
+    va_list args;
+    char *text;
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0) exit(EXIT_MEMORY);
+    va_end(args);
+    w->items = array_grow(w->items, &w->capacity, w->n + 2, sizeof *w->items);
+    w->items[w->n++] = text;
+    w->items[w->n] = NULL;
+}
+
+void words_free(struct words *w) {
+    for (size_t i = 0; i < w->n; i++) free(w->items[i]);
+    free(w->items);
+    *w = (struct words){0};
+}
+
+static void words_split(struct words *w, const char *text) {
+    while (*text) {
+        const size_t length = strcspn(text, " ");
+        words_add(w, "%.*s", (int)length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+}
+
+char *run_directory(const struct request *r, const struct study_run *run) {
+    return string_format("%s/%s-lr%g-seed%" PRId64 "-steps%" PRId64, r->out, run->model->name, run->lr, run->seed,
+                         run->steps);
+}
+
+static char *calibration_of(const struct request *r, const char *name) {
+    return string_format("%s/calibration/%s", r->out, name);
+}
+char *calibration_directory(const struct request *r, const struct study_model *model) {
+    return calibration_of(r, model->name);
+}
+
+static void model_words(struct words *w, const struct request *r, const struct study_model *model) {
+    words_split(w, model->words);
+    if (model->hidden) words_add(w, "--expert-hidden=%d", model->hidden * r->channels);
+    if (!model->match) return;
+    char *baseline = calibration_of(r, model->baseline);
+    words_add(w, "--match=%s", baseline);
+    free(baseline);
+}
+
+int64_t eval_every(int64_t steps) { return steps < 10 ? 1 : (steps + 9) / 10; }
+
+void command_start(struct words *w, const struct request *r, const struct study_run *run, const char *directory) {
+    words_add(w, "%s", r->train);
+    words_add(w, "--out=%s", directory);
+    words_add(w, "--threads=%d", r->threads);
+    words_add(w, "--seed=%" PRId64, run->seed);
+    words_add(w, "--steps=%" PRId64, run->steps);
+    words_add(w, "--warmup=%" PRId64, run->steps / 10);
+    words_add(w, "--lr=%.17g", run->lr);
+    words_add(w, "--batch=%d", r->batch);
+    words_add(w, "--eval-every=%" PRId64, eval_every(run->steps));
+    words_add(w, "--eval-windows=%d", r->eval_windows);
+    words_add(w, "--sample-every=0");
+    words_add(w, "--vocab=%d", r->vocab);
+    words_add(w, "--seq=%d", r->seq);
+    words_add(w, "--layers=%d", r->layers);
+    words_add(w, "--channels=%d", r->channels);
+    words_add(w, "--attn-heads=%d", r->attn_heads);
+    words_add(w, "--moe-every=%d", r->moe_every);
+    model_words(w, r, run->model);
+    words_add(w, "--");
+    for (size_t i = 0; i < r->n_corpora; i++) words_add(w, "%s", r->corpora[i]);
+}
+
+void command_resume(struct words *w, const struct request *r, const char *directory) {
+    words_add(w, "%s", r->train);
+    words_add(w, "--resume=%s", directory);
+    words_add(w, "--threads=%d", r->threads);
+}
+
+/* ---- The plan ---- */
+
+int64_t search_steps(int64_t steps, double fraction) {
+    const int64_t n = llround((double)steps * fraction);
+    return n > 1 ? n : 1;
+}
+
+int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals,
+                   double seconds) {
+    double a_step = 0;
+    for (size_t i = 0; i < n; i++) {
+        a_step += models[i].step * ((double)searches * fraction + (double)finals);
+        seconds -= models[i].overhead * (double)(searches + finals);
+    }
+    return (int64_t)floor(seconds / a_step);
+}
