@@ -55,10 +55,11 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
+$(BUILD)/test_compare: $(BUILD)/tests/study.o $(BUILD)/tests/report.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 
-test: $(PROGRAMS) $(BUILD)/analyse $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/analyse $(BUILD)/compare $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 

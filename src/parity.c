@@ -98,13 +98,15 @@ static char *obstacle_describe(enum fit fit, const struct moe_layer *baseline, c
     if (fit == NO_SPLIT) return string_format("%zu channels cannot be cut into %zu heads", mine->C, mine->H);
     if (fit == NO_WIDTH)
         return string_format("K F = K0 F0 - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
-                             "from 1)", hidden, hidden / (double)mine->K, mine->K);
+                             "from 1)",
+                             hidden, hidden / (double)mine->K, mine->K);
     const double experts = experts_exact(baseline, mine);
     if (round(experts) < (double)mine->K || round(experts) > PARITY_EXPERTS)
-        return string_format("parity takes %.2f experts, each %zu wide (want from K = %zu to %d)", experts, mine->F,
-                             mine->K, PARITY_EXPERTS);
-    return string_format("parity takes %.2f experts, each %zu wide; %.0f would miss the baseline's parameters by %.2f%% "
-                         "(want at most %g%%)", experts, mine->F, round(experts),
+        return string_format("parity takes %.2f experts, each %zu wide (want from K = %zu to %d)", experts,
+                             mine->F, mine->K, PARITY_EXPERTS);
+    return string_format("parity takes %.2f experts, each %zu wide; %.0f would miss the baseline's parameters by "
+                         "%.2f%% (want at most %g%%)",
+                         experts, mine->F, round(experts),
                          fabs(cost_excess(layer_matrices(mine).parameters, layer_matrices(baseline).parameters)),
                          100 * PARITY_TOLERANCE);
 }
@@ -119,10 +121,11 @@ bool parity_solve(const struct moe_layer *baseline, struct moe_layer *mine, stru
     return false;
 }
 
+/* In the place of each layer stood GPT-2's: two matrices and their biases. */
 struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost dense, size_t layers, size_t C) {
-    const double width = (double)C, n = layers ? (double)layers : 1; /* GPT-2's layer: two matrices and their biases */
-    return (struct layer_cost){.parameters = (model.parameters - dense.parameters) / n + 8 * width * width + 5 * width,
-                               .multiply_adds = (model.multiply_adds - dense.multiply_adds) / n + 8 * width * width};
+    const double width = (double)C, n = layers ? (double)layers : 1, matrices = 8 * width * width;
+    return (struct layer_cost){(model.parameters - dense.parameters) / n + matrices + 5 * width,
+                               (model.multiply_adds - dense.multiply_adds) / n + matrices};
 }
 
 static void difference_print(FILE *out, const char *what, double baseline, double mine) {

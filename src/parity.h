@@ -28,8 +28,8 @@ enum { PARITY_EXPERTS = 4096 };
 /* Of the layer's matrices, without router and biases: the left-hand sides above. */
 struct layer_cost layer_matrices(const struct moe_layer *layer);
 
-/* Sets mine->E and mine->F from the rest. EXIT_USAGE if no whole F or no E near enough exists; the message names the
- * nearest settings that do fit. */
+/* Sets mine->E and mine->F from the rest. EXIT_USAGE if no whole F or no E near enough exists; the message names
+ * the nearest settings that do fit. */
 bool parity_solve(const struct moe_layer *baseline, struct moe_layer *mine, struct error *err);
 
 /* One layer with all it has, from the cost of a model with `layers` of them in the place of dense ones and of the

@@ -31,16 +31,19 @@ static const struct option_spec compare_options[] = {
     {"study", 0, OPTION_CHOICE, FIELD(study), "main", 0, 0, study_words, "NAME", "what is compared", "Comparison"},
     {"models", 0, OPTION_STRING, offsetof(struct options, models), NULL, 0, 0, NULL, "NAMES",
      "only these of the study's models, as in smoe,mhmoe-h2 (default: all)", NULL},
-    {"out", 'o', OPTION_STRING, FIELD(out), "runs/compare", 0, 0, NULL, "DIR", "where plan, runs and report go", NULL},
+    {"out", 'o', OPTION_STRING, FIELD(out), "runs/compare", 0, 0, NULL, "DIR", "where plan, runs and report go",
+     NULL},
     {"minutes", 0, OPTION_REAL, FIELD(minutes), "5", 0.01, 1e6, NULL, "M",
      "time for everything; sets the number of steps (a night: 480)", NULL},
-    {"steps", 0, OPTION_LONG, FIELD(steps), "0", 0, 1e12, NULL, "N", "steps of a run (0: as --minutes allows)", NULL},
-    {"seeds", 0, OPTION_INT, FIELD(seeds), "3", 2, 1000, NULL, "N", "runs of each model with its best learning rate",
+    {"steps", 0, OPTION_LONG, FIELD(steps), "0", 0, 1e12, NULL, "N", "steps of a run (0: as --minutes allows)",
      NULL},
+    {"seeds", 0, OPTION_INT, FIELD(seeds), "3", 2, 1000, NULL, "N",
+     "runs of each model with its best learning rate", NULL},
     {"lrs", 0, OPTION_STRING, FIELD(lrs), "1e-3,2e-3,4e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
     {"search-fraction", 0, OPTION_REAL, FIELD(search_fraction), "1", 0.01, 1, NULL, "X",
      "length of the runs that try learning rates (1: the best one is a final run, too)", NULL},
-    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)", NULL},
+    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)",
+     NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},
     {"vocab", 0, OPTION_INT, FIELD(vocab), "1024", 260, 1 << 24, NULL, "N", "tokens in the vocabulary", "Models"},
     {"seq", 0, OPTION_INT, FIELD(seq), "64", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
@@ -56,8 +59,8 @@ static const struct option_spec compare_options[] = {
 
 static const struct program_info program = {
     "compare", "compare [OPTION]... [CORPUS]...",
-    "Trains the models of a study on equal terms (data, order, steps, search for a learning rate) and reports on their "
-    "costs, losses and speed. The same command again goes on where it was interrupted.",
+    "Trains the models of a study on equal terms (data, order, steps, search for a learning rate) and reports on "
+    "their costs, losses and speed. The same command again goes on where it was interrupted.",
     "Examples:\n"
     "  make compare\n"
     "  make compare ARGS=\"--minutes 480 --layers 4 --channels 192 --seq 128 --vocab 2048 --out runs/night\"\n"
@@ -70,9 +73,9 @@ struct driver {
     struct study_model *chosen; /* what study.models points at */
     double rates[MOST_RATES];
     struct comparison comparison;
-    sigset_t signals;           /* blocked: taken where a child is waited for */
-    int stop;                   /* the one that came */
-    size_t runs, run;           /* in the plan; the present one */
+    sigset_t signals; /* blocked: taken where a child is waited for */
+    int stop;         /* the one that came */
+    size_t runs, run; /* in the plan; the present one */
 };
 
 /* ---- Children --------------------------------------------------------------------------------- */
@@ -130,7 +133,8 @@ static bool child_run(struct driver *d, const struct words *w, int *code, struct
 
 /* The last line of OUT/train.log. malloc'ed. */
 static char *child_last_words(const struct driver *d) {
-    char *path = string_format("%s/train.log", d->options.request.out), *line = NULL, *last = string_format("%s", "");
+    char *path = string_format("%s/train.log", d->options.request.out), *line = NULL,
+         *last = string_format("%s", "");
     size_t capacity = 0;
     FILE *file = fopen(path, "r");
     while (file && getline(&line, &capacity, file) > 0) {
@@ -147,7 +151,8 @@ static char *child_last_words(const struct driver *d) {
 static bool child_check(const struct driver *d, int code, const char *directory, struct error *err) {
     const char *out = d->options.request.out;
     if (d->stop)
-        return error_set(err, 128 + d->stop, "%s: stopped by signal %d; the same command goes on from here", out, d->stop);
+        return error_set(err, 128 + d->stop, "%s: stopped by signal %d; the same command goes on from here", out,
+                         d->stop);
     if (code == EXIT_DONE) return true;
     char *last = child_last_words(d);
     error_set(err, code, "%s: exit code %d: %s (all of it in %s/train.log)", directory, code, last, out);
@@ -179,13 +184,14 @@ static bool run_result(struct driver *d, const struct study_run *run, struct res
     const bool before = finished, ok = before || run_execute(d, run, directory, &code, err);
     if (ok && !before && code == EXIT_DONE) finished = result_read(result, log, run->steps);
     if (ok && !finished && code == EXIT_DONE)
-        error_set(err, EXIT_INPUT, "%s: does not end with the validation of step %" PRId64 "; remove %s and start again",
-                  log, run->steps, directory);
+        error_set(err, EXIT_INPUT,
+                  "%s: does not end with the validation of step %" PRId64 "; remove %s and start again", log,
+                  run->steps, directory);
     if (code == EXIT_DIVERGED) *result = result_diverged();
     d->run++;
     if (ok && !before && (finished || code == EXIT_DIVERGED))
-        fprintf(stderr, "[%zu/%zu] %s, lr %g, seed %" PRId64 ": %.4f (%.0f s)\n", d->run, d->runs, run->model->name,
-                run->lr, run->seed, result->loss, time_seconds() - start);
+        fprintf(stderr, "[%zu/%zu] %s, lr %g, seed %" PRId64 ": %.4f (%.0f s)\n", d->run, d->runs,
+                run->model->name, run->lr, run->seed, result->loss, time_seconds() - start);
     free(directory);
     free(log);
     return ok && (finished || code == EXIT_DIVERGED);
@@ -271,7 +277,8 @@ static bool model_calibrate(struct driver *d, struct model_result *m, struct err
         error_set(err, EXIT_INPUT, "%s: incomplete; remove %s and start again", log, directory);
     if (ok) {
         m->timing = (struct timing){(double)r->batch * r->seq / result.rate, seconds - result.seconds};
-        fprintf(stderr, "measured %s: %.0f tokens/s, %.1f s besides\n", m->model->name, result.rate, m->timing.overhead);
+        fprintf(stderr, "measured %s: %.0f tokens/s, %.1f s besides\n", m->model->name, result.rate,
+                m->timing.overhead);
     }
     result_free(&result);
     words_free(&w);
@@ -315,9 +322,10 @@ static bool plan_make(struct driver *d, struct error *err) {
     free(timings);
     c->steps = r->steps ? r->steps : fit;
     if (c->steps >= FEWEST_STEPS || r->steps) return true;
-    return error_set(err, EXIT_USAGE, "--minutes %g: not enough for %zu runs of %d steps; allow more, or make the models "
-                     "smaller (--layers, --channels, --seq), or fewer (--models, --lrs, --seeds)", r->minutes, d->runs,
-                     FEWEST_STEPS);
+    return error_set(err, EXIT_USAGE,
+                     "--minutes %g: not enough for %zu runs of %d steps; allow more, or make the models "
+                     "smaller (--layers, --channels, --seq), or fewer (--models, --lrs, --seeds)",
+                     r->minutes, d->runs, FEWEST_STEPS);
 }
 
 /* What must be the same for a plan to go on: everything but the place and the program. New reference. */
@@ -356,8 +364,9 @@ static bool plan_continue(struct driver *d, const json_t *plan, const char *path
     if (differs) {
         char *got = json_dumps(json_object_get(mine, differs), JSON_ENCODE_ANY);
         char *want = json_dumps(json_object_get(theirs, differs), JSON_ENCODE_ANY);
-        error_set(err, EXIT_MISMATCH, "%s: a plan for something else (%s: got %s, it has %s); give the same options, or "
-                  "another --out", path, differs, got, want ? want : "nothing");
+        error_set(err, EXIT_MISMATCH,
+                  "%s: a plan for something else (%s: got %s, it has %s); give the same options, or another --out",
+                  path, differs, got, want ? want : "nothing");
         free(got);
         free(want);
     }
@@ -378,7 +387,8 @@ static bool plan_open(struct driver *d, struct error *err) {
     else ok = plan_make(d, err) && plan_write(d, path, err);
     json_decref(plan);
     free(path);
-    for (size_t i = 0; ok && i < d->study.n; i++) ok = model_inspect(&d->options.request, &d->comparison.models[i], err);
+    for (size_t i = 0; ok && i < d->study.n; i++)
+        ok = model_inspect(&d->options.request, &d->comparison.models[i], err);
     if (ok) fprintf(stderr, "%zu runs of %" PRId64 " steps\n", d->runs, d->comparison.steps);
     return ok;
 }
@@ -403,12 +413,12 @@ static bool study_choose(struct driver *d, struct error *err) {
         if (!list || name_in_list(list, all->models[i].name)) d->chosen[n++] = all->models[i];
     d->study = (struct study){all->name, all->question, d->chosen, n};
     if (list && n != named)
-        return error_set(err, EXIT_USAGE, "--models %s: not all of them are in --study %s; its first is %s", list, all->name,
-                         all->models[0].name);
+        return error_set(err, EXIT_USAGE, "--models %s: not all of them are in --study %s; its first is %s", list,
+                         all->name, all->models[0].name);
     for (size_t i = 0; i < n; i++)
         if (d->chosen[i].baseline && list && !name_in_list(list, d->chosen[i].baseline))
-            return error_set(err, EXIT_USAGE, "--models %s: %s is compared with %s; add it", list, d->chosen[i].name,
-                             d->chosen[i].baseline);
+            return error_set(err, EXIT_USAGE, "--models %s: %s is compared with %s; add it", list,
+                             d->chosen[i].name, d->chosen[i].baseline);
     return true;
 }
 
@@ -416,15 +426,20 @@ static bool comparison_open(struct driver *d, struct error *err) {
     const struct request *r = &d->options.request;
     const size_t n_rates = rates_parse(r->lrs, d->rates, MOST_RATES);
     if (n_rates == 0)
-        return error_set(err, EXIT_USAGE, "--lrs: bad value (got '%s', want 1 to %d numbers above 0, as in 1e-3,2e-3)",
-                         r->lrs, MOST_RATES);
+        return error_set(err, EXIT_USAGE,
+                         "--lrs: bad value (got '%s', want 1 to %d numbers above 0, as in 1e-3,2e-3)", r->lrs,
+                         MOST_RATES);
     if (!study_choose(d, err) || !directory_make(r->out, err)) return false;
-    d->comparison = (struct comparison){.request = r, .study = &d->study, .rates = d->rates, .n_rates = n_rates,
+    d->comparison = (struct comparison){.request = r,
+                                        .study = &d->study,
+                                        .rates = d->rates,
+                                        .n_rates = n_rates,
                                         .models = array_alloc(d->study.n, sizeof *d->comparison.models)};
     for (size_t i = 0; i < d->study.n; i++)
-        d->comparison.models[i] = (struct model_result){.model = &d->study.models[i],
-                                                        .searches = array_alloc(n_rates, sizeof(struct result)),
-                                                        .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
+        d->comparison.models[i] =
+            (struct model_result){.model = &d->study.models[i],
+                                  .searches = array_alloc(n_rates, sizeof(struct result)),
+                                  .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
     d->runs = d->study.n * (n_rates + finals_left(r));
     return true;
 }

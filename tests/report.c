@@ -129,14 +129,17 @@ static void method_print(FILE *out, const struct comparison *c) {
     fprintf(out, "# %s\n\nCorpus:", c->study->question);
     for (size_t i = 0; i < r->n_corpora; i++) fprintf(out, " `%s`", r->corpora[i]);
     if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
-    fprintf(out, ". %d blocks of %d channels, every %d%s with experts; vocabulary %d, sequences of %d.\n", r->layers,
-            r->channels, r->moe_every, r->moe_every == 1 ? "st" : r->moe_every == 2 ? "nd" : "th", r->vocab, r->seq);
-    fprintf(out, "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
-            "the same seed.\nLearning rates tried for each model with seed 1 over %" PRId64 " steps:", c->steps,
-            r->batch * r->seq, tokens, search_steps(c->steps, r->search_fraction));
+    fprintf(out, ". %d blocks of %d channels, 1 in %d with experts; vocabulary %d, sequences of %d.\n",
+            r->layers, r->channels, r->moe_every, r->vocab, r->seq);
+    fprintf(out,
+            "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
+            "the same seed.\nLearning rates tried for each model with seed 1 over %" PRId64 " steps:",
+            c->steps, r->batch * r->seq, tokens, search_steps(c->steps, r->search_fraction));
     for (size_t i = 0; i < c->n_rates; i++) fprintf(out, " %g", c->rates[i]);
-    fprintf(out, "; with the best of them, seeds 1 to %d.\nThe last validation is on all held-out text; those on the "
-            "way on %d sequences of it.\n", r->seeds, r->eval_windows);
+    fprintf(out,
+            "; with the best of them, seeds 1 to %d.\nThe last validation is on all held-out text; those on the "
+            "way on %d sequences of it.\n",
+            r->seeds, r->eval_windows);
 }
 
 static void excess_print(FILE *out, double cost, double baseline) {
@@ -144,14 +147,16 @@ static void excess_print(FILE *out, double cost, double baseline) {
 }
 
 static void costs_print(FILE *out, const struct comparison *c) {
-    fprintf(out, "\n## Cost\n\nDifferences are to the model's baseline. `Matrices` is what parity makes equal: a layer "
-            "without its router and biases.\n\n| model | H | E | K | F | parameters | multiply-adds a token | layer: "
-            "parameters, matrices | layer: multiply-adds, matrices | layer: multiply-adds with the router |\n"
-            "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n");
+    fprintf(out, "\n## Cost\n\nDifferences are to the model's baseline. `Matrices` is what parity makes equal: a "
+                 "layer without its router and biases.\n\n"
+                 "| model | H | E | K | F | parameters | multiply-adds a token | layer: parameters, matrices "
+                 "| layer: multiply-adds, matrices | layer: multiply-adds with the router |\n"
+                 "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n");
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i], *b = baseline_of(c, m);
         const struct layer_cost matrices = layer_matrices(&m->sizes), theirs = layer_matrices(&b->sizes);
-        fprintf(out, "| %s | %zu | %zu | %zu | %zu |", m->model->label, m->sizes.H, m->sizes.E, m->sizes.K, m->sizes.F);
+        fprintf(out, "| %s | %zu | %zu | %zu | %zu |", m->model->label, m->sizes.H, m->sizes.E, m->sizes.K,
+                m->sizes.F);
         excess_print(out, m->whole.parameters, b->whole.parameters);
         excess_print(out, m->whole.multiply_adds, b->whole.multiply_adds);
         excess_print(out, matrices.parameters, theirs.parameters);
@@ -163,9 +168,12 @@ static void costs_print(FILE *out, const struct comparison *c) {
 
 static void results_print(FILE *out, const struct comparison *c) {
     const double level = common_loss(c);
-    fprintf(out, "\n## Result\n\nMean and sample standard deviation over the seeds; tokens/s and seconds are of training "
-            "alone.\n\n| model | best lr | validation loss | perplexity | bits per byte | tokens/s | seconds to loss "
-            "%.4f |\n| --- | --: | --: | --: | --: | --: | --: |\n", level);
+    fprintf(out,
+            "\n## Result\n\nMean and sample standard deviation over the seeds; tokens/s and seconds are of "
+            "training alone.\n\n"
+            "| model | best lr | validation loss | perplexity | bits per byte | tokens/s | seconds to loss %.4f |\n"
+            "| --- | --: | --: | --: | --: | --: | --: |\n",
+            level);
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
         const double loss = final_mean(c, m);
@@ -176,31 +184,50 @@ static void results_print(FILE *out, const struct comparison *c) {
                 finals_statistic(c, m, offsetof(struct result, bits_per_byte), mean),
                 finals_statistic(c, m, offsetof(struct result, rate), median_of));
         if (reached == 0) fprintf(out, "not reached |\n");
-        else if (reached < seeds_of(c)) fprintf(out, "%.1f (%zu of %d seeds) |\n", seconds, reached, c->request->seeds);
+        else if (reached < seeds_of(c))
+            fprintf(out, "%.1f (%zu of %d seeds) |\n", seconds, reached, c->request->seeds);
         else fprintf(out, "%.1f |\n", seconds);
     }
 }
 
+/* A best learning rate at the edge of those tried may not be the best there is. */
+static void edges_print(FILE *out, const struct comparison *c) {
+    const char *separator = "\nBest at the edge of the learning rates tried, so perhaps not at its best: ";
+    for (size_t i = 0; i < c->study->n && c->n_rates > 1; i++) {
+        const double rate = c->rates[c->models[i].best];
+        bool above = false, below = false;
+        for (size_t l = 0; l < c->n_rates; l++) {
+            above |= c->rates[l] > rate;
+            below |= c->rates[l] < rate;
+        }
+        if (above && below) continue;
+        fprintf(out, "%s%s", separator, c->models[i].model->label);
+        separator = "; ";
+    }
+    if (*separator == ';') fprintf(out, ".\n");
+}
+
 static void differences_print(FILE *out, const struct comparison *c) {
+    static const char *const verdicts[] = {"better", "not told apart", "worse"};
     const double t = student_95(seeds_of(c));
-    fprintf(out, "\n## Differences\n\nValidation loss minus that of the baseline with the same seed. The spread supports "
-            "an order if the mean is more than %.2f standard errors from 0 (Student's t, 95%%, %d pairs).\n\n"
-            "| model | baseline | difference | standard error | verdict |\n| --- | --- | --: | --: | --- |\n", t,
-            c->request->seeds);
+    fprintf(out,
+            "\n## Differences\n\nValidation loss minus that of the baseline with the same seed. The spread "
+            "supports an order if the mean is more than %.2f standard errors from 0 (Student's t, 95%%, %d pairs).\n\n"
+            "| model | baseline | difference | standard error | verdict |\n| --- | --- | --: | --: | --- |\n",
+            t, c->request->seeds);
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i], *b = baseline_of(c, m);
         if (m == b) continue;
         const struct paired p = difference(c, m);
-        const int verdict = paired_verdict(p);
         fprintf(out, "| %s | %s | %+.4f | %.4f | %s |\n", m->model->label, b->model->label, p.mean, p.error,
-                verdict < 0 ? "better" : verdict > 0 ? "worse" : "not told apart");
+                verdicts[1 + paired_verdict(p)]);
     }
 }
 
 /* ---- report.csv: a line a run ---- */
 
-static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, const char *stage, double lr,
-                      int seed, int64_t steps, const struct result *r) {
+static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, const char *stage,
+                      double lr, int seed, int64_t steps, const struct result *r) {
     fprintf(out, "%s,%s,%s,%g,%d,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g\n", c->study->name,
             m->model->name, stage, lr, seed, steps, (double)steps * c->request->batch * c->request->seq,
             m->whole.parameters, m->whole.multiply_adds, m->layer.parameters, m->layer.multiply_adds, r->loss,
@@ -209,8 +236,8 @@ static void run_print(FILE *out, const struct comparison *c, const struct model_
 
 static void csv_print(FILE *out, const struct comparison *c) {
     const int64_t searched = search_steps(c->steps, c->request->search_fraction);
-    fprintf(out, "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,layer_multiply_adds,"
-            "validation_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
+    fprintf(out, "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,"
+                 "layer_multiply_adds,validation_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
         for (size_t l = 0; l < c->n_rates; l++) {
@@ -265,6 +292,7 @@ static void markdown_print(FILE *out, const struct comparison *c) {
     method_print(out, c);
     costs_print(out, c);
     results_print(out, c);
+    edges_print(out, c);
     differences_print(out, c);
     fprintf(out, "\nEach run: `report.csv`. Curves: `loss-tokens.svg`, `loss-seconds.svg`.\n");
 }

@@ -1,5 +1,6 @@
 /* See study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With K = 3,
- * parity then has whole numbers for any C: F = C, and E = 31 for each head. P1 and P2 are explained in docs/MHMOE.md. */
+ * parity then has whole numbers for any C: F = C, and E = 31 for each head. P1 and P2 are explained in
+ * docs/MHMOE.md. */
 #include "study.h"
 
 #include <inttypes.h>
@@ -17,8 +18,9 @@ static const struct study_model main_models[] = {
     {"fine", "fine-grained SMoE, top-2", "smoe", true, 0, "--ffn smoe --topk 2"},
     {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MHMOE "2"},
     {"mhmoe-h3", "MH-MoE, H = 3", "smoe", true, 0, MHMOE "3"},
-    /* As many experts as the baseline, each with as many parameters: F = H F0. Not equal in FLOPs, and not meant to. */
-    {"mhmoe-p1", "MH-MoE as in P1, H = 4 (unequal)", "smoe", false, 16, "--ffn mhmoe --moe-heads 4 --experts 8 --topk 1"},
+    /* as many experts as the baseline, each with as many parameters: F = H F0; not equal in FLOPs */
+    {"mhmoe-p1", "MH-MoE as in P1, H = 4 (unequal)", "smoe", false, 16,
+     "--ffn mhmoe --moe-heads 4 --experts 8 --topk 1"},
 };
 
 static const struct study_model heads_models[] = {

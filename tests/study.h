@@ -1,5 +1,5 @@
-/* What a comparison runs: the studies (tables of models), the command line of each run, and how many steps fit into
- * the time that there is. Pure: tests/compare.c executes it. */
+/* What a comparison runs: the studies (tables of models), the command line of each run, and how many steps fit
+ * into the time that there is. Pure: tests/compare.c executes it. */
 #ifndef STUDY_H
 #define STUDY_H
 

@@ -43,8 +43,9 @@ static uint64_t forward_executed(const struct config *config, size_t B, size_t T
 
 /* C = 24, F0 = 4C, E0 = 8: by the formulas F = 24 and E = 31 H for K = 3. */
 static const struct config baseline = {.vocab = 37, .seq = 9, .layers = 4, .channels = 24, .attn_heads = 2,
-                                       .ffn = FFN_SMOE, .experts = 8, .topk = 1, .expert_hidden = 96, .moe_every = 2,
-                                       .head = true, .merge = true, .balance = BALANCE_AUX, .balance_weight = 0.01};
+                                       .ffn = FFN_SMOE, .experts = 8, .topk = 1, .expert_hidden = 96,
+                                       .moe_every = 2, .head = true, .merge = true, .balance = BALANCE_AUX,
+                                       .balance_weight = 0.01};
 
 static struct config multi_head(int H) {
     struct config c = baseline;
@@ -116,8 +117,8 @@ static void solve(struct moe_layer smoe, size_t H, size_t K, size_t D, size_t E,
 static void test_solve(void **state) {
     (void)state;
     const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, dense = {192, 1, 1, 1, 768, 0};
-    solve(smoe, 1, 1, 0, 8, 768);   /* itself */
-    solve(smoe, 1, 2, 0, 16, 384);  /* fine-grained */
+    solve(smoe, 1, 1, 0, 8, 768);  /* itself */
+    solve(smoe, 1, 2, 0, 16, 384); /* fine-grained */
     solve(smoe, 2, 3, 2, 62, 192);
     solve(smoe, 3, 3, 2, 93, 192);
     solve(smoe, 2, 3, 1, 54, 224);  /* head or merge alone */
@@ -146,8 +147,10 @@ static void test_table_of_p2(void **state) {
     assert_true(layer_matrices(&two).multiply_adds == multiply_adds);
     assert_true(layer_matrices(&three).multiply_adds == multiply_adds);
     /* its 40 and 96 experts are not what its formula gives: 41.33 and 93 */
-    assert_true(fabs(cost_excess(layer_matrices(&two).parameters, layer_matrices(&smoe).parameters) + 3.125) < 1e-9);
-    assert_true(fabs(cost_excess(layer_matrices(&three).parameters, layer_matrices(&smoe).parameters) - 3.125) < 1e-9);
+    assert_true(fabs(cost_excess(layer_matrices(&two).parameters, layer_matrices(&smoe).parameters) + 3.125) <
+                1e-9);
+    assert_true(fabs(cost_excess(layer_matrices(&three).parameters, layer_matrices(&smoe).parameters) - 3.125) <
+                1e-9);
     solve(smoe, 3, 3, 2, 93, 768);
     struct moe_layer mine = {.C = 768, .H = 2, .K = 2, .D = 2};
     struct error err;
@@ -167,15 +170,16 @@ static void test_refusals(void **state) {
     (void)state;
     const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, narrow = {192, 1, 8, 1, 96, 0},
                            dense = {192, 1, 1, 1, 768, 0};
-    refused(smoe, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide", "use --topk 4, or a baseline with "
-            "--expert-hidden 767");
+    refused(smoe, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide",
+            "use --topk 4, or a baseline with --expert-hidden 767");
     refused(smoe, (struct moe_layer){.C = 192, .H = 5, .K = 3, .D = 2}, "into 5 heads", "use --moe-heads 4");
-    refused(smoe, (struct moe_layer){.C = 192, .H = 96, .K = 6, .D = 2}, "takes 5952.00 experts, each 96 wide (want from K = 6 to 4096)", "--topk 4");
+    refused(smoe, (struct moe_layer){.C = 192, .H = 96, .K = 6, .D = 2},
+            "takes 5952.00 experts, each 96 wide (want from K = 6 to 4096)", "--topk 4");
     /* head and merge alone cost more than the baseline */
     refused(narrow, (struct moe_layer){.C = 192, .H = 2, .K = 1, .D = 2}, "= -96 leaves", "--expert-hidden 193");
     refused(dense, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide", "use --topk 4");
-    refused((struct moe_layer){10, 1, 5, 2, 30, 0}, (struct moe_layer){.C = 10, .H = 1, .K = 1}, "takes 2.50 experts",
-            "use --topk 2, or a baseline with --experts 4");
+    refused((struct moe_layer){10, 1, 5, 2, 30, 0}, (struct moe_layer){.C = 10, .H = 1, .K = 1},
+            "takes 2.50 experts", "use --topk 2, or a baseline with --experts 4");
 }
 
 /* ---- ./train --match ---- */
@@ -220,9 +224,8 @@ static void test_train(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_executed), cmocka_unit_test(test_model_cost),
-        cmocka_unit_test(test_solve),    cmocka_unit_test(test_table_of_p2),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_train),
+        cmocka_unit_test(test_executed),    cmocka_unit_test(test_model_cost), cmocka_unit_test(test_solve),
+        cmocka_unit_test(test_table_of_p2), cmocka_unit_test(test_refusals),   cmocka_unit_test(test_train),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);
