@@ -602,21 +602,23 @@ static bool config_resume(struct train *t, const char *dir, struct error *err) {
     return ok;
 }
 
-/* The baseline of --match: a config file, or the one in a run's directory. */
-static bool baseline_read(struct train *baseline, const char *match, struct error *err) {
+/* The baseline of --match: from a config file, or the one in a run's directory. */
+static bool baseline_read(struct config *baseline, const char *match, struct error *err) {
+    struct train other = {0};
     struct option_group groups[GROUPS];
     struct stat st;
     const bool directory = stat(match, &st) == 0 && S_ISDIR(st.st_mode);
     char *config = string_format("--config=%s%s", match, directory ? "/config" : "");
-    option_groups(baseline, groups);
+    option_groups(&other, groups);
     options_set_defaults(groups, GROUPS);
     const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
+    const char *wrong = other.options.match ? "one with --match" : other.config.ffn == FFN_MHMOE ? "--ffn mhmoe" : NULL;
+    *baseline = other.config;
+    options_free(groups, GROUPS);
     free(config);
-    if (!read) return false;
-    if (baseline->options.match || baseline->config.ffn == FFN_MHMOE)
-        return error_set(err, EXIT_USAGE, "--match %s: not a baseline (got %s, want --ffn smoe or dense); name the run "
-                         "or config file of one", match, baseline->options.match ? "one with --match" : "--ffn mhmoe");
-    return true;
+    if (!read || !wrong) return read;
+    return error_set(err, EXIT_USAGE, "--match %s: not a baseline (got %s, want --ffn smoe or dense); name the run or "
+                     "config file of one", match, wrong);
 }
 
 /* A layer's sizes, and its whole cost: what the model costs more than with dense layers alone. */
@@ -649,9 +651,7 @@ static bool matched_set(const char *name, const bool *given, int *field, size_t 
 
 /* --match: sets experts and their width, and prints both sides. `given` is as from options_parse. */
 static bool baseline_match(struct train *t, const bool *given, struct error *err) {
-    struct train other = {0};
-    struct option_group groups[GROUPS];
-    struct config *mine = &t->config, *theirs = &other.config;
+    struct config *mine = &t->config, baseline, *theirs = &baseline;
     struct moe_layer a, b;
     struct layer_cost cost_a, cost_b;
     const bool multi_head = mine->ffn == FFN_MHMOE;
@@ -659,14 +659,12 @@ static bool baseline_match(struct train *t, const bool *given, struct error *err
         return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
     if (mine->ffn == FFN_DENSE)
         return error_set(err, EXIT_USAGE, "--match: --ffn dense has no experts to set; use --ffn mhmoe or smoe");
-    if (!baseline_read(&other, t->options.match, err)) return false;
+    if (!baseline_read(&baseline, t->options.match, err)) return false;
     if (theirs->channels != mine->channels || theirs->layers != mine->layers ||
         (theirs->ffn == FFN_SMOE && theirs->moe_every != mine->moe_every))
         return error_set(err, EXIT_MISMATCH, "--match %s: another shape (got --layers %d --channels %d --moe-every %d, "
                          "want %d, %d, %d); give both the same", t->options.match, theirs->layers, theirs->channels,
                          theirs->moe_every, mine->layers, mine->channels, mine->moe_every);
-    option_groups(&other, groups);
-    options_free(groups, GROUPS); /* the strings; what is compared are numbers */
     if (!layer_measure(theirs, &a, &cost_a, err)) return false;
     b = (struct moe_layer){.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
                            .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0};

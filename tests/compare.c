@@ -39,7 +39,7 @@ static const struct option_spec compare_options[] = {
      NULL},
     {"seeds", 0, OPTION_INT, FIELD(seeds), "3", 2, 1000, NULL, "N",
      "runs of each model with its best learning rate", NULL},
-    {"lrs", 0, OPTION_STRING, FIELD(lrs), "1e-3,2e-3,4e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
+    {"lrs", 0, OPTION_STRING, FIELD(lrs), "5e-4,1e-3,2e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
     {"search-fraction", 0, OPTION_REAL, FIELD(search_fraction), "1", 0.01, 1, NULL, "X",
      "length of the runs that try learning rates (1: the best one is a final run, too)", NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)",
@@ -351,7 +351,7 @@ static bool plan_write(struct driver *d, const char *path, struct error *err) {
     json_t *plan = json_pack("{s:o, s:I, s:I, s:o}", "request", request_json(d), "steps",
                              (json_int_t)d->comparison.steps, "runs", (json_int_t)d->runs, "models", models);
     const bool opened = atomic_open(&file, path, err);
-    if (opened) json_dumpf(plan, file.file, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+    if (opened) json_dumpf(plan, file.file, JSON_INDENT(1));
     json_decref(plan);
     return opened && atomic_commit(&file, err);
 }
