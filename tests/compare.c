@@ -197,6 +197,10 @@ static bool run_result(struct driver *d, const struct study_run *run, struct res
     return ok && (finished || code == EXIT_DIVERGED);
 }
 
+/* A search of full length with the best learning rate is the final run with seed 1. */
+static bool search_is_final(const struct request *r) { return r->search_fraction == 1; }
+static size_t finals_left(const struct request *r) { return (size_t)r->seeds - search_is_final(r); }
+
 /* Stage 1: every learning rate with seed 1. Models take turns, so that a slow hour hits all of them. */
 static bool search_run(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
@@ -214,12 +218,11 @@ static bool search_run(struct driver *d, struct error *err) {
 /* Stage 2: every seed with the best of them. */
 static bool finals_run(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
-    const bool searched = search_steps(c->steps, d->options.request.search_fraction) == c->steps;
     for (int seed = 1; seed <= d->options.request.seeds; seed++)
         for (size_t i = 0; i < c->study->n; i++) {
             struct model_result *m = &c->models[i];
             const struct study_run run = {m->model, c->rates[m->best], seed, c->steps};
-            d->run -= searched && seed == 1; /* that one has been counted */
+            if (seed == 1) d->run -= search_is_final(&d->options.request); /* it has been counted */
             if (!run_result(d, &run, &m->finals[seed - 1], err)) return false;
         }
     return true;
@@ -299,10 +302,6 @@ static bool corpus_prepare(struct driver *d, struct error *err) {
     const bool ok = child_run(d, &w, &code, err) && child_check(d, code, d->options.request.out, err);
     words_free(&w);
     return ok;
-}
-
-static size_t finals_left(const struct request *r) {
-    return (size_t)r->seeds - (search_steps(1000, r->search_fraction) == 1000); /* a search may be one of them */
 }
 
 /* Measures the models and sets the number of steps. */
