@@ -771,6 +771,23 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     return cost;
 }
 
+static struct layer_cost token_cost(const struct sizes *s) {
+    const struct model_cost cost = model_cost(s, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
+    return (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
+}
+
+struct moe_layer model_layer(const struct config *config, const struct sizes *s, struct layer_cost *cost) {
+    struct config dense_config = *config;
+    struct sizes dense;
+    struct error unused;
+    dense_config.ffn = FFN_DENSE;
+    dense_config.shared_hidden = 0;
+    config_check(&dense_config, &dense, &unused); /* nothing is refused that `sizes` passed */
+    *cost = layer_of_models(token_cost(s), token_cost(&dense), s->LM, s->C);
+    if (s->LM == 0) return (struct moe_layer){.C = s->C, .H = 1, .E = 1, .K = 1, .F = 4 * s->C};
+    return (struct moe_layer){s->C, s->H, s->E, s->K, s->F, s->head + s->merge, s->Fs};
+}
+
 size_t model_tensors(const struct model *m, real *block, const char *prefix, struct tensor *out) {
     size_t n = 0;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {

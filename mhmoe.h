@@ -13,6 +13,7 @@
 #include "src/checkpoint.h"
 #include "src/gemm.h"
 #include "src/options.h"
+#include "src/parity.h"
 #include "src/real.h"
 #include "src/rng.h"
 #include "src/router.h"
@@ -187,6 +188,10 @@ struct model_cost {
     size_t activation_bytes; /* with work memory, which grows with the number of threads */
 };
 struct model_cost model_cost(const struct sizes *sizes, struct model_setup setup);
+
+/* One feed-forward layer of the kind that makes the model what it is, for comparisons at equal cost: its sizes, and
+ * all that it costs: what the model costs more than one of the same shape with dense layers alone. */
+struct moe_layer model_layer(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
 
 /* The configuration as it stands in a checkpoint's metadata ("config"). */
 char *config_to_string(const struct config *config);

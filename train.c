@@ -621,22 +621,6 @@ static bool baseline_read(struct config *baseline, const char *match, struct err
                      "config file of one", match, wrong);
 }
 
-/* A layer's sizes, and its whole cost: what the model costs more than with dense layers alone. */
-static bool layer_measure(const struct config *config, struct moe_layer *layer, struct layer_cost *cost,
-                          struct error *err) {
-    struct config dense = *config;
-    struct sizes s, d;
-    dense.ffn = FFN_DENSE;
-    if (!config_check(config, &s, err) || !config_check(&dense, &d, err)) return false;
-    const struct model_setup setup = {MODEL_TRAIN, 1, false, STORAGE_F32};
-    const struct model_cost a = model_cost(&s, setup), b = model_cost(&d, setup);
-    *layer = s.LM ? (struct moe_layer){s.C, s.H, s.E, s.K, s.F, s.head + s.merge}
-                  : (struct moe_layer){s.C, 1, 1, 1, 4 * s.C, 0};
-    *cost = layer_of_models((struct layer_cost){(double)a.parameters, a.forward_flops / 2},
-                            (struct layer_cost){(double)b.parameters, b.forward_flops / 2}, s.LM, s.C);
-    return true;
-}
-
 /* Sets an option to what parity gives, unless the user gave it another value. */
 static bool matched_set(const char *name, const bool *given, int *field, size_t value, struct error *err) {
     const struct option_spec *spec = model_options;
@@ -654,6 +638,7 @@ static bool baseline_match(struct train *t, const bool *given, struct error *err
     struct config *mine = &t->config, baseline, *theirs = &baseline;
     struct moe_layer a, b;
     struct layer_cost cost_a, cost_b;
+    struct sizes sizes;
     const bool multi_head = mine->ffn == FFN_MHMOE;
     if (t->options.resume)
         return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
@@ -665,12 +650,15 @@ static bool baseline_match(struct train *t, const bool *given, struct error *err
         return error_set(err, EXIT_MISMATCH, "--match %s: another shape (got --layers %d --channels %d --moe-every %d, "
                          "want %d, %d, %d); give both the same", t->options.match, theirs->layers, theirs->channels,
                          theirs->moe_every, mine->layers, mine->channels, mine->moe_every);
-    if (!layer_measure(theirs, &a, &cost_a, err)) return false;
+    if (!config_check(theirs, &sizes, err)) return false;
+    a = model_layer(theirs, &sizes, &cost_a);
     b = (struct moe_layer){.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
-                           .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0};
+                           .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
+                           .Fs = (size_t)mine->shared_hidden};
     if (!parity_solve(&a, &b, err) || !matched_set("experts", given, &mine->experts, b.E, err) ||
-        !matched_set("expert-hidden", given, &mine->expert_hidden, b.F, err) || !layer_measure(mine, &b, &cost_b, err))
+        !matched_set("expert-hidden", given, &mine->expert_hidden, b.F, err) || !config_check(mine, &sizes, err))
         return false;
+    b = model_layer(mine, &sizes, &cost_b);
     parity_print(stderr, &a, &b, cost_a, cost_b);
     return true;
 }

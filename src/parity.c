@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 struct layer_cost layer_matrices(const struct moe_layer *l) {
-    const double C = (double)l->C, heads = (double)l->D * C * C, F = (double)l->F;
-    return (struct layer_cost){.parameters = heads + 2 * (double)l->E * C / (double)l->H * F,
-                               .multiply_adds = heads + 2 * (double)l->K * C * F};
+    const double C = (double)l->C, heads = (double)l->D * C * C, F = (double)l->F, Fs = (double)l->Fs;
+    return (struct layer_cost){.parameters = heads + 2 * C / (double)l->H * ((double)l->E * F + Fs),
+                               .multiply_adds = heads + 2 * C * ((double)l->K * F + Fs)};
 }
 
 double cost_excess(double cost, double baseline) { return 100 * (cost - baseline) / baseline; }
@@ -16,15 +16,16 @@ double cost_excess(double cost, double baseline) { return 100 * (cost - baseline
 /* What stands in the way of parity, if anything does. */
 enum fit { FITS, NO_SPLIT, NO_WIDTH, NO_EXPERTS };
 
-/* Twice the left-hand side of K F = K0 F0 - D C/2, so that it is whole. */
+/* Twice K0 F0 + Fs0 - Fs - D C/2, so that it is whole. */
 static int64_t twice_hidden(const struct moe_layer *baseline, const struct moe_layer *mine) {
-    return 2 * (int64_t)(baseline->K * baseline->F) - (int64_t)(mine->D * mine->C);
+    return 2 * ((int64_t)(baseline->K * baseline->F + baseline->Fs) - (int64_t)mine->Fs) - (int64_t)(mine->D * mine->C);
 }
 
-/* H (E0 F0 - D C/2) / F, before it is rounded. */
+/* (H (E0 F0 + Fs0 - D C/2) - Fs) / F, before it is rounded. */
 static double experts_exact(const struct moe_layer *baseline, const struct moe_layer *mine) {
-    const double twice = 2 * (double)baseline->E * (double)baseline->F - (double)(mine->D * mine->C);
-    return (double)mine->H * twice / (2 * (double)mine->F);
+    const double heads = (double)(mine->D * mine->C) / 2;
+    const double all = (double)baseline->E * (double)baseline->F + (double)baseline->Fs - heads;
+    return ((double)mine->H * all - (double)mine->Fs) / (double)mine->F;
 }
 
 static enum fit layer_fit(const struct moe_layer *baseline, struct moe_layer *mine) {
@@ -97,7 +98,7 @@ static char *obstacle_describe(enum fit fit, const struct moe_layer *baseline, c
     const double hidden = (double)twice_hidden(baseline, mine) / 2;
     if (fit == NO_SPLIT) return string_format("%zu channels cannot be cut into %zu heads", mine->C, mine->H);
     if (fit == NO_WIDTH)
-        return string_format("K F = K0 F0 - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
+        return string_format("K F = K0 F0 + Fs0 - Fs - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
                              "from 1)",
                              hidden, hidden / (double)mine->K, mine->K);
     const double experts = experts_exact(baseline, mine);

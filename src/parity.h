@@ -2,17 +2,17 @@
  *
  * P2 = arXiv 2411.16205, generalised: D counts the C x C matrices of head and merge layers, experts have two
  * matrices (GELU). Symbols are those of the model, 0 marks the baseline, for which H = 1 and D = 0:
- *     multiply-adds  D C^2 + 2 K C F    = 2 K0 C F0        K F = K0 F0 - D C/2
- *     parameters     D C^2 + 2 E C/H F  = 2 E0 C F0        E   = H (E0 F0 - D C/2) / F
+ *     multiply-adds  D C^2 + 2 C (K F + Fs)    = 2 C (K0 F0 + Fs0)    K F = K0 F0 + Fs0 - Fs - D C/2
+ *     parameters     D C^2 + 2 C/H (E F + Fs)  = 2 C (E0 F0 + Fs0)    E F = H (E0 F0 + Fs0 - D C/2) - Fs
  * Router and biases stand outside the formulas; parity_print shows what they add. */
 #ifndef PARITY_H
 #define PARITY_H
 
 #include "util.h"
 
-/* A dense layer is one with E = K = H = 1, F = 4C, D = 0. */
+/* A dense layer is one with E = K = H = 1, F = 4C, D = Fs = 0. */
 struct moe_layer {
-    size_t C, H, E, K, F, D;
+    size_t C, H, E, K, F, D, Fs;
 };
 
 struct layer_cost {

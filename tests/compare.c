@@ -230,17 +230,12 @@ static bool finals_run(struct driver *d, struct error *err) {
 
 /* ---- The plan --------------------------------------------------------------------------------- */
 
-static struct layer_cost cost_of(const struct sizes *sizes) {
-    const struct model_cost cost = model_cost(sizes, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
-    return (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
-}
-
 /* Sizes and costs of a model, from the configuration that its calibration was really run with. */
 static bool model_inspect(const struct request *r, struct model_result *m, struct error *err) {
     struct config config = {0};
     const struct option_group group = {model_options, &config};
     struct checkpoint checkpoint;
-    struct sizes s, d;
+    struct sizes s;
     char *directory = calibration_directory(r, m->model), *path = string_format("%s/last.safetensors", directory);
     bool ok = checkpoint_open(&checkpoint, path, err);
     if (ok) {
@@ -250,12 +245,10 @@ static bool model_inspect(const struct request *r, struct model_result *m, struc
         json_decref(object);
         checkpoint_close(&checkpoint);
     }
-    config.ffn = FFN_DENSE;
-    if (ok && config_check(&config, &d, err)) {
-        m->sizes = s.LM ? (struct moe_layer){s.C, s.H, s.E, s.K, s.F, s.head + s.merge}
-                        : (struct moe_layer){s.C, 1, 1, 1, 4 * s.C, 0};
-        m->whole = cost_of(&s);
-        m->layer = layer_of_models(m->whole, cost_of(&d), s.LM, s.C);
+    if (ok) {
+        const struct model_cost cost = model_cost(&s, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
+        m->whole = (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
+        m->sizes = model_layer(&config, &s, &m->layer);
     }
     free(directory);
     free(path);

@@ -11,12 +11,9 @@
 /* ---- Runs ---- */
 
 bool result_read(struct result *r, const char *log, int64_t steps) {
-    struct curve seconds = {0}, rates = {0}, bits = {0};
-    *r = (struct result){0};
-    curve_read(&r->by_step, log, "val_loss");
-    curve_read(&bits, log, "val_bits_per_byte");
-    curve_read(&seconds, log, "seconds");
-    curve_read(&rates, log, "tokens_per_second");
+    *r = (struct result){.by_step = runlog_curve(log, "val_loss", 1)};
+    struct curve bits = runlog_curve(log, "val_bits_per_byte", 1), seconds = runlog_curve(log, "seconds", 1);
+    struct curve rates = runlog_curve(log, "tokens_per_second", 1);
     const size_t n = r->by_step.n;
     const bool finished = n > 0 && r->by_step.x[n - 1] == (double)steps && bits.n == n;
     if (finished) {

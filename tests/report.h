@@ -2,7 +2,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "../src/curve.h"
+#include "../src/runlog.h"
 #include "../src/parity.h"
 #include "study.h"
 

@@ -44,12 +44,12 @@ static uint64_t forward_executed(const struct config *config, size_t B, size_t T
 /* C = 24, F0 = 4C, E0 = 8: by the formulas F = 24 and E = 31 H for K = 3. */
 static const struct config baseline = {.vocab = 37, .seq = 9, .layers = 4, .channels = 24, .attn_heads = 2,
                                        .ffn = FFN_SMOE, .experts = 8, .topk = 1, .expert_hidden = 96,
-                                       .moe_every = 2, .head = true, .merge = true, .balance = BALANCE_AUX,
+                                       .moe_every = 2, .head_depth = 1, .merge_depth = 1, .balance = BALANCE_AUX,
                                        .balance_weight = 0.01};
 
 static struct config multi_head(int H) {
     struct config c = baseline;
-    struct moe_layer smoe = {24, 1, 8, 1, 96, 0}, mine = {.C = 24, .H = (size_t)H, .K = 3, .D = 2};
+    struct moe_layer smoe = {24, 1, 8, 1, 96, 0, 0}, mine = {.C = 24, .H = (size_t)H, .K = 3, .D = 2};
     struct error err;
     if (!parity_solve(&smoe, &mine, &err)) fail_msg("%s", err.text);
     c.ffn = FFN_MHMOE;
@@ -68,7 +68,7 @@ static void test_executed(void **state) {
     dense.ffn = FFN_DENSE;
     const uint64_t rest = forward_executed(&dense, B, T) - moe_layers * tokens * 8 * C * C;
     const uint64_t smoe = forward_executed(&baseline, B, T) - rest;
-    const struct layer_cost cost = layer_matrices(&(struct moe_layer){24, 1, 8, 1, 96, 0});
+    const struct layer_cost cost = layer_matrices(&(struct moe_layer){24, 1, 8, 1, 96, 0, 0});
     assert_int_equal(smoe, moe_layers * tokens * ((uint64_t)cost.multiply_adds + 8 * C)); /* router: E0 C */
     for (int H = 1; H <= 4; H++) {
         const struct config mine = multi_head(H);
@@ -77,6 +77,10 @@ static void test_executed(void **state) {
         const uint64_t got = forward_executed(&mine, B, T) - rest, router = (uint64_t)mine.experts * C;
         assert_int_equal(got, moe_layers * tokens * ((uint64_t)cost.multiply_adds + router));
     }
+    struct config shared = multi_head(2); /* each of a token's sub-tokens goes through 2 S Fs weights more */
+    const uint64_t without = forward_executed(&shared, B, T);
+    shared.shared_hidden = 10;
+    assert_int_equal(forward_executed(&shared, B, T) - without, moe_layers * tokens * 2 * C * 10);
     /* P1: as many experts, each with as many parameters as the baseline's (F = H F0), costs H times as much. */
     unequal.ffn = FFN_MHMOE;
     unequal.moe_heads = 4;
@@ -116,7 +120,7 @@ static void solve(struct moe_layer smoe, size_t H, size_t K, size_t D, size_t E,
 
 static void test_solve(void **state) {
     (void)state;
-    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, dense = {192, 1, 1, 1, 768, 0};
+    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0, 0}, dense = {192, 1, 1, 1, 768, 0, 0};
     solve(smoe, 1, 1, 0, 8, 768);  /* itself */
     solve(smoe, 1, 2, 0, 16, 384); /* fine-grained */
     solve(smoe, 2, 3, 2, 62, 192);
@@ -126,7 +130,7 @@ static void test_solve(void **state) {
     solve(smoe, 4, 3, 3, 146, 160); /* a deeper head: 146.4 */
     solve(dense, 2, 3, 2, 6, 192);  /* all experts of a layer in use */
     /* P2's sizes with GELU: F = F0 - C/K with the same K = 2; E = 2 (8*2048 - 768)/1664 = 18.77 -> 1.2% off */
-    struct moe_layer p2 = {768, 1, 8, 2, 2048, 0}, mine = {.C = 768, .H = 2, .K = 2, .D = 2};
+    struct moe_layer p2 = {768, 1, 8, 2, 2048, 0, 0}, mine = {.C = 768, .H = 2, .K = 2, .D = 2};
     struct error err;
     assert_false(parity_solve(&p2, &mine, &err));
     assert_int_equal(mine.F, 1664);
@@ -134,13 +138,27 @@ static void test_solve(void **state) {
     solve(p2, 8, 2, 2, 75, 1664); /* 75.08 -> 75, 0.1% off */
 }
 
+/* A shared expert of 96 in the baseline, of 48 here: 3 F = 768 + 96 - 48 - 192, E F = 2 (8*768 + 96 - 192) - 48. */
+static void test_solve_shared(void **state) {
+    (void)state;
+    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0, 96};
+    struct moe_layer mine = {.C = 192, .H = 2, .K = 3, .D = 2, .Fs = 48};
+    struct error err;
+    if (!parity_solve(&smoe, &mine, &err)) fail_msg("%s", err.text);
+    assert_int_equal(mine.F, 208);
+    assert_int_equal(mine.E, 58); /* 57.92 */
+    const struct layer_cost a = layer_matrices(&smoe), b = layer_matrices(&mine);
+    assert_true(a.multiply_adds == 2 * 192 * (768 + 96) && b.multiply_adds == a.multiply_adds);
+    assert_true(a.parameters == 2 * 192 * (8 * 768 + 96) && b.parameters - a.parameters == 192 * 16);
+}
+
 /* P2's own table has SwiGLU, three matrices: sizes that its equations put into F = 512, 768 are not ours, but its
  * equations for three matrices are ours with F0 and F scaled by 3/2: 3 K F = 2 K (3F/2). */
 static void test_table_of_p2(void **state) {
     (void)state;
-    const struct moe_layer smoe = {768, 1, 8, 1, 3072, 0}; /* 2048 * 3/2 */
-    const struct moe_layer fine = {768, 1, 16, 2, 1536, 0}, two = {768, 2, 40, 2, 1152, 2},
-                           three = {768, 3, 96, 3, 768, 2};
+    const struct moe_layer smoe = {768, 1, 8, 1, 3072, 0, 0}; /* 2048 * 3/2 */
+    const struct moe_layer fine = {768, 1, 16, 2, 1536, 0, 0}, two = {768, 2, 40, 2, 1152, 2, 0},
+                           three = {768, 3, 96, 3, 768, 2, 0};
     const double multiply_adds = layer_matrices(&smoe).multiply_adds;
     assert_true(multiply_adds == 4718592); /* 9.437M FLOPs, as its table says */
     assert_true(layer_matrices(&fine).multiply_adds == multiply_adds);
@@ -168,8 +186,8 @@ static void refused(struct moe_layer smoe, struct moe_layer mine, const char *sa
 
 static void test_refusals(void **state) {
     (void)state;
-    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0}, narrow = {192, 1, 8, 1, 96, 0},
-                           dense = {192, 1, 1, 1, 768, 0};
+    const struct moe_layer smoe = {192, 1, 8, 1, 768, 0, 0}, narrow = {192, 1, 8, 1, 96, 0, 0},
+                           dense = {192, 1, 1, 1, 768, 0, 0};
     refused(smoe, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide",
             "use --topk 4, or a baseline with --expert-hidden 767");
     refused(smoe, (struct moe_layer){.C = 192, .H = 5, .K = 3, .D = 2}, "into 5 heads", "use --moe-heads 4");
@@ -178,7 +196,7 @@ static void test_refusals(void **state) {
     /* head and merge alone cost more than the baseline */
     refused(narrow, (struct moe_layer){.C = 192, .H = 2, .K = 1, .D = 2}, "= -96 leaves", "--expert-hidden 193");
     refused(dense, (struct moe_layer){.C = 192, .H = 2, .K = 5, .D = 2}, "115.2 wide", "use --topk 4");
-    refused((struct moe_layer){10, 1, 5, 2, 30, 0}, (struct moe_layer){.C = 10, .H = 1, .K = 1},
+    refused((struct moe_layer){10, 1, 5, 2, 30, 0, 0}, (struct moe_layer){.C = 10, .H = 1, .K = 1},
             "takes 2.50 experts", "use --topk 2, or a baseline with --experts 4");
 }
 
@@ -224,8 +242,9 @@ static void test_train(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_executed),    cmocka_unit_test(test_model_cost), cmocka_unit_test(test_solve),
-        cmocka_unit_test(test_table_of_p2), cmocka_unit_test(test_refusals),   cmocka_unit_test(test_train),
+        cmocka_unit_test(test_executed), cmocka_unit_test(test_model_cost), cmocka_unit_test(test_solve),
+        cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_train),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);
