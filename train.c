@@ -327,7 +327,7 @@ static json_t *load_json(const struct model *m) {
     return layers;
 }
 
-/* E7 or the z-loss of each MoE layer, its mean over the micro-batches since the statistics were cleared, summed. */
+/* E7 or the z-loss of each MoE layer, its mean over micro-batches since the statistics were cleared, summed. */
 static double router_loss_of(const struct model *m, const double *sums) {
     double sum = 0;
     for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += sums[lm] / (double)m->forwards;

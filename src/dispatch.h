@@ -1,5 +1,5 @@
-/* Rows to the experts that they picked, and back (E5 of docs/MHMOE.md). A pick is one (row, expert) pair; the picks
- * are sorted by expert, so that each expert has contiguous rows to multiply, however many. */
+/* Rows to the experts that they picked, and back (E5 of docs/MHMOE.md). A pick is one (row, expert) pair; the
+ * picks are sorted by expert, so that each expert has contiguous rows to multiply, however many. */
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
@@ -17,7 +17,7 @@ struct dispatch {
 /* Fills it from picks (N, K). */
 void dispatch_sort(const struct dispatch *d, const int32_t *picks);
 
-/* dx (N, S) = start (NULL: zeros; may be dx) + what the picks of a row send back; d_rows (N*K, S) in their order. */
+/* dx (N, S) = start (NULL: zeros; may be dx) + what a row's picks send back; d_rows (N*K, S) is in their order. */
 void dispatch_backward(const struct dispatch *d, real *dx, const real *start, const real *d_rows);
 
 /* out (N, S) = start (NULL: zeros) + the experts' outputs (N*K, S) of a row's picks, weighed by gates (N, K). */

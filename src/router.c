@@ -40,7 +40,7 @@ static void cosine_forward(const struct router *r, const struct routing *f, real
 
 /* With norms and tau held constant, dq_ne = dr_ne / (|z_n| |w_e| tau) gives y = dq W and dW = dq^T z. A cosine
  * does not change with length, so the norms take from each gradient its part along its own vector:
- *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;  dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e . dW_e */
+ *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;  dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e.dW_e */
 static void cosine_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
                             const real *x) {
     const size_t E = r->E, D = r->project.OC, N = f->N;

@@ -40,7 +40,8 @@ static void layernorm(real *out, const real *x, const real *w, const real *b, si
 }
 
 /* logits (R,V) of the whole model; returns E7. */
-static double reference_model(real *logits, double *load, double *z, const struct model *m, const struct batch *b) {
+static double reference_model(real *logits, double *load, double *z, const struct model *m,
+                              const struct batch *b) {
     size_t C = m->sizes.C, V = m->sizes.V, R = b->B * b->T;
     const struct parameters *w = &m->params;
     real x[R * C], normed[R * C], y[R * C], last[C];

@@ -141,7 +141,7 @@ static void step_check(const json_t *entry, int step, double seconds) {
     assert_true(number(entry, "tokens") == step * BATCH * SEQ);
     assert_true(number(entry, "loss") > 0 && number(entry, "loss") < 7); /* ln(301) is 5.7 */
     assert_true(number(entry, "balance") > 1.9); /* two layers, each about 1 at best */
-    assert_true(number(entry, "z_loss") > 2 * 2.5); /* two layers, each about ln(5)^2 = 2.59 while scores are small */
+    assert_true(number(entry, "z_loss") > 2 * 2.5); /* two layers of about ln(5)^2 = 2.59: scores are small */
     assert_true(number(entry, "gradient_norm") > 0);
     assert_true(number(entry, "lr") > 0 && number(entry, "lr") <= 0.01);
     assert_true(number(entry, "tokens_per_second") > 0);
@@ -587,8 +587,8 @@ static void memory_is_as_foretold(void **state) {
     static const char *const models[] = {
         "--channels 192 --layers 8 --batch 40 --seq 128", "--channels 192 --layers 8 --batch 40 --seq 128 --recompute",
         "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2",
-        "--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96 --head-depth 3"
-        " --merge-depth 2",
+        "--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96"
+        " --head-depth 3 --merge-depth 2",
     };
     double needed[4];
     for (int i = 0; i < 4; i++) {
