@@ -761,6 +761,8 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     }
     cost.forward_flops = 2 * multiply_adds;
     cost.training_flops = 3 * cost.forward_flops;
+    if (setup.recompute) /* all blocks once more but the last, taken as their average */
+        cost.training_flops += (cost.forward_flops - 2 * (double)(s->V * s->C)) * (double)(s->L - 1) / (double)s->L;
     cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++)
         cost.parameter_bytes += packed_bytes(&info[i], setup.storage, false) +

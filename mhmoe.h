@@ -183,7 +183,8 @@ void model_clear_statistics(struct model *m);
 /* What a step costs, for --dry-run; all from the shapes. */
 struct model_cost {
     size_t parameters, active_parameters; /* active: those that one token's forward touches */
-    double forward_flops, training_flops; /* a token, at full sequence length; 2 a multiply-add */
+    double forward_flops, training_flops; /* a token, at full sequence length; 2 a multiply-add; with recompute,
+                                             training has most of forward twice */
     size_t parameter_bytes;  /* with gradients, Adam's moments (MODEL_TRAIN) and packed matrices */
     size_t activation_bytes; /* with work memory, which grows with the number of threads */
 };

@@ -516,6 +516,23 @@ static void test_cost_of_choices(void **state) {
     assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (3 * 4 - 4 * 1));
 }
 
+/* Four equal blocks, of which three are computed twice. */
+static void test_cost_of_recomputing(void **state) {
+    (void)state;
+    struct config config = small_config;
+    struct sizes s;
+    struct error err;
+    config.layers = 4;
+    config.moe_every = 1;
+    assert_true(config_check(&config, &s, &err));
+    const struct model_cost plain = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, false, STORAGE_F32});
+    const struct model_cost again = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, true, STORAGE_F32});
+    const double logits = 2 * (double)(s.V * s.C), blocks = plain.forward_flops - logits;
+    assert_true(again.forward_flops == plain.forward_flops);
+    assert_true(again.training_flops == plain.training_flops + blocks / 4 * 3);
+    assert_true(again.activation_bytes < plain.activation_bytes);
+}
+
 /* ---- The observer of picks ---- */
 
 struct observed {
@@ -564,6 +581,7 @@ int main(void) {
         cmocka_unit_test(test_cost_of_gpt2),
         cmocka_unit_test(test_parity),
         cmocka_unit_test(test_cost_of_choices),
+        cmocka_unit_test(test_cost_of_recomputing),
     };
     struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
     for (int i = 0; i < TORCH_CASES; i++) {
