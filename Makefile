@@ -55,7 +55,7 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
-$(BUILD)/test_compare: $(BUILD)/tests/study.o $(BUILD)/tests/report.o
+$(BUILD)/test_compare: $(BUILD)/tests/compare_study.o $(BUILD)/tests/compare_report.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 
@@ -70,7 +70,7 @@ demo: all $(BUILD)/austen
 	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
 	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
 
-$(BUILD)/compare: $(patsubst %,$(BUILD)/tests/%.o,compare study report) $(OBJECTS)
+$(BUILD)/compare: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/compare*.c)) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 compare: all $(BUILD)/compare $(BUILD)/austen
 	$(BUILD)/compare $(ARGS)

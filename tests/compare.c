@@ -3,7 +3,7 @@
  * First each model is measured for a few steps, and the plan is made: as many steps, the same for all, as fit into
  * --minutes. Then every model is tried with every learning rate, and with its best one trained on every seed. The
  * plan is kept (plan.json), and a run is known by its directory, so that the same command goes on where it was
- * interrupted. The studies and command lines are in study.c, what is made of the logs is in report.c. */
+ * interrupted. The studies and command lines are in compare_study.c, what is made of the logs is in compare_report.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "../mhmoe.h"
 #include "../src/util.h"
-#include "report.h"
+#include "compare_report.h"
 #include "statistics.h"
 
 enum { MOST_RATES = 16, CALIBRATION_STEPS = 8, FEWEST_STEPS = 10 };

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "report.h"
+#include "compare_report.h"
 #include "statistics.h"
 
 /* ---- Statistics ---- */

@@ -1,10 +1,10 @@
 /* What a comparison found, from the runs' logs, as report.md, report.csv and two plots. */
-#ifndef REPORT_H
-#define REPORT_H
+#ifndef COMPARE_REPORT_H
+#define COMPARE_REPORT_H
 
 #include "../src/runlog.h"
 #include "../src/parity.h"
-#include "study.h"
+#include "compare_study.h"
 
 /* One run, as its log tells. */
 struct result {

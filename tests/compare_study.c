@@ -1,7 +1,7 @@
-/* See study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With K = 3,
+/* See compare_study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With K = 3,
  * parity then has whole numbers for any C: F = C, and E = 31 for each head. P1 and P2 are explained in
  * docs/MHMOE.md. */
-#include "study.h"
+#include "compare_study.h"
 
 #include <inttypes.h>
 #include <math.h>

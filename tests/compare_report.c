@@ -1,6 +1,6 @@
-/* See report.h. Differences are paired by seed, since the seed sets the weights and the order of the data on both
+/* See compare_report.h. Differences are paired by seed, since the seed sets the weights and the order of the data on both
  * sides; the learning rate is each model's best of the same few. */
-#include "report.h"
+#include "compare_report.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

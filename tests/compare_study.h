@@ -1,7 +1,7 @@
 /* What a comparison runs: the studies (tables of models), the command line of each run, and how many steps fit
  * into the time that there is. Pure: tests/compare.c executes it. */
-#ifndef STUDY_H
-#define STUDY_H
+#ifndef COMPARE_STUDY_H
+#define COMPARE_STUDY_H
 
 #include "../src/util.h"
 
