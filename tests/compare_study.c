@@ -51,6 +51,8 @@ static const struct study_model ablation_models[] = {
 static const struct study_model routers_models[] = {
     SMOE,
     {"softmax", "MH-MoE, H = 2, softmax, aux", "smoe", true, 0, MHMOE "2 --router softmax --balance aux"},
+    {"renorm", "MH-MoE, H = 2, softmax, aux, gates sum to 1", "smoe", true, 0,
+     MHMOE "2 --router softmax --balance aux --renormalize"},
     {"cosine", "MH-MoE, H = 2, cosine, aux", "smoe", true, 0, MHMOE "2 --router cosine --balance aux"},
     {"bias", "MH-MoE, H = 2, softmax, bias", "smoe", true, 0, MHMOE "2 --router softmax --balance bias"},
     {"none", "MH-MoE, H = 2, softmax, no balance", "smoe", true, 0, MHMOE "2 --router softmax --balance none"},

@@ -149,6 +149,7 @@ static void test_studies(void **state) {
                                                    H2 " --head-depth 0 --merge-depth 1" MATCHED,
                                                    H2 " --head-depth 1 --merge-depth 1" MATCHED, NULL});
     check_models("routers", (const char *const[]){SMOE, H2 " --router softmax --balance aux" MATCHED,
+                                                  H2 " --router softmax --balance aux --renormalize" MATCHED,
                                                   H2 " --router cosine --balance aux" MATCHED,
                                                   H2 " --router softmax --balance bias" MATCHED,
                                                   H2 " --router softmax --balance none" MATCHED, NULL});
