@@ -154,14 +154,45 @@ struct tile {
     size_t ldc;            /* of c and of start */
 };
 
-/* All but t are compile-time constants wherever this is inlined. */
+/* acc += n steps of a slab times the panels'. From n on all are compile-time constants wherever this is inlined, but for
+ * the last slab's n: a loop of constant length, two steps at a time, is up to a tenth faster. */
+static inline __attribute__((always_inline)) void slab_multiply(vec acc[ROWS][2 * WIDE], const real *a, const char *b,
+                                                                const size_t panel, const vec *scale, const int n,
+                                                                const int m, const int panels,
+                                                                const enum slab_order order,
+                                                                const enum storage storage) {
+    const int vectors = 2 * panels, steps = storage_steps(storage);
+    const size_t row_step = order == ROW_MAJOR ? LANES : 1, k_step = order == ROW_MAJOR ? 1 : m;
+#pragma GCC unroll 2
+    for (int k = 0; k < n; k += steps, b += COLS * sizeof(real)) {
+#pragma GCC unroll 4
+        for (int step = 0; step < steps; step++) {
+            if (step > 0 && k + step == n) break;
+            vec b_k[2 * WIDE];
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; v++) {
+                const vec word = *(const vec *)(b + v / 2 * panel + v % 2 * VEC_BYTES);
+                b_k[v] = panel_step(word, storage, step, scale[v]);
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) {
+                const real a_ik = a[i * row_step + (k + step) * k_step];
+#pragma GCC unroll 8
+                for (int v = 0; v < vectors; v++) acc[i][v] += a_ik * b_k[v];
+            }
+        }
+    }
+}
+
+/* All but t are compile-time constants here, too. */
 static inline __attribute__((always_inline)) void tile_multiply(const struct tile *t, const int m, const int panels,
                                                                 const enum slab_order order,
                                                                 const enum storage storage) {
     const int vectors = 2 * panels;
     const real *a = t->a;
     const char *b = t->b;
-    const size_t depth = t->depth, ldc = t->ldc, panel = t->panel;
+    const size_t ldc = t->ldc, panel = t->panel;
+    size_t depth = t->depth;
     vec acc[ROWS][2 * WIDE], scale[2 * WIDE] = {{0}};
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
@@ -174,29 +205,9 @@ static inline __attribute__((always_inline)) void tile_multiply(const struct til
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) acc[i][v] += vec_load(t->start + i * ldc + v * LANES);
     }
-    const size_t row_step = order == ROW_MAJOR ? LANES : 1, k_step = order == ROW_MAJOR ? 1 : m;
-    const int steps = storage_steps(storage);
-    for (size_t k0 = 0; k0 < depth; k0 += LANES, a += (size_t)m * LANES) {
-        const int slab = (int)min_size(LANES, depth - k0);
-        for (int k = 0; k < slab; k += steps, b += COLS * sizeof(real)) {
-#pragma GCC unroll 4
-            for (int step = 0; step < steps; step++) {
-                if (step > 0 && k + step == slab) break;
-                vec b_k[2 * WIDE];
-#pragma GCC unroll 8
-                for (int v = 0; v < vectors; v++) {
-                    const vec word = *(const vec *)(b + v / 2 * panel + v % 2 * VEC_BYTES);
-                    b_k[v] = panel_step(word, storage, step, scale[v]);
-                }
-#pragma GCC unroll 16
-                for (int i = 0; i < m; i++) {
-                    const real a_ik = a[i * row_step + (k + step) * k_step];
-#pragma GCC unroll 8
-                    for (int v = 0; v < vectors; v++) acc[i][v] += a_ik * b_k[v];
-                }
-            }
-        }
-    }
+    for (; depth >= LANES; depth -= LANES, a += (size_t)m * LANES, b += steps_bytes(storage, LANES))
+        slab_multiply(acc, a, b, panel, scale, LANES, m, panels, order, storage);
+    if (depth) slab_multiply(acc, a, b, panel, scale, (int)depth, m, panels, order, storage);
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
