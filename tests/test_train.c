@@ -249,6 +249,7 @@ static void run_interrupt(const char *options, const char *out, int signal_numbe
         dup2(pipe_ends[1], STDOUT_FILENO);
         close(pipe_ends[0]);
         close(pipe_ends[1]);
+        signal(signal_number, SIG_DFL); /* tests may run under nohup, too */
         execl("/bin/sh", "sh", "-c", command, NULL);
         _exit(127);
     }
