@@ -282,8 +282,8 @@ static void resumed_run_is_the_same_run(void **state) {
     (void)state;
     static const char *const kinds[] = {
         "--ffn dense", "--ffn smoe --balance none", "--ffn mhmoe --accumulate 2", "--ffn mhmoe --val other.txt",
-        "--balance bias --bias-step 0.01 --accumulate 2 --router cosine --z-weight 1e-3 --shared-hidden 5"
-        " --head-depth 2",
+        ("--balance bias --bias-step 0.01 --accumulate 2 --router cosine --z-weight 1e-3 --shared-hidden 5"
+         " --head-depth 2"),
     };
     static const int signals[] = {SIGTERM, SIGINT, SIGTERM, SIGHUP, SIGTERM};
     for (int i = 0; i < 5; i++) {
@@ -588,8 +588,8 @@ static void memory_is_as_foretold(void **state) {
     static const char *const models[] = {
         "--channels 192 --layers 8 --batch 40 --seq 128", "--channels 192 --layers 8 --batch 40 --seq 128 --recompute",
         "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2",
-        "--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96"
-        " --head-depth 3 --merge-depth 2",
+        ("--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96"
+         " --head-depth 3 --merge-depth 2"),
     };
     double needed[4];
     for (int i = 0; i < 4; i++) {
