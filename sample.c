@@ -103,15 +103,6 @@ static bool prompt_read(const struct options *o, char **text, size_t *size, stru
     return *text != NULL;
 }
 
-/* Reads the tokenizer out of the checkpoint. */
-static tokenizer *tokenizer_open(const struct checkpoint *c, struct error *err) {
-    size_t size;
-    void *model = checkpoint_copy(c, "tokenizer.model", &size, err);
-    tokenizer *t = model ? tokenizer_from_memory(model, size, c->path, err) : NULL;
-    free(model);
-    return t;
-}
-
 struct stream {
     const tokenizer *tokenizer;
     struct text_stream text;
@@ -168,7 +159,7 @@ int main(int argc, char **argv) {
     char *path = options.model ? checkpoint_path(options.model) : checkpoint_newest(&err);
     if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
     if (!model_load(&model, &checkpoint, setup, &err)) error_exit(&err);
-    tokenizer *t = tokenizer_open(&checkpoint, &err);
+    tokenizer *t = tokenizer_from_checkpoint(&checkpoint, &err);
     if (!t) error_exit(&err);
     if (tokenizer_vocab(t) != model.config.vocab) {
         error_set(&err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",

@@ -744,10 +744,7 @@ static bool tokenizer_check(const struct train *t, const struct checkpoint *resu
 
 static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
     if (resumed) {
-        size_t size;
-        void *model = checkpoint_copy(resumed, "tokenizer.model", &size, err);
-        if (model) t->tokenizer = tokenizer_from_memory(model, size, resumed->path, err);
-        free(model);
+        t->tokenizer = tokenizer_from_checkpoint(resumed, err);
         return t->tokenizer && tokenizer_check(t, resumed, err);
     }
     if (t->options.tokenizer) t->tokenizer = tokenizer_load(t->options.tokenizer, err);

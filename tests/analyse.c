@@ -247,15 +247,6 @@ static char *name_of(const char *operand, bool file) {
     return string_format("%.*s", (int)(n - start), operand + start);
 }
 
-/* The tokenizer in a checkpoint, which must be the model's. */
-static tokenizer *tokenizer_open(const struct checkpoint *c, struct error *err) {
-    size_t size;
-    void *model = checkpoint_copy(c, "tokenizer.model", &size, err);
-    tokenizer *t = model ? tokenizer_from_memory(model, size, c->path, err) : NULL;
-    free(model);
-    return t;
-}
-
 static bool subject_check(const struct model *m, const struct checkpoint *c, const tokenizer *own,
                           const tokenizer *first, const char *first_name, struct error *err) {
     if (m->sizes.LM == 0)
@@ -306,7 +297,7 @@ static bool subject_read(struct subject *s, const char *operand, struct common *
     s->log = slash ? string_format("%.*s/log.jsonl", (int)(slash - s->path), s->path) : string_format("log.jsonl");
     if (!checkpoint_open(&c, s->path, err)) return false;
     if (!model_load(&m, &c, (struct model_setup){MODEL_INFER, BATCH, false, STORAGE_F32}, err)) return false;
-    tokenizer *own = tokenizer_open(&c, err);
+    tokenizer *own = tokenizer_from_checkpoint(&c, err);
     if (!own) return false;
     if (!common->tokenizer) {
         common->tokenizer = own;

@@ -82,8 +82,7 @@ static struct windows windows_of_file(const struct checkpoint *c, const char *pa
     struct error err;
     size_t size, n = 0, capacity = 0;
     int32_t *ids = NULL;
-    void *model = checkpoint_copy(c, "tokenizer.model", &size, &err);
-    tokenizer *t = tokenizer_from_memory(model, size, "tokenizer", &err);
+    tokenizer *t = tokenizer_from_checkpoint(c, &err);
     char *text = file_contents(fopen(path, "rb"), path, &size, &err);
     assert_true(t && text);
     tokenizer_encode(t, text, size, &ids, &n, &capacity);
@@ -91,7 +90,6 @@ static struct windows windows_of_file(const struct checkpoint *c, const char *pa
     memcpy(w.inputs, ids, sizeof w.inputs);
     memcpy(w.targets, ids + 1, sizeof w.targets);
     tokenizer_free(t);
-    free(model);
     free(text);
     free(ids);
     return w;

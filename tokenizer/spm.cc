@@ -7,6 +7,7 @@
  * The newline is an ordinary character: pieces such as ".\n\n" save 2.5% of the tokens of Jane Austen (at
  * 4096 pieces) over a byte piece for each newline. Training reads the same spans. */
 extern "C" {
+#include "../src/checkpoint.h"
 #include "../src/util.h"
 }
 #include "tokenizer.h"
@@ -298,6 +299,14 @@ tokenizer *tokenizer_from_memory(const void *model, size_t size, const char *nam
         t->model = bytes;
         return t.release();
     });
+}
+
+tokenizer *tokenizer_from_checkpoint(const struct checkpoint *c, struct error *err) {
+    size_t size;
+    void *model = checkpoint_copy(c, "tokenizer.model", &size, err);
+    tokenizer *t = model ? tokenizer_from_memory(model, size, c->path, err) : nullptr;
+    free(model);
+    return t;
 }
 
 tokenizer *tokenizer_load(const char *path, struct error *err) {

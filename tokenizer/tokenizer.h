@@ -29,6 +29,10 @@ tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab,
 /* `name` is used in messages only. NULL (EXIT_INPUT) if the block is not a model this program can use
  * exactly (BPE, identity normalisation, byte fallback, no dummy prefix). */
 tokenizer *tokenizer_from_memory(const void *model, size_t size, const char *name, struct error *err);
+
+/* The one in a checkpoint, as its tensor "tokenizer.model"; EXIT_INPUT if that is missing, damaged or none. */
+struct checkpoint;
+tokenizer *tokenizer_from_checkpoint(const struct checkpoint *c, struct error *err);
 tokenizer *tokenizer_load(const char *path, struct error *err);
 bool tokenizer_save(const tokenizer *t, const char *path, struct error *err);
 void tokenizer_free(tokenizer *t);
