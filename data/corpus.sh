@@ -17,6 +17,10 @@ extract_austen() {
     "${BUILD:-build}/austen" "$1/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb" "$2"
 }
 
+extract_gcide() {
+    gzip -dc <"$1/usr/share/dictd/gcide.dict.dz" >"$2/gcide.txt"
+}
+
 # Not a text to train on: the index of WordNet, from which build/analyse takes how many senses a word has.
 extract_wordnet() {
     cp "$1"/usr/share/wordnet/index.* "$2"
@@ -34,6 +38,10 @@ austen)
 dfc684d4f857fa938268f9ab9c5567b64bd0691251eca959644adeabe6287a4d  pride-and-prejudice.txt
 105e1651fe93bed7130078578efd31e0c557d68667ba672ddc876f735b30fe09  sense-and-sensibility.txt"
     ;;
+gcide)
+    package=dict-gcide
+    checksums="802beb667e1fb666203e750f1faea60d5c202ac5430c2083c4180494609f10a7  gcide.txt"
+    ;;
 wordnet)
     package=wordnet-base
     checksums="a490d99d93d017bf4822fe2f0ffa51fd73911ce271dc7535fade21f8814b5a04  index.noun
@@ -41,7 +49,7 @@ e2ac24816c3a8289dcb72aaa9cf8db81fdf25ec34d792bfc96ac5b7a20c8b4ae  index.verb
 c9865d7b4d1f805bdef82ccdcea5282436e23083e6f6f1b33e716327c4eda810  index.adj
 6f5465ed5758fe9c8a2f7ec17b1300f3aa875756c70ff7cba162f7e71bcf88ea  index.adv"
     ;;
-*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen wordnet" ;;
+*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet" ;;
 esac
 target=data/corpora/$name
 if [ -d "$target" ]; then exit 0; fi

@@ -1,9 +1,9 @@
-/* make compare: trains the models of a study on equal terms, one ./train after another, and reports on them.
+/* make compare: trains the models of a study on equal terms, each run a ./train, and reports on them.
  *
  * First each model is measured for a few steps, and the plan is made: as many steps, the same for all, as fit into
  * --minutes. Then every model is tried with every learning rate, and with its best one trained on every seed. The
  * plan is kept (plan.json), and a run is known by its directory, so that the same command goes on where it was
- * interrupted. The studies and command lines are in compare_study.c, what is made of the logs is in compare_report.c. */
+ * interrupted. The studies and command lines are in compare_study.c; compare_report.c makes something of the logs. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -42,8 +42,12 @@ static const struct option_spec compare_options[] = {
     {"lrs", 0, OPTION_STRING, FIELD(lrs), "5e-4,1e-3,2e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
     {"search-fraction", 0, OPTION_REAL, FIELD(search_fraction), "1", 0.01, 1, NULL, "X",
      "length of the runs that try learning rates (1: the best one is a final run, too)", NULL},
-    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)",
-     NULL},
+    {"jobs", 'j', OPTION_INT, FIELD(jobs), "1", 1, 1024, NULL, "N",
+     "runs beside each other; for small models better than many threads", NULL},
+    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
+     "threads of a run (0: processors, divided by --jobs)", NULL},
+    {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
+     "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-loss 1e-3'", NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},
     {"vocab", 0, OPTION_INT, FIELD(vocab), "1024", 260, 1 << 24, NULL, "N", "tokens in the vocabulary", "Models"},
     {"seq", 0, OPTION_INT, FIELD(seq), "64", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
@@ -64,7 +68,17 @@ static const struct program_info program = {
     "Examples:\n"
     "  make compare\n"
     "  make compare ARGS=\"--minutes 480 --layers 4 --channels 192 --seq 128 --vocab 2048 --out runs/night\"\n"
-    "  make compare ARGS=\"--study heads --minutes 30 --out runs/heads my.txt\"\n",
+    "  make compare ARGS=\"--study heads --minutes 30 --jobs 8 --out runs/heads my.txt\"\n",
+};
+
+/* One ./train: a run, and while it works its process. */
+struct task {
+    struct study_run run;
+    struct result *result; /* where what it finds goes */
+    char *directory;
+    pid_t pid; /* 0: it does not work */
+    int code;  /* as a shell has it, after its end */
+    double expected, start, seconds;
 };
 
 struct driver {
@@ -93,12 +107,13 @@ static void signals_block(struct driver *d) {
 }
 
 /* In a process group of its own, so that a terminal's Ctrl-C reaches it once, through us: the second would end it
- * without a checkpoint. What it prints goes to OUT/train.log. */
-static bool child_start(const struct driver *d, const struct words *w, pid_t *pid, struct error *err) {
+ * without a checkpoint. What it prints goes to DIRECTORY/train.log. */
+static bool child_start(const struct words *w, const char *directory, pid_t *pid, struct error *err) {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none;
-    char *log = string_format("%s/train.log", d->options.request.out);
+    if (!directory_make(directory, err)) return false;
+    char *log = string_format("%s/train.log", directory);
     sigemptyset(&none);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
@@ -116,25 +131,31 @@ static bool child_start(const struct driver *d, const struct words *w, pid_t *pi
                                 w->items[0], strerror(failed));
 }
 
-/* Runs a command to its end, passing on what we are told; *code as a shell has it. */
-static bool child_run(struct driver *d, const struct words *w, int *code, struct error *err) {
-    pid_t pid;
-    int status;
-    if (!child_start(d, w, &pid, err)) return false;
-    while (waitpid(pid, &status, WNOHANG) == 0) {
+static void children_tell(const struct task *tasks, size_t n, int number) {
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i].pid) kill(tasks[i].pid, number);
+}
+
+/* Waits for the end of one of the children that there are, passing on to all what we are told. */
+static struct task *children_wait(struct driver *d, struct task *tasks, size_t n) {
+    for (;;) {
+        for (struct task *t = tasks; t < tasks + n; t++) {
+            int status;
+            if (!t->pid || waitpid(t->pid, &status, WNOHANG) == 0) continue;
+            t->pid = 0;
+            t->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); /* as a shell has it */
+            return t;
+        }
         const int number = sigwaitinfo(&d->signals, NULL);
         if (number <= 0 || number == SIGCHLD) continue;
         d->stop = number;
-        kill(pid, number);
+        children_tell(tasks, n, number);
     }
-    *code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return true;
 }
 
-/* The last line of OUT/train.log. malloc'ed. */
-static char *child_last_words(const struct driver *d) {
-    char *path = string_format("%s/train.log", d->options.request.out), *line = NULL,
-         *last = string_format("%s", "");
+/* The last line of DIRECTORY/train.log. malloc'ed. */
+static char *child_last_words(const char *directory) {
+    char *path = string_format("%s/train.log", directory), *line = NULL, *last = string_format("%s", "");
     size_t capacity = 0;
     FILE *file = fopen(path, "r");
     while (file && getline(&line, &capacity, file) > 0) {
@@ -147,85 +168,151 @@ static char *child_last_words(const struct driver *d) {
     return last;
 }
 
-/* True if the child did what it should. After a signal: exit code 128+n, and what to do next. */
-static bool child_check(const struct driver *d, int code, const char *directory, struct error *err) {
-    const char *out = d->options.request.out;
-    if (d->stop)
-        return error_set(err, 128 + d->stop, "%s: stopped by signal %d; the same command goes on from here", out,
-                         d->stop);
-    if (code == EXIT_DONE) return true;
-    char *last = child_last_words(d);
-    error_set(err, code, "%s: exit code %d: %s (all of it in %s/train.log)", directory, code, last, out);
+/* True if we were not told to stop. Else exit code 128+n, and what to do next. */
+static bool going_on(const struct driver *d, struct error *err) {
+    return !d->stop || error_set(err, 128 + d->stop, "%s: stopped by signal %d; the same command goes on from here",
+                                 d->options.request.out, d->stop);
+}
+
+/* True if the child did what it should. */
+static bool child_check(const struct task *t, struct error *err) {
+    if (t->code == EXIT_DONE) return true;
+    char *last = child_last_words(t->directory);
+    error_set(err, t->code, "%s: exit code %d: %s (all of it in %s/train.log)", t->directory, t->code, last,
+              t->directory);
     free(last);
     return false;
 }
 
 /* ---- Runs ------------------------------------------------------------------------------------- */
 
-static bool run_execute(struct driver *d, const struct study_run *run, const char *directory, int *code,
-                        struct error *err) {
+/* True if the run's log has its end. */
+static bool task_finished(struct task *t) {
+    char *log = string_format("%s/log.jsonl", t->directory);
+    const bool finished = result_read(t->result, log, t->run.steps);
+    free(log);
+    return finished;
+}
+
+/* Starts a run, or goes on with it. */
+static bool task_start(struct driver *d, struct task *t, struct error *err) {
     struct words w = {0};
-    char *checkpoint = string_format("%s/last.safetensors", directory);
-    if (access(checkpoint, F_OK) == 0) command_resume(&w, &d->options.request, directory);
-    else command_start(&w, &d->options.request, run, directory);
-    const bool started = child_run(d, &w, code, err);
-    if (started && *code == EXIT_DONE) unlink(checkpoint); /* done; best.safetensors keeps the weights */
+    char *checkpoint = string_format("%s/last.safetensors", t->directory);
+    if (access(checkpoint, F_OK) == 0) command_resume(&w, &d->options.request, t->directory);
+    else command_start(&w, &d->options.request, &t->run, t->directory);
+    t->start = time_seconds();
+    const bool started = child_start(&w, t->directory, &t->pid, err);
     words_free(&w);
     free(checkpoint);
-    return started && (*code == EXIT_DIVERGED || child_check(d, *code, directory, err));
+    return started;
 }
 
-/* Trains what is not yet trained. A run that diverges has an infinite loss: so it is, with that learning rate. */
-static bool run_result(struct driver *d, const struct study_run *run, struct result *result, struct error *err) {
-    char *directory = run_directory(&d->options.request, run), *log = string_format("%s/log.jsonl", directory);
-    int code = EXIT_DONE;
-    const double start = time_seconds();
-    bool finished = result_read(result, log, run->steps);
-    const bool before = finished, ok = before || run_execute(d, run, directory, &code, err);
-    if (ok && !before && code == EXIT_DONE) finished = result_read(result, log, run->steps);
-    if (ok && !finished && code == EXIT_DONE)
-        error_set(err, EXIT_INPUT,
-                  "%s: does not end with the validation of step %" PRId64 "; remove %s and start again", log,
-                  run->steps, directory);
-    if (code == EXIT_DIVERGED) *result = result_diverged();
-    d->run++;
-    if (ok && !before && (finished || code == EXIT_DIVERGED))
-        fprintf(stderr, "[%zu/%zu] %s, lr %g, seed %" PRId64 ": %.4f (%.0f s)\n", d->run, d->runs,
-                run->model->name, run->lr, run->seed, result->loss, time_seconds() - start);
-    free(directory);
-    free(log);
-    return ok && (finished || code == EXIT_DIVERGED);
+/* Takes in what a run that has ended leaves. One that diverges has an infinite loss: so it is, with that rate. */
+static bool task_end(struct task *t, struct error *err) {
+    t->seconds = time_seconds() - t->start;
+    if (t->code == EXIT_DIVERGED) *t->result = result_diverged();
+    else if (!child_check(t, err)) return false;
+    else if (!task_finished(t))
+        return error_set(err, EXIT_INPUT,
+                         "%s/log.jsonl: does not end with the validation of step %" PRId64
+                         "; remove %s and start again",
+                         t->directory, t->run.steps, t->directory);
+    return true;
 }
+
+/* Does what of the tasks is not yet done, --jobs at a time, in their order, and calls `done` after each. If one
+ * fails, those beside it are told to save and stop, and the first error is reported. */
+static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*done)(struct driver *, struct task *),
+                      struct error *err) {
+    size_t next = 0, working = 0;
+    struct error later;
+    bool ok = true;
+    while (working > 0 || (ok && !d->stop && next < n)) {
+        const bool failed = !ok;
+        if (ok && !d->stop && next < n && working < (size_t)d->options.request.jobs) {
+            struct task *t = &tasks[next++];
+            if (task_finished(t)) d->run++;
+            else if ((ok = task_start(d, t, err))) working++;
+        } else {
+            struct task *t = children_wait(d, tasks, n);
+            working--;
+            if (task_end(t, failed ? &later : err)) done(d, t);
+            else ok = false;
+        }
+        if (!ok && !failed) children_tell(tasks, n, SIGTERM);
+    }
+    return going_on(d, err) && ok;
+}
+
+static void task_free(struct task *t) { free(t->directory); }
+
+static void file_remove(const char *directory, const char *name) {
+    char *path = string_format("%s/%s", directory, name);
+    unlink(path);
+    free(path);
+}
+
+static void run_done(struct driver *d, struct task *t) {
+    file_remove(t->directory, "last.safetensors"); /* best.safetensors keeps the weights */
+    fprintf(stderr, "[%zu/%zu] %s, lr %g, seed %" PRId64 ": %.4f (%.0f s)\n", ++d->run, d->runs,
+            t->run.model->name, t->run.lr, t->run.seed, t->result->loss, t->seconds);
+}
+
+static int longer_first(const void *a, const void *b) {
+    const double x = ((const struct task *)a)->expected, y = ((const struct task *)b)->expected;
+    return (x < y) - (x > y);
+}
+
+/* Runs of a stage. Beside each other the longest begin, so that none is left alone at the end. */
+static bool stage_run(struct driver *d, struct task *tasks, size_t n, struct error *err) {
+    for (size_t i = 0; i < n; i++) {
+        tasks[i].directory = run_directory(&d->options.request, &tasks[i].run);
+        tasks[i].expected = model_named(&d->comparison, tasks[i].run.model->name)->timing.step;
+    }
+    if (d->options.request.jobs > 1) qsort(tasks, n, sizeof *tasks, longer_first);
+    const bool ok = tasks_run(d, tasks, n, run_done, err);
+    for (size_t i = 0; i < n; i++) task_free(&tasks[i]);
+    free(tasks);
+    return ok;
+}
+
+/* Learning rates to choose among. */
+static size_t searches(const struct comparison *c) { return c->n_rates > 1 ? c->n_rates : 0; }
 
 /* A search of full length with the best learning rate is the final run with seed 1. */
-static bool search_is_final(const struct request *r) { return r->search_fraction == 1; }
-static size_t finals_left(const struct request *r) { return (size_t)r->seeds - search_is_final(r); }
+static bool search_is_final(const struct comparison *c) { return searches(c) && c->request->search_fraction == 1; }
+static size_t finals_left(const struct comparison *c) { return (size_t)c->request->seeds - search_is_final(c); }
 
 /* Stage 1: every learning rate with seed 1. Models take turns, so that a slow hour hits all of them. */
 static bool search_run(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
     const int64_t steps = search_steps(c->steps, d->options.request.search_fraction);
-    for (size_t l = 0; l < c->n_rates; l++)
-        for (size_t i = 0; i < c->study->n; i++) {
-            struct model_result *m = &c->models[i];
-            const struct study_run run = {m->model, c->rates[l], 1, steps};
-            if (!run_result(d, &run, &m->searches[l], err)) return false;
+    const size_t models = c->study->n, n = models * searches(c);
+    struct task *tasks = array_alloc(n, sizeof *tasks);
+    for (size_t k = 0; k < n; k++) {
+        struct model_result *m = &c->models[k % models];
+        tasks[k].run = (struct study_run){m->model, c->rates[k / models], 1, steps};
+        tasks[k].result = &m->searches[k / models];
+    }
+    if (!stage_run(d, tasks, n, err)) return false;
+    for (struct model_result *m = c->models; m < c->models + models; m++)
+        for (size_t l = 0; l < searches(c); l++)
             if (m->searches[l].loss < m->searches[m->best].loss) m->best = l;
-        }
     return true;
 }
 
 /* Stage 2: every seed with the best of them. */
 static bool finals_run(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
-    for (int seed = 1; seed <= d->options.request.seeds; seed++)
-        for (size_t i = 0; i < c->study->n; i++) {
-            struct model_result *m = &c->models[i];
-            const struct study_run run = {m->model, c->rates[m->best], seed, c->steps};
-            if (seed == 1) d->run -= search_is_final(&d->options.request); /* it has been counted */
-            if (!run_result(d, &run, &m->finals[seed - 1], err)) return false;
-        }
-    return true;
+    const size_t models = c->study->n, n = models * (size_t)d->options.request.seeds;
+    struct task *tasks = array_alloc(n, sizeof *tasks);
+    for (size_t k = 0; k < n; k++) {
+        struct model_result *m = &c->models[k % models];
+        tasks[k].run = (struct study_run){m->model, c->rates[m->best], (int64_t)(k / models) + 1, c->steps};
+        tasks[k].result = &m->finals[k / models];
+    }
+    if (search_is_final(c)) d->run -= models; /* they have been counted */
+    return stage_run(d, tasks, n, err);
 }
 
 /* ---- The plan --------------------------------------------------------------------------------- */
@@ -255,46 +342,53 @@ static bool model_inspect(const struct request *r, struct model_result *m, struc
     return ok;
 }
 
-/* A few steps of a model: what a step takes, and what a run takes besides. */
-static bool model_calibrate(struct driver *d, struct model_result *m, struct error *err) {
+static void calibration_done(struct driver *d, struct task *t) {
     const struct request *r = &d->options.request;
-    const struct study_run run = {m->model, d->rates[0], 1, CALIBRATION_STEPS};
-    struct words w = {0};
-    struct result result = {0};
-    char *directory = calibration_directory(r, m->model), *log = string_format("%s/log.jsonl", directory);
-    char *checkpoint = string_format("%s/last.safetensors", directory);
-    int code;
-    unlink(checkpoint); /* of a calibration before an interrupted plan */
-    command_start(&w, r, &run, directory);
-    const double start = time_seconds();
-    bool ok = child_run(d, &w, &code, err) && child_check(d, code, directory, err);
-    const double seconds = time_seconds() - start;
-    if (ok && !(ok = result_read(&result, log, CALIBRATION_STEPS)))
-        error_set(err, EXIT_INPUT, "%s: incomplete; remove %s and start again", log, directory);
-    if (ok) {
-        m->timing = (struct timing){(double)r->batch * r->seq / result.rate, seconds - result.seconds};
-        fprintf(stderr, "measured %s: %.0f tokens/s, %.1f s besides\n", m->model->name, result.rate,
-                m->timing.overhead);
+    const double overhead = t->seconds - t->result->seconds;
+    model_named(&d->comparison, t->run.model->name)->timing =
+        (struct timing){(double)r->batch * r->seq / t->result->rate, overhead};
+    fprintf(stderr, "measured %s: %.0f tokens/s, %.1f s besides\n", t->run.model->name, t->result->rate, overhead);
+}
+
+/* A few steps of the models, as many beside each other as later: what a step takes, and what a run takes besides.
+ * `match` chooses those that name another's directory with --match, which has to be there. */
+static bool models_calibrate(struct driver *d, bool match, struct error *err) {
+    const struct study *study = &d->study;
+    struct task *tasks = array_alloc(study->n, sizeof *tasks);
+    struct result *results = array_alloc(study->n, sizeof *results);
+    size_t n = 0;
+    for (size_t i = 0; i < study->n; i++) {
+        const struct study_model *m = &study->models[i];
+        if (m->match != match) continue;
+        tasks[n] = (struct task){.run = {m, d->rates[0], 1, CALIBRATION_STEPS},
+                                 .result = &results[n],
+                                 .directory = calibration_directory(&d->options.request, m)};
+        file_remove(tasks[n].directory, "log.jsonl"); /* of a plan that was interrupted */
+        file_remove(tasks[n++].directory, "last.safetensors");
     }
-    result_free(&result);
-    words_free(&w);
-    free(directory);
-    free(log);
-    free(checkpoint);
+    const bool ok = tasks_run(d, tasks, n, calibration_done, err);
+    for (size_t i = 0; i < n; i++) {
+        result_free(tasks[i].result);
+        task_free(&tasks[i]);
+    }
+    free(tasks);
+    free(results);
     return ok;
 }
 
 /* Tokenizer and shards are made before anything is timed. */
 static bool corpus_prepare(struct driver *d, struct error *err) {
     const struct study_run run = {&d->study.models[0], d->rates[0], 1, 1};
+    struct task task = {.directory = d->options.request.out};
     struct words w = {0};
-    int code;
-    command_start(&w, &d->options.request, &run, d->options.request.out);
+    command_start(&w, &d->options.request, &run, task.directory);
     free(w.items[1]);
     w.items[1] = string_format("--dry-run"); /* in the place of --out */
-    const bool ok = child_run(d, &w, &code, err) && child_check(d, code, d->options.request.out, err);
+    const bool started = child_start(&w, task.directory, &task.pid, err);
     words_free(&w);
-    return ok;
+    if (!started) return false;
+    children_wait(d, &task, 1);
+    return going_on(d, err) && child_check(&task, err);
 }
 
 /* Measures the models and sets the number of steps. */
@@ -303,13 +397,11 @@ static bool plan_make(struct driver *d, struct error *err) {
     const struct request *r = &d->options.request;
     const double start = time_seconds();
     if (!corpus_prepare(d, err)) return false;
+    if (!models_calibrate(d, false, err) || !models_calibrate(d, true, err)) return false;
     struct timing *timings = array_alloc(c->study->n, sizeof *timings);
-    for (size_t i = 0; i < c->study->n; i++) {
-        if (!model_calibrate(d, &c->models[i], err)) return free(timings), false;
-        timings[i] = c->models[i].timing;
-    }
+    for (size_t i = 0; i < c->study->n; i++) timings[i] = c->models[i].timing;
     const double spare = 0.9; /* machines are not equally fast all day */
-    const int64_t fit = plan_steps(timings, c->study->n, c->n_rates, r->search_fraction, finals_left(r),
+    const int64_t fit = plan_steps(timings, c->study->n, searches(c), r->search_fraction, finals_left(c), r->jobs,
                                    spare * 60 * r->minutes - (time_seconds() - start));
     free(timings);
     c->steps = r->steps ? r->steps : fit;
@@ -363,6 +455,10 @@ static bool plan_continue(struct driver *d, const json_t *plan, const char *path
         free(want);
     }
     d->comparison.steps = json_integer_value(json_object_get(plan, "steps"));
+    for (size_t i = 0; i < d->study.n; i++) {
+        const json_t *model = json_array_get(json_object_get(plan, "models"), i);
+        d->comparison.models[i].timing.step = json_real_value(json_object_get(model, "step_seconds"));
+    }
     json_decref(mine);
     return !differs && (d->comparison.steps > 0 ||
                         error_set(err, EXIT_INPUT, "%s: steps: missing; remove it and the runs beside it", path));
@@ -432,7 +528,7 @@ static bool comparison_open(struct driver *d, struct error *err) {
             (struct model_result){.model = &d->study.models[i],
                                   .searches = array_alloc(n_rates, sizeof(struct result)),
                                   .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
-    d->runs = d->study.n * (n_rates + finals_left(r));
+    d->runs = d->study.n * (searches(&d->comparison) + finals_left(&d->comparison));
     return true;
 }
 

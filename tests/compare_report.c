@@ -1,5 +1,5 @@
-/* See compare_report.h. Differences are paired by seed, since the seed sets the weights and the order of the data on both
- * sides; the learning rate is each model's best of the same few. */
+/* See compare_report.h. Differences are paired by seed, since the seed sets the weights and the order of the data on
+ * both sides; the learning rate is each model's best of the same few. */
 #include "compare_report.h"
 
 #include <inttypes.h>
@@ -107,7 +107,7 @@ static struct paired difference(const struct comparison *c, const struct model_r
     return p;
 }
 
-const struct model_result *model_named(const struct comparison *c, const char *name) {
+struct model_result *model_named(const struct comparison *c, const char *name) {
     size_t i = 0;
     while (i + 1 < c->study->n && strcmp(c->study->models[i].name, name) != 0) i++;
     return &c->models[i];
@@ -130,13 +130,22 @@ static void method_print(FILE *out, const struct comparison *c) {
             r->layers, r->channels, r->moe_every, r->vocab, r->seq);
     fprintf(out,
             "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
-            "the same seed.\nLearning rates tried for each model with seed 1 over %" PRId64 " steps:",
-            c->steps, r->batch * r->seq, tokens, search_steps(c->steps, r->search_fraction));
-    for (size_t i = 0; i < c->n_rates; i++) fprintf(out, " %g", c->rates[i]);
+            "the same seed.\n",
+            c->steps, r->batch * r->seq, tokens);
+    if (c->n_rates == 1) fprintf(out, "Learning rate %g, not searched for", c->rates[0]);
+    else {
+        fprintf(out, "Learning rates tried for each model with seed 1 over %" PRId64 " steps:",
+                search_steps(c->steps, r->search_fraction));
+        for (size_t i = 0; i < c->n_rates; i++) fprintf(out, " %g", c->rates[i]);
+        fprintf(out, "; with the best of them");
+    }
     fprintf(out,
-            "; with the best of them, seeds 1 to %d.\nThe last validation is on all held-out text; those on the "
-            "way on %d sequences of it.\n",
+            ", seeds 1 to %d.\nThe last validation is on all held-out text; those on the way on %d sequences of "
+            "it.\n",
             r->seeds, r->eval_windows);
+    if (r->jobs > 1)
+        fprintf(out, "%d runs beside each other, so that each had only its share of the machine.\n", r->jobs);
+    if (r->mhmoe) fprintf(out, "MH-MoE with `%s`.\n", r->mhmoe);
 }
 
 static void excess_print(FILE *out, double cost, double baseline) {
@@ -237,7 +246,7 @@ static void csv_print(FILE *out, const struct comparison *c) {
                  "layer_multiply_adds,validation_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
-        for (size_t l = 0; l < c->n_rates; l++) {
+        for (size_t l = 0; c->n_rates > 1 && l < c->n_rates; l++) {
             if (searched == c->steps && l == m->best) continue; /* it is the first of the final ones */
             run_print(out, c, m, "search", c->rates[l], 1, searched, &m->searches[l]);
         }

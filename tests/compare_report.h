@@ -39,7 +39,7 @@ struct comparison {
 };
 
 /* The model whose name this is, among those of the study. */
-const struct model_result *model_named(const struct comparison *c, const char *name);
+struct model_result *model_named(const struct comparison *c, const char *name);
 
 bool report_write(const struct comparison *c, struct error *err);
 

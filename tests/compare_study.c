@@ -1,10 +1,10 @@
-/* See compare_study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With K = 3,
- * parity then has whole numbers for any C: F = C, and E = 31 for each head. P1 and P2 are explained in
- * docs/MHMOE.md. */
+/* See compare_study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With
+ * K = 3, parity then has whole numbers for any C: F = C, and E = 31 for each head. docs/MHMOE.md explains P1, P2. */
 #include "compare_study.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <omp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +120,7 @@ char *calibration_directory(const struct request *r, const struct study_model *m
 
 static void model_words(struct words *w, const struct request *r, const struct study_model *model) {
     words_split(w, model->words);
+    if (r->mhmoe && strstr(model->words, "--ffn mhmoe")) words_split(w, r->mhmoe);
     if (model->hidden) words_add(w, "--expert-hidden=%d", model->hidden * r->channels);
     if (!model->match) return;
     char *baseline = calibration_of(r, model->baseline);
@@ -129,10 +130,15 @@ static void model_words(struct words *w, const struct request *r, const struct s
 
 int64_t eval_every(int64_t steps) { return steps < 10 ? 1 : (steps + 9) / 10; }
 
+static int threads_each(const struct request *r) {
+    const int share = omp_get_num_procs() / (r->jobs > 1 ? r->jobs : 1);
+    return r->threads || r->jobs <= 1 ? r->threads : share > 1 ? share : 1;
+}
+
 void command_start(struct words *w, const struct request *r, const struct study_run *run, const char *directory) {
     words_add(w, "%s", r->train);
     words_add(w, "--out=%s", directory);
-    words_add(w, "--threads=%d", r->threads);
+    words_add(w, "--threads=%d", threads_each(r));
     words_add(w, "--seed=%" PRId64, run->seed);
     words_add(w, "--steps=%" PRId64, run->steps);
     words_add(w, "--warmup=%" PRId64, run->steps / 10);
@@ -155,7 +161,7 @@ void command_start(struct words *w, const struct request *r, const struct study_
 void command_resume(struct words *w, const struct request *r, const char *directory) {
     words_add(w, "%s", r->train);
     words_add(w, "--resume=%s", directory);
-    words_add(w, "--threads=%d", r->threads);
+    words_add(w, "--threads=%d", threads_each(r));
 }
 
 /* ---- The plan ---- */
@@ -165,12 +171,28 @@ int64_t search_steps(int64_t steps, double fraction) {
     return n > 1 ? n : 1;
 }
 
-int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals,
-                   double seconds) {
-    double a_step = 0;
+/* A stage of `runs` runs of each model. Beside each other the longest begin and the shortest are last, so that places
+ * are idle for about as long as one of those takes. */
+static double stage_seconds(const struct timing *models, size_t n, size_t runs, double steps, int jobs) {
+    double all = 0, longest = 0, shortest = INFINITY;
     for (size_t i = 0; i < n; i++) {
-        a_step += models[i].step * ((double)searches * fraction + (double)finals);
-        seconds -= models[i].overhead * (double)(searches + finals);
+        const double run = models[i].step * steps + models[i].overhead;
+        all += (double)runs * run;
+        longest = fmax(longest, run);
+        shortest = fmin(shortest, run);
     }
-    return (int64_t)floor(seconds / a_step);
+    return runs ? fmax(longest, all / jobs + (1 - 1.0 / jobs) * shortest) : 0;
+}
+
+int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals, int jobs,
+                   double seconds) {
+    int64_t fits = 0, beyond = INT64_C(1) << 40;
+    while (beyond - fits > 1) {
+        const int64_t steps = fits + (beyond - fits) / 2;
+        const double takes = stage_seconds(models, n, searches, fraction * (double)steps, jobs) +
+                             stage_seconds(models, n, finals, (double)steps, jobs);
+        if (takes <= seconds) fits = steps;
+        else beyond = steps;
+    }
+    return fits;
 }

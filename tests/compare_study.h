@@ -25,8 +25,8 @@ extern const char *const study_words[];
 
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
-    char *out, *train, *lrs;
-    int study, seeds, threads, vocab, seq, layers, channels, attn_heads, moe_every, batch, eval_windows;
+    char *out, *train, *lrs, *mhmoe;
+    int study, seeds, jobs, threads, vocab, seq, layers, channels, attn_heads, moe_every, batch, eval_windows;
     double minutes, search_fraction;
     int64_t steps;
     char **corpora;
@@ -65,9 +65,9 @@ struct timing {
     double step, overhead;
 };
 
-/* The number of steps, the same for every run, with which `searches` runs of `fraction` of them and `finals` whole
- * runs of each model end within `seconds`; less than 1 if they cannot. */
-int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals,
+/* The number of steps, the same for every run, with which `searches` runs of `fraction` of them and then `finals`
+ * whole runs of each model, `jobs` at a time, end within `seconds`; less than 1 if they cannot. */
+int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals, int jobs,
                    double seconds);
 
 /* Steps of a run of the search for the learning rate. */

@@ -55,11 +55,18 @@ static void test_plan(void **state) {
     (void)state;
     const struct timing models[] = {{0.1, 2}, {0.3, 3}};
     /* 3 searches and 2 final runs: 0.4 * 5 N + 5 * 5 seconds */
-    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 225), 100);
-    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 224.9), 99);
+    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 1, 225), 100);
+    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 1, 224.9), 99);
     /* searches of a quarter: 0.4 * (0.75 + 3) N + 5 * 6 */
-    assert_int_equal(plan_steps(models, 2, 3, 0.25, 3, 180), 100);
-    assert_true(plan_steps(models, 2, 3, 1, 2, 20) < 1);
+    assert_int_equal(plan_steps(models, 2, 3, 0.25, 3, 1, 180), 100);
+    /* two at a time: the search waits for its longest, 0.3 N + 3; the finals take half of 0.4 * 2 N + 5 * 2, and leave
+     * a place idle for half of the shortest, 0.1 N + 2 */
+    assert_int_equal(plan_steps(models, 2, 1, 1, 2, 2, 33 + 45 + 6.01), 100);
+    assert_int_equal(plan_steps(models, 2, 1, 1, 2, 2, 33 + 45 + 5.99), 99);
+    /* with a place for each: no sooner than the longest of either stage, 2 * (0.3 N + 3); no search: once */
+    assert_int_equal(plan_steps(models, 2, 1, 1, 1, 100, 66.01), 100);
+    assert_int_equal(plan_steps(models, 2, 0, 1, 1, 100, 32.99), 99);
+    assert_true(plan_steps(models, 2, 3, 1, 2, 1, 20) < 1);
     assert_int_equal(search_steps(100, 1), 100);
     assert_int_equal(search_steps(100, 0.25), 25);
     assert_int_equal(search_steps(20, 0.01), 1);
@@ -191,6 +198,38 @@ static void test_runs(void **state) {
     free(directory);
 }
 
+static bool words_have(const struct words *w, const char *word) {
+    for (size_t i = 0; i < w->n; i++)
+        if (strcmp(w->items[i], word) == 0) return true;
+    return false;
+}
+
+/* --mhmoe reaches these models alone; runs beside each other share the processors. */
+static void test_shares(void **state) {
+    (void)state;
+    struct request r = request;
+    r.mhmoe = "--renormalize --z-loss=1e-3";
+    for (size_t i = 0; i < studies[0].n; i++) {
+        const struct study_run run = {&studies[0].models[i], 0.002, 3, 50};
+        const bool mhmoe = strncmp(run.model->name, "mhmoe", 5) == 0;
+        struct words w = {0};
+        command_start(&w, &r, &run, "D");
+        assert_true(words_have(&w, "--renormalize") == mhmoe && words_have(&w, "--z-loss=1e-3") == mhmoe);
+        words_free(&w);
+    }
+    const int jobs[] = {1, 1000}, threads[] = {0, 1}; /* 0: ./train takes all */
+    r.threads = 0;
+    for (int i = 0; i < 2; i++) {
+        struct words w = {0};
+        char *want = string_format("--threads=%d", threads[i]);
+        r.jobs = jobs[i];
+        command_resume(&w, &r, "D");
+        assert_true(words_have(&w, want));
+        words_free(&w);
+        free(want);
+    }
+}
+
 /* ---- Logs ---- */
 
 static const char log_text[] = "{\"step\":1,\"loss\":6,\"tokens_per_second\":100,\"seconds\":1.5}\n"
@@ -244,18 +283,35 @@ static void test_program(void **state) {
     run("ls cut/mhmoe-h2-lr0.002-seed1-steps20/last.safetensors && ! ls cut/report.md");
     run("compare --train train --steps 20 --out cut " TINY);
     assert_null(strstr(errors, "smoe, lr 0.002, seed 1:")); /* done before */
-    run("grep -q 'mhmoe-h2-lr0.002-seed1-steps20: step 7 of 20' cut/train.log");
+    run("grep -q 'mhmoe-h2-lr0.002-seed1-steps20: step 7 of 20' cut/mhmoe-h2-lr0.002-seed1-steps20/train.log");
     run(COMPUTED "whole/report.csv > a; " COMPUTED "cut/report.csv | cmp - a");
     run("compare --train train --steps 20 --out cut " TINY); /* nothing left to do but the report */
     assert_null(strstr(errors, "seed"));
 }
 
-/* A real signal reaches a real child, which saves. */
+/* Runs beside each other find what they find in turn. If one fails, the others save and stop, and one reads of it. */
+static void test_jobs(void **state) {
+    (void)state;
+    run("compare --train train --steps 20 --out beside --jobs 3 " TINY);
+    assert_non_null(strstr(errors, "[4/4] "));
+    run(COMPUTED "beside/report.csv | cmp - a && grep -q '^3 runs beside each other' beside/report.md");
+    run("printf '%%s\n' '#!/bin/sh' 'case \"$*\" in *out=fails/smoe*seed=2*) "
+        "until grep -qs .step.:5, fails/smoe*seed1*/log.jsonl; do sleep 0.02; done; echo no luck; exit 3;; "
+        "*) exec train \"$@\";; esac' > failing && chmod +x failing");
+    const char *command = "compare --train ./failing --steps 1000000 --out fails --jobs 2 " TINY "--models smoe";
+    assert_int_equal(command_run(command), EXIT_INPUT);
+    assert_non_null(strstr(errors, "seed2-steps1000000: exit code 3: no luck (all of it in "));
+    run("ls fails/smoe*seed1*/last.safetensors");
+}
+
+/* A real signal reaches real children, which save. */
 static void test_signal(void **state) {
     (void)state;
-    run("compare --train train --steps 1000000 --out long " TINY "& pid=$!\n"
-        "until grep -qs '\"step\":5,' long/smoe-*/log.jsonl; do sleep 0.02; done\n"
-        "kill -TERM $pid; wait $pid; test $? = 143 && ls long/smoe-*/last.safetensors");
+    run("compare --train train --steps 1000000 --out long --jobs 4 " TINY "& pid=$!\n"
+        "for model in smoe mhmoe; do "
+        "until grep -qs '\"step\":5,' long/$model-*/log.jsonl; do sleep 0.02; done; done\n"
+        "kill -TERM $pid; wait $pid; test $? = 143 && "
+        "ls long/smoe-*/last.safetensors long/mhmoe-*/last.safetensors");
 }
 
 static void refuse_compare(int code, const char *says, const char *command) {
@@ -283,8 +339,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_moments), cmocka_unit_test(test_paired),    cmocka_unit_test(test_crossing),
         cmocka_unit_test(test_plan),    cmocka_unit_test(test_rates),     cmocka_unit_test(test_studies),
-        cmocka_unit_test(test_runs),    cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_program), cmocka_unit_test(test_signal),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_runs), cmocka_unit_test(test_shares),    cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
+        cmocka_unit_test(test_program), cmocka_unit_test(test_jobs), cmocka_unit_test(test_signal),    cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);
