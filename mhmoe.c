@@ -104,6 +104,27 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
     return true;
 }
 
+const char *config_lacks(const struct config *c, const char *name) {
+    const bool moe = c->ffn != FFN_DENSE;
+    const struct {
+        const char *options, *need;
+        bool there;
+    } uses[] = {
+        {" experts topk expert-hidden moe-every moe-residual router renormalize balance z-weight ",
+         "--ffn smoe or mhmoe", moe},
+        {" moe-heads head-depth merge-depth ", "--ffn mhmoe", c->ffn == FFN_MHMOE},
+        {" router-dim ", "--router cosine", moe && c->router == ROUTER_COSINE},
+        {" balance-weight ", "--balance aux", moe && c->balance == BALANCE_AUX},
+        {" bias-step ", "--balance bias", moe && c->balance == BALANCE_BIAS},
+    };
+    const char *need = NULL;
+    char *word = string_format(" %s ", name);
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+        if (!uses[i].there && strstr(uses[i].options, word)) need = uses[i].need;
+    free(word);
+    return need;
+}
+
 /* Block l is a MoE block if every moe_every-th, counted from 1, falls on it. */
 static bool is_moe_block(const struct model *m, size_t l) {
     return m->sizes.LM > 0 && (l + 1) % (size_t)m->config.moe_every == 0;

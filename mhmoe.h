@@ -52,6 +52,9 @@ struct sizes {
 /* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
 bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
 
+/* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
+const char *config_lacks(const struct config *config, const char *name);
+
 /* Every trained tensor, once: struct, sizes, names, initialisation, weight decay and checkpoint come from
  * this list. X(name, decay, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
  * llm.c; dense tensors have llm.c's names and layout, stacked over blocks. L, C, ... are fields of struct

@@ -663,6 +663,22 @@ static bool baseline_match(struct train *t, const bool *given, struct error *err
     return true;
 }
 
+/* No option is ignored in silence. */
+static void idle_options_tell(struct config *config) {
+    struct config initial = {0};
+    const struct option_group mine = {model_options, config}, defaults = {model_options, &initial};
+    options_set_defaults(&defaults, 1);
+    json_t *values = options_to_json(&mine), *unset = options_to_json(&defaults), *value;
+    const char *name;
+    json_object_foreach(values, name, value) {
+        const char *need = config_lacks(config, name);
+        if (need && !json_equal(value, json_object_get(unset, name)))
+            fprintf(stderr, "train: note: --%s has no effect without %s\n", name, need);
+    }
+    json_decref(values);
+    json_decref(unset);
+}
+
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
@@ -841,6 +857,7 @@ int main(int argc, char **argv) {
         n_corpora = 1;
     }
     if (!tokenizer_open(t, resumed, &err) || !data_open(t, corpora, n_corpora, resumed, &err)) error_exit(&err);
+    if (!resumed) idle_options_tell(&t->config);
     const bool dry = t->options.dry_run;
     if (!(dry ? cost_show(t, &err) : model_open(t, resumed, &err))) error_exit(&err);
     if (resumed) checkpoint_close(resumed);

@@ -565,6 +565,29 @@ static void dry_run_counts_and_writes_no_run(void **state) {
     run("train" MODEL "corpus.txt --dry-run --channels 8448 --layers 999"); /* 600 GB: shown, not allocated */
 }
 
+/* What is set and changes nothing is said, what is at its default is not. */
+static void idle_options_are_told(void **state) {
+    (void)state;
+#define NOTE "train: note: --%s has no effect without %s\n"
+    static const char *const cases[][3] = {
+        {"--ffn dense --router cosine", "router", "--ffn smoe or mhmoe"},
+        {"--ffn smoe --head-depth 3", "head-depth", "--ffn mhmoe"},
+        {"--router-dim 3", "router-dim", "--router cosine"},
+        {"--balance bias --balance-weight 0.1", "balance-weight", "--balance aux"},
+        {"--bias-step 0.1", "bias-step", "--balance bias"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run("train" MODEL "corpus.txt --dry-run %s", cases[i][0]);
+        char *note = string_format(NOTE, cases[i][1], cases[i][2]);
+        assert_non_null(strstr(errors, note));
+        free(note);
+    }
+    run("train" MODEL "corpus.txt --dry-run --router cosine --router-dim 3 --balance bias --bias-step 0.1");
+    assert_null(strstr(errors, "note"));
+    run("train --cache cache --vocab 301 corpus.txt --dry-run --ffn dense");
+    assert_null(strstr(errors, "note"));
+}
+
 /* Peak resident megabytes of `train` and what it prints, with these options. */
 static double memory_of(const char *options) {
     char *command = string_format("exec train" MODEL "corpus.txt %s >stdout.txt 2>/dev/null", options);
@@ -659,7 +682,7 @@ int main(void) {
         cmocka_unit_test(full_disk_loses_nothing),
         cmocka_unit_test(divergence_keeps_the_checkpoint),
         cmocka_unit_test(corpora_of_every_kind_give_the_same_run),
-        cmocka_unit_test(dry_run_counts_and_writes_no_run),
+        cmocka_unit_test(dry_run_counts_and_writes_no_run), cmocka_unit_test(idle_options_are_told),
         cmocka_unit_test(memory_is_as_foretold),
         cmocka_unit_test(prepared_text_is_found_again),
         cmocka_unit_test(printed_configuration_reads_back),
