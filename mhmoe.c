@@ -469,12 +469,10 @@ static struct ffn experts_of(const struct model *m, size_t lm, const struct moe 
                         .first = moe->dispatch.first, .source = moe->dispatch.sources};
 }
 
-/* The shared expert; first (2) is for its rows, all of them. */
-static struct ffn shared_of(const struct model *m, size_t lm, const struct moe *moe, int32_t *first) {
-    first[0] = 0;
-    first[1] = (int32_t)moe->dispatch.N;
+/* The shared expert, which has all rows. */
+static struct ffn shared_of(const struct model *m, size_t lm, const struct moe *moe) {
     return (struct ffn){.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
-                        .first = first};
+                        .rows = moe->dispatch.N};
 }
 
 /* E7, the z-loss, and the load of each expert, for the log and for model_balance. */
@@ -506,8 +504,7 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
     const real *start = m->config.moe_residual ? moe.xh : NULL;
     combine_forward(&moe.dispatch, moe.joined, start, moe.routing.gates, moe.expert_out); /* E5 */
     if (s->shared) {
-        int32_t first[2];
-        const struct ffn shared = shared_of(m, lm, &moe, first);
+        const struct ffn shared = shared_of(m, lm, &moe);
         ffn_forward(&shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
     }
     if (!a->again) statistics_add(m, lm, &router, &moe);
@@ -532,8 +529,7 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
         d_joined = a->d_joined;
     }
     if (s->shared) {
-        int32_t first[2];
-        const struct ffn shared = shared_of(m, lm, &moe, first);
+        const struct ffn shared = shared_of(m, lm, &moe);
         ffn_backward(&shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
     }
     combine_backward(&moe.dispatch, a->d_expert_out, a->d_gates, d_joined, moe.routing.gates, moe.expert_out);
@@ -597,12 +593,11 @@ static void attention_block_backward(struct model *m, size_t l) {
                        block_slice(m, a->ln1_rstd, l, R), rows, C, a->scratch);
 }
 
-/* The feed-forward layer of dense block l; first (2) is for its rows. */
-static struct ffn dense_of(const struct model *m, size_t l, int32_t *first) {
+/* The feed-forward layer of dense block l. */
+static struct ffn dense_of(const struct model *m, size_t l) {
     const size_t ld = dense_before(m, l);
-    first[0] = 0;
-    first[1] = (int32_t)m->acts->rows;
-    return (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, ld), .down = LINEAR(m, fcprojw, fcprojb, ld), .first = first};
+    return (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, ld), .down = LINEAR(m, fcprojw, fcprojb, ld),
+                        .rows = m->acts->rows};
 }
 
 static void ffn_block_forward(struct model *m, size_t l) {
@@ -615,8 +610,7 @@ static void ffn_block_forward(struct model *m, size_t l) {
         moe_forward(m, moe_blocks_before(m, l), out, ln2, in);
         return;
     }
-    int32_t first[2];
-    const struct ffn dense = dense_of(m, l, first);
+    const struct ffn dense = dense_of(m, l);
     ffn_forward(&dense, out, block_slice(m, a->fc, dense_before(m, l), R * 4 * C), ln2, in, hidden_scratch(m));
 }
 
@@ -627,8 +621,7 @@ static void ffn_block_backward(struct model *m, size_t l, double router_scale) {
     if (is_moe_block(m, l)) {
         d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_stream, ln2, router_scale);
     } else {
-        int32_t first[2];
-        const struct ffn dense = dense_of(m, l, first);
+        const struct ffn dense = dense_of(m, l);
         real *fc = block_slice(m, a->fc, dense_before(m, l), R * 4 * C);
         ffn_backward(&dense, a->d_norm, a->d_hidden, a->d_stream, fc, ln2, a->workspace);
     }

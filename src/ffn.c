@@ -18,8 +18,9 @@ static size_t rows_fitting(size_t F) {
     return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
 }
 
-static size_t rows_of(const struct ffn *f, size_t e) { return (size_t)(f->first[e + 1] - f->first[e]); }
-static size_t rows_all(const struct ffn *f) { return (size_t)f->first[f->E]; }
+static size_t row_first(const struct ffn *f, size_t e) { return f->first ? (size_t)f->first[e] : e ? f->rows : 0; }
+static size_t rows_of(const struct ffn *f, size_t e) { return row_first(f, e + 1) - row_first(f, e); }
+static size_t rows_all(const struct ffn *f) { return row_first(f, f->E); }
 
 static size_t block_rows(const struct ffn *f) {
     const size_t tasks = TASKS_A_THREAD * (size_t)omp_get_max_threads();
@@ -40,7 +41,7 @@ struct block {
 static struct block block_of(const struct ffn *f, const size_t *task_first, size_t block, size_t task) {
     const size_t e = tasks_find(task_first, f->E, task), from = (task - task_first[e]) * block;
     const size_t left = rows_of(f, e) - from;
-    return (struct block){(size_t)f->first[e] + from, left < block ? left : block, linear_at(f->up, e),
+    return (struct block){row_first(f, e) + from, left < block ? left : block, linear_at(f->up, e),
                           linear_at(f->down, e)};
 }
 
@@ -63,7 +64,7 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, const real
     struct gemm up[f->E], down[f->E];
     size_t n = 0;
     for (size_t e = 0; e < f->E; e++) {
-        const size_t row = (size_t)f->first[e], rows = rows_of(f, e);
+        const size_t row = row_first(f, e), rows = rows_of(f, e);
         const struct linear l1 = linear_at(f->up, e), l2 = linear_at(f->down, e);
         if (rows == 0) continue;
         up[n] = up_product(f, &l1, hidden + row * F, in, row, rows);
@@ -119,7 +120,7 @@ static void weight_products(const struct ffn *f, struct gemm *products, const re
                             const real *hidden_gelu, const real *in) {
     const size_t S = f->up.IC, F = f->up.OC, E = f->E;
     for (size_t e = 0; e < E; e++) {
-        const size_t row = (size_t)f->first[e], rows = rows_of(f, e);
+        const size_t row = row_first(f, e), rows = rows_of(f, e);
         const struct linear up = linear_at(f->up, e), down = linear_at(f->down, e);
         products[e] = linear_dw_product(&down, dout + row * S, hidden_gelu + row * F, rows);
         products[E + e] = linear_dw_product(&up, d_hidden + row * F, NULL, rows);
@@ -138,9 +139,7 @@ void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *do
 size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t rows) {
     /* The most is needed when one expert has all rows: its products are then cut finest, which is when tasks share a
      * packed operand, and the call's whole work, so the finest cut, does not depend on how rows are spread. */
-    int32_t first[E + 1];
-    for (size_t e = 0; e <= E; e++) first[e] = e ? (int32_t)rows : 0;
-    const struct ffn f = {.E = E, .up = {.IC = S, .OC = F}, .down = {.IC = F, .OC = S}, .first = first};
+    const struct ffn f = {.E = E, .up = {.IC = S, .OC = F}, .down = {.IC = F, .OC = S}, .rows = rows};
     struct gemm products[2 * E];
     weight_products(&f, products, NULL, NULL, NULL, NULL);
     return gemm_workspace_bytes(products, 2 * E);
