@@ -230,6 +230,42 @@ static void differences_print(FILE *out, const struct comparison *c) {
     }
 }
 
+/* Validations that all final runs have: none if one diverged. */
+static size_t validations(const struct comparison *c) {
+    size_t n = SIZE_MAX;
+    for (size_t i = 0; i < c->study->n; i++)
+        for (size_t s = 0; s < seeds_of(c); s++)
+            if (c->models[i].finals[s].by_step.n < n) n = c->models[i].finals[s].by_step.n;
+    return n;
+}
+
+/* Mean over the seeds of the difference to the baseline at validation v. */
+static double difference_at(const struct comparison *c, const struct model_result *m, size_t v) {
+    const struct model_result *b = baseline_of(c, m);
+    double sum = 0;
+    for (size_t s = 0; s < seeds_of(c); s++) sum += m->finals[s].by_step.y[v] - b->finals[s].by_step.y[v];
+    return sum / (double)seeds_of(c);
+}
+
+/* Whether an order is old or new at the end. The learning rate falls towards the end of these runs, so a column is
+ * not what shorter ones would find. */
+static void way_print(FILE *out, const struct comparison *c) {
+    const size_t n = validations(c);
+    const double tokens = (double)c->request->batch * c->request->seq * 1e-6;
+    if (n == 0) return;
+    fprintf(out, "\nThe same on the way, mean over the seeds:\n\n| million tokens |");
+    for (size_t v = 0; v < n; v++) fprintf(out, " %.3g |", c->models[0].finals[0].by_step.x[v] * tokens);
+    fprintf(out, "\n| --- |");
+    for (size_t v = 0; v < n; v++) fprintf(out, " --: |");
+    for (size_t i = 0; i < c->study->n; i++) {
+        const struct model_result *m = &c->models[i];
+        if (!m->model->baseline) continue;
+        fprintf(out, "\n| %s |", m->model->label);
+        for (size_t v = 0; v < n; v++) fprintf(out, " %+.3f |", difference_at(c, m, v));
+    }
+    fputc('\n', out);
+}
+
 /* ---- report.csv: a line a run ---- */
 
 static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, const char *stage,
@@ -300,6 +336,7 @@ static void markdown_print(FILE *out, const struct comparison *c) {
     results_print(out, c);
     edges_print(out, c);
     differences_print(out, c);
+    way_print(out, c);
     fprintf(out, "\nEach run: `report.csv`. Curves: `loss-tokens.svg`, `loss-seconds.svg`.\n");
 }
 

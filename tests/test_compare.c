@@ -273,6 +273,11 @@ static void test_program(void **state) {
     run("grep -q '| MH-MoE, H = 2 | 2 | 62 | 3 | 24 |.*36864 (+0.00%%) | 4608 (+0.00%%)' whole/report.md");
     run("grep -Eq '^\\| MH-MoE, H = 2 \\| SMoE, top-1 of 8 \\| [-+]0\\.[0-9]{4} ' whole/report.md");
 
+    run("grep -Eq '^\\| MH-MoE, H = 2 \\|( [-+]0\\.[0-9]{3} \\|){10}$' whole/report.md"); /* on the way */
+    run("end=$(sed -n 's/^| MH-MoE, H = 2 | SMoE, top-1 of 8 | \\([-+0-9.]*\\).*/\\1/p' whole/report.md)\n"
+        "way=$(sed -n 's/^| MH-MoE, H = 2 | [-+].* \\([-+0-9.]*\\) |$/\\1/p' whole/report.md)\n"
+        "test $(printf %%+.3f $end) = $way");
+
     /* Its second run stops at step 7 with a checkpoint, as if by Ctrl-C; the same command goes on to the same
      * bits. */
     run("printf '%%s\\n' '#!/bin/sh' 'case \"$*\" in *out=cut/mhmoe*) train --until 7 \"$@\"; kill -TERM $PPID; "
