@@ -47,7 +47,7 @@ static const struct option_spec compare_options[] = {
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
      "threads of a run (0: processors, divided by --jobs)", NULL},
     {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
-     "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-loss 1e-3'", NULL},
+     "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-weight 1e-3'", NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},
     {"vocab", 0, OPTION_INT, FIELD(vocab), "1024", 260, 1 << 24, NULL, "N", "tokens in the vocabulary", "Models"},
     {"seq", 0, OPTION_INT, FIELD(seq), "64", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
@@ -239,7 +239,7 @@ static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*don
             if (task_end(t, failed ? &later : err)) done(d, t);
             else ok = false;
         }
-        if (!ok && !failed) children_tell(tasks, n, SIGTERM);
+        if (!ok && !failed && !d->stop) children_tell(tasks, n, SIGTERM); /* a second signal ends them unsaved */
     }
     return going_on(d, err) && ok;
 }

@@ -208,13 +208,13 @@ static bool words_have(const struct words *w, const char *word) {
 static void test_shares(void **state) {
     (void)state;
     struct request r = request;
-    r.mhmoe = "--renormalize --z-loss=1e-3";
+    r.mhmoe = "--renormalize --z-weight=1e-3";
     for (size_t i = 0; i < studies[0].n; i++) {
         const struct study_run run = {&studies[0].models[i], 0.002, 3, 50};
         const bool mhmoe = strncmp(run.model->name, "mhmoe", 5) == 0;
         struct words w = {0};
         command_start(&w, &r, &run, "D");
-        assert_true(words_have(&w, "--renormalize") == mhmoe && words_have(&w, "--z-loss=1e-3") == mhmoe);
+        assert_true(words_have(&w, "--renormalize") == mhmoe && words_have(&w, "--z-weight=1e-3") == mhmoe);
         words_free(&w);
     }
     const int jobs[] = {1, 1000}, threads[] = {0, 1}; /* 0: ./train takes all */
@@ -309,14 +309,18 @@ static void test_jobs(void **state) {
     run("ls fails/smoe*seed1*/last.safetensors");
 }
 
-/* A real signal reaches real children, which save. */
+/* A real signal reaches real children, which save, and each of them once: a second would end it unsaved. Those with
+ * seed 2 are slow to save, and count. */
 static void test_signal(void **state) {
     (void)state;
-    run("compare --train train --steps 1000000 --out long --jobs 4 " TINY "& pid=$!\n"
-        "for model in smoe mhmoe; do "
-        "until grep -qs '\"step\":5,' long/$model-*/log.jsonl; do sleep 0.02; done; done\n"
-        "kill -TERM $pid; wait $pid; test $? = 143 && "
-        "ls long/smoe-*/last.safetensors long/mhmoe-*/last.safetensors");
+    run("printf '%%s\\n' '#!/bin/sh' 'case \"$*\" in *out=long/*-seed2-*) n=0; trap \"n=\\$((n + 1))\" TERM; "
+        "sleep 99 & echo > slow$$; wait; kill $!; sleep 1 & wait $!; echo $n > slow$$; exit 143;; "
+        "*) exec train \"$@\";; esac' > slowly && chmod +x slowly");
+    run("compare --train ./slowly --steps 1000000 --out long --jobs 4 " TINY "& pid=$!\n"
+        "until test $(grep -ls '\"step\":5,' long/*-seed1-*/log.jsonl | wc -l) = 2 && test $(ls slow?* | wc -l) = 3\n"
+        "do sleep 0.02; done\n"
+        "kill -TERM $pid; wait $pid; test $? = 143 && test $(ls long/*-seed1-*/last.safetensors | wc -l) = 2 && "
+        "test $(cat slow[0-9]* | tr -d '\\n') = 11");
 }
 
 static void refuse_compare(int code, const char *says, const char *command) {
