@@ -244,7 +244,10 @@ static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*don
     return going_on(d, err) && ok;
 }
 
-static void task_free(struct task *t) { free(t->directory); }
+static void tasks_free(struct task *tasks, size_t n) {
+    for (size_t i = 0; i < n; i++) free(tasks[i].directory);
+    free(tasks);
+}
 
 static void file_remove(const char *directory, const char *name) {
     char *path = string_format("%s/%s", directory, name);
@@ -271,13 +274,9 @@ static bool stage_run(struct driver *d, struct task *tasks, size_t n, struct err
     }
     if (d->options.request.jobs > 1) qsort(tasks, n, sizeof *tasks, longer_first);
     const bool ok = tasks_run(d, tasks, n, run_done, err);
-    for (size_t i = 0; i < n; i++) task_free(&tasks[i]);
-    free(tasks);
+    tasks_free(tasks, n);
     return ok;
 }
-
-/* Learning rates to choose among. */
-static size_t searches(const struct comparison *c) { return c->n_rates > 1 ? c->n_rates : 0; }
 
 /* A search of full length with the best learning rate is the final run with seed 1. */
 static bool search_is_final(const struct comparison *c) { return searches(c) && c->request->search_fraction == 1; }
@@ -367,12 +366,9 @@ static bool models_calibrate(struct driver *d, bool match, struct error *err) {
         file_remove(tasks[n++].directory, "last.safetensors");
     }
     const bool ok = tasks_run(d, tasks, n, calibration_done, err);
-    for (size_t i = 0; i < n; i++) {
-        result_free(tasks[i].result);
-        task_free(&tasks[i]);
-    }
-    free(tasks);
+    for (size_t i = 0; i < n; i++) result_free(&results[i]);
     free(results);
+    tasks_free(tasks, n);
     return ok;
 }
 

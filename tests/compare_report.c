@@ -118,6 +118,36 @@ static const struct model_result *baseline_of(const struct comparison *c, const 
     return m->model->baseline ? model_named(c, m->model->baseline) : m;
 }
 
+/* The mean over the seeds at each validation; a model that diverged has no line. */
+static struct curve mean_curve(const struct comparison *c, const struct model_result *m, bool seconds) {
+    struct curve sum = {0};
+    size_t n = SIZE_MAX;
+    for (size_t s = 0; s < seeds_of(c); s++)
+        if (m->finals[s].by_step.n < n) n = m->finals[s].by_step.n;
+    for (size_t i = 0; i < n; i++) {
+        double x = 0, y = 0;
+        for (size_t s = 0; s < seeds_of(c); s++) {
+            x += seconds ? m->finals[s].by_seconds.x[i] : m->finals[s].by_step.x[i];
+            y += m->finals[s].by_step.y[i];
+        }
+        const double seeds = (double)seeds_of(c), tokens = (double)c->request->batch * c->request->seq;
+        curve_add(&sum, x / seeds * (seconds ? 1 : tokens), y / seeds);
+    }
+    return sum;
+}
+
+/* Those of all models. free with curves_free. */
+static struct curve *mean_curves(const struct comparison *c, bool seconds) {
+    struct curve *curves = array_alloc(c->study->n, sizeof *curves);
+    for (size_t i = 0; i < c->study->n; i++) curves[i] = mean_curve(c, &c->models[i], seconds);
+    return curves;
+}
+
+static void curves_free(struct curve *curves, size_t n) {
+    for (size_t i = 0; i < n; i++) curve_free(&curves[i]);
+    free(curves);
+}
+
 /* ---- report.md ---- */
 
 static void method_print(FILE *out, const struct comparison *c) {
@@ -132,7 +162,7 @@ static void method_print(FILE *out, const struct comparison *c) {
             "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
             "the same seed.\n",
             c->steps, r->batch * r->seq, tokens);
-    if (c->n_rates == 1) fprintf(out, "Learning rate %g, not searched for", c->rates[0]);
+    if (!searches(c)) fprintf(out, "Learning rate %g, not searched for", c->rates[0]);
     else {
         fprintf(out, "Learning rates tried for each model with seed 1 over %" PRId64 " steps:",
                 search_steps(c->steps, r->search_fraction));
@@ -199,7 +229,7 @@ static void results_print(FILE *out, const struct comparison *c) {
 /* A best learning rate at the edge of those tried may not be the best there is. */
 static void edges_print(FILE *out, const struct comparison *c) {
     const char *separator = "\nBest at the edge of the learning rates tried, so perhaps not at its best: ";
-    for (size_t i = 0; i < c->study->n && c->n_rates > 1; i++) {
+    for (size_t i = 0; i < c->study->n && searches(c); i++) {
         const double rate = c->rates[c->models[i].best];
         bool above = false, below = false;
         for (size_t l = 0; l < c->n_rates; l++) {
@@ -230,40 +260,28 @@ static void differences_print(FILE *out, const struct comparison *c) {
     }
 }
 
-/* Validations that all final runs have: none if one diverged. */
-static size_t validations(const struct comparison *c) {
-    size_t n = SIZE_MAX;
-    for (size_t i = 0; i < c->study->n; i++)
-        for (size_t s = 0; s < seeds_of(c); s++)
-            if (c->models[i].finals[s].by_step.n < n) n = c->models[i].finals[s].by_step.n;
-    return n;
-}
-
-/* Mean over the seeds of the difference to the baseline at validation v. */
-static double difference_at(const struct comparison *c, const struct model_result *m, size_t v) {
-    const struct model_result *b = baseline_of(c, m);
-    double sum = 0;
-    for (size_t s = 0; s < seeds_of(c); s++) sum += m->finals[s].by_step.y[v] - b->finals[s].by_step.y[v];
-    return sum / (double)seeds_of(c);
-}
-
 /* Whether an order is old or new at the end. The learning rate falls towards the end of these runs, so a column is
- * not what shorter ones would find. */
+ * not what shorter ones would find. Not if a model diverged. */
 static void way_print(FILE *out, const struct comparison *c) {
-    const size_t n = validations(c);
-    const double tokens = (double)c->request->batch * c->request->seq * 1e-6;
-    if (n == 0) return;
-    fprintf(out, "\nThe same on the way, mean over the seeds:\n\n| million tokens |");
-    for (size_t v = 0; v < n; v++) fprintf(out, " %.3g |", c->models[0].finals[0].by_step.x[v] * tokens);
-    fprintf(out, "\n| --- |");
-    for (size_t v = 0; v < n; v++) fprintf(out, " --: |");
-    for (size_t i = 0; i < c->study->n; i++) {
-        const struct model_result *m = &c->models[i];
-        if (!m->model->baseline) continue;
-        fprintf(out, "\n| %s |", m->model->label);
-        for (size_t v = 0; v < n; v++) fprintf(out, " %+.3f |", difference_at(c, m, v));
+    const size_t models = c->study->n;
+    struct curve *curves = mean_curves(c, false);
+    size_t n = SIZE_MAX;
+    for (size_t i = 0; i < models; i++)
+        if (curves[i].n < n) n = curves[i].n;
+    if (n > 0) {
+        fprintf(out, "\nThe same on the way, mean over the seeds:\n\n| million tokens |");
+        for (size_t v = 0; v < n; v++) fprintf(out, " %.3g |", curves[0].x[v] * 1e-6);
+        fprintf(out, "\n| --- |");
+        for (size_t v = 0; v < n; v++) fprintf(out, " --: |");
+        for (size_t i = 0; i < models; i++) {
+            const struct curve *baseline = &curves[baseline_of(c, &c->models[i]) - c->models];
+            if (baseline == &curves[i]) continue;
+            fprintf(out, "\n| %s |", c->models[i].model->label);
+            for (size_t v = 0; v < n; v++) fprintf(out, " %+.3f |", curves[i].y[v] - baseline->y[v]);
+        }
+        fputc('\n', out);
     }
-    fputc('\n', out);
+    curves_free(curves, models);
 }
 
 /* ---- report.csv: a line a run ---- */
@@ -282,7 +300,7 @@ static void csv_print(FILE *out, const struct comparison *c) {
                  "layer_multiply_adds,validation_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
-        for (size_t l = 0; c->n_rates > 1 && l < c->n_rates; l++) {
+        for (size_t l = 0; l < searches(c); l++) {
             if (searched == c->steps && l == m->best) continue; /* it is the first of the final ones */
             run_print(out, c, m, "search", c->rates[l], 1, searched, &m->searches[l]);
         }
@@ -293,40 +311,19 @@ static void csv_print(FILE *out, const struct comparison *c) {
 
 /* ---- Plots ---- */
 
-/* The mean over the seeds at each validation; a model that diverged has no line. */
-static struct curve mean_curve(const struct comparison *c, const struct model_result *m, bool seconds) {
-    struct curve sum = {0};
-    size_t n = SIZE_MAX;
-    for (size_t s = 0; s < seeds_of(c); s++)
-        if (m->finals[s].by_step.n < n) n = m->finals[s].by_step.n;
-    for (size_t i = 0; i < n; i++) {
-        double x = 0, y = 0;
-        for (size_t s = 0; s < seeds_of(c); s++) {
-            x += seconds ? m->finals[s].by_seconds.x[i] : m->finals[s].by_step.x[i];
-            y += m->finals[s].by_step.y[i];
-        }
-        const double seeds = (double)seeds_of(c), tokens = (double)c->request->batch * c->request->seq;
-        curve_add(&sum, x / seeds * (seconds ? 1 : tokens), y / seeds);
-    }
-    return sum;
-}
-
 static bool plot_write(const struct comparison *c, const char *name, bool seconds, struct error *err) {
     const size_t n = c->study->n;
     struct plot_series *series = array_alloc(n, sizeof *series);
-    struct curve *curves = array_alloc(n, sizeof *curves);
-    for (size_t i = 0; i < n; i++) {
-        curves[i] = mean_curve(c, &c->models[i], seconds);
+    struct curve *curves = mean_curves(c, seconds);
+    for (size_t i = 0; i < n; i++)
         series[i] = (struct plot_series){c->study->models[i].name, curves[i].x, curves[i].y, curves[i].n};
-    }
     char *path = string_format("%s/%s", c->request->out, name);
     const bool drawn = plot_lines(path, "Validation loss, mean over seeds",
                                   (struct plot_axis){seconds ? "seconds of training" : "tokens", false},
                                   (struct plot_axis){"loss (nats a token)", false}, series, n, err);
-    for (size_t i = 0; i < n; i++) curve_free(&curves[i]);
     free(path);
     free(series);
-    free(curves);
+    curves_free(curves, n);
     return drawn;
 }
 

@@ -38,6 +38,9 @@ struct comparison {
     struct model_result *models; /* (study->n) */
 };
 
+/* Learning rates to choose among: a single one needs no search. */
+static inline size_t searches(const struct comparison *c) { return c->n_rates > 1 ? c->n_rates : 0; }
+
 /* The model whose name this is, among those of the study. */
 struct model_result *model_named(const struct comparison *c, const char *name);
 

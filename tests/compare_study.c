@@ -131,8 +131,9 @@ static void model_words(struct words *w, const struct request *r, const struct s
 int64_t eval_every(int64_t steps) { return steps < 10 ? 1 : (steps + 9) / 10; }
 
 static int threads_each(const struct request *r) {
-    const int share = omp_get_num_procs() / (r->jobs > 1 ? r->jobs : 1);
-    return r->threads || r->jobs <= 1 ? r->threads : share > 1 ? share : 1;
+    if (r->threads || r->jobs <= 1) return r->threads;
+    const int share = omp_get_num_procs() / r->jobs;
+    return share > 1 ? share : 1;
 }
 
 void command_start(struct words *w, const struct request *r, const struct study_run *run, const char *directory) {

@@ -346,10 +346,11 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moments), cmocka_unit_test(test_paired),    cmocka_unit_test(test_crossing),
-        cmocka_unit_test(test_plan),    cmocka_unit_test(test_rates),     cmocka_unit_test(test_studies),
-        cmocka_unit_test(test_runs), cmocka_unit_test(test_shares),    cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_program), cmocka_unit_test(test_jobs), cmocka_unit_test(test_signal),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_moments), cmocka_unit_test(test_paired), cmocka_unit_test(test_crossing),
+        cmocka_unit_test(test_plan), cmocka_unit_test(test_rates), cmocka_unit_test(test_studies),
+        cmocka_unit_test(test_runs), cmocka_unit_test(test_shares), cmocka_unit_test(test_baselines),
+        cmocka_unit_test(test_result), cmocka_unit_test(test_program), cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_signal), cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

@@ -568,7 +568,6 @@ static void dry_run_counts_and_writes_no_run(void **state) {
 /* What is set and changes nothing is said, what is at its default is not. */
 static void idle_options_are_told(void **state) {
     (void)state;
-#define NOTE "train: note: --%s has no effect without %s\n"
     static const char *const cases[][3] = {
         {"--ffn dense --router cosine", "router", "--ffn smoe or mhmoe"},
         {"--ffn smoe --head-depth 3", "head-depth", "--ffn mhmoe"},
@@ -578,7 +577,7 @@ static void idle_options_are_told(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run("train" MODEL "corpus.txt --dry-run %s", cases[i][0]);
-        char *note = string_format(NOTE, cases[i][1], cases[i][2]);
+        char *note = string_format("train: note: --%s has no effect without %s\n", cases[i][1], cases[i][2]);
         assert_non_null(strstr(errors, note));
         free(note);
     }
