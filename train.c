@@ -104,6 +104,7 @@ static const struct program_info program = {
 struct train {
     struct options options;
     struct config config;
+    bool *given;             /* for options_given */
     struct model model;
     tokenizer *tokenizer;
     char *data_dir, *out;
@@ -622,19 +623,18 @@ static bool baseline_read(struct config *baseline, const char *match, struct err
 }
 
 /* Sets an option to what parity gives, unless the user gave it another value. */
-static bool matched_set(const char *name, const bool *given, int *field, size_t value, struct error *err) {
-    const struct option_spec *spec = model_options;
-    given += sizeof train_options / sizeof *train_options - 1;
-    for (; strcmp(spec->name, name) != 0; spec++) given++;
-    if (*given && *field != (int)value)
+static bool matched_set(struct train *t, const char *name, int *field, size_t value, struct error *err) {
+    struct option_group groups[GROUPS];
+    option_groups(t, groups);
+    if (options_given(groups, GROUPS, t->given, name) && *field != (int)value)
         return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %zu); leave it out", name, *field,
                          value);
     *field = (int)value;
     return true;
 }
 
-/* --match: sets experts and their width, and prints both sides. `given` is as from options_parse. */
-static bool baseline_match(struct train *t, const bool *given, struct error *err) {
+/* --match: sets experts and their width, and prints both sides. */
+static bool baseline_match(struct train *t, struct error *err) {
     struct config *mine = &t->config, baseline, *theirs = &baseline;
     struct moe_layer a, b;
     struct layer_cost cost_a, cost_b;
@@ -655,8 +655,8 @@ static bool baseline_match(struct train *t, const bool *given, struct error *err
     b = (struct moe_layer){.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
                            .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
                            .Fs = (size_t)mine->shared_hidden};
-    if (!parity_solve(&a, &b, err) || !matched_set("experts", given, &mine->experts, b.E, err) ||
-        !matched_set("expert-hidden", given, &mine->expert_hidden, b.F, err) || !config_check(mine, &sizes, err))
+    if (!parity_solve(&a, &b, err) || !matched_set(t, "experts", &mine->experts, b.E, err) ||
+        !matched_set(t, "expert-hidden", &mine->expert_hidden, b.F, err) || !config_check(mine, &sizes, err))
         return false;
     b = model_layer(mine, &sizes, &cost_b);
     parity_print(stderr, &a, &b, cost_a, cost_b);
@@ -690,8 +690,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     }
     if (resume && !config_resume(t, resume, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
-    bool given[128]; /* more than there are options */
-    const int first = options_parse(groups, GROUPS, &program, argc, argv, given, err);
+    const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
     if (first >= 0 && t->options.resume && !resume)
@@ -701,7 +700,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
                          t->options.val, t->options.resume), -1;
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
-    if (first >= 0 && t->options.match && !baseline_match(t, given, err)) return -1;
+    if (first >= 0 && t->options.match && !baseline_match(t, err)) return -1;
     return first;
 }
 
@@ -797,6 +796,7 @@ static void train_close(struct train *t) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
     options_free(groups, GROUPS);
+    free(t->given);
     free(t->data_dir);
     free(t->out);
     model_destroy(&t->model);

@@ -385,7 +385,7 @@ static bool config_line(const struct catalogue *all, char *line, const char *pla
         free(where);
         free(got);
     }
-    if (ok && given) given[i] = true;
+    if (ok) given[i] = true;
     free(value);
     return ok;
 }
@@ -503,7 +503,7 @@ static bool option_take(const struct catalogue *all, const struct getopt_tables 
         free(got);
     }
     free(place);
-    if (ok && given && i < all->own) given[i] = true;
+    if (ok && i < all->own) given[i] = true;
     return ok;
 }
 
@@ -512,18 +512,17 @@ static _Noreturn void output_exit(void) {
 }
 
 int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,
-                  char **argv, bool *given, struct error *err) {
+                  char **argv, bool **given, struct error *err) {
     struct builtin builtin = {0};
     struct catalogue all = catalogue_make(groups, n, &builtin);
     struct getopt_tables tables = getopt_tables_make(&all);
-    if (given) memset(given, 0, all.own * sizeof *given);
-    bool ok = true;
+    bool *seen = array_alloc(all.own, sizeof *seen), ok = true;
     int code;
     optind = 0; /* GNU: start afresh */
     opterr = 0;
     while (ok && (code = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
-        ok = option_take(&all, &tables, code, argv[optind - 1], given, err);
-        if (ok && builtin.config) ok = config_read(&all, builtin.config, given, err);
+        ok = option_take(&all, &tables, code, argv[optind - 1], seen, err);
+        if (ok && builtin.config) ok = config_read(&all, builtin.config, seen, err);
         free(builtin.config);
         builtin.config = NULL;
         if (builtin.help) help_print(stdout, &all, info);
@@ -536,7 +535,17 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
         options_print(groups, n, stdout);
         output_exit();
     }
+    if (given) *given = seen;
+    else free(seen);
     return ok ? optind : -1;
+}
+
+bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name) {
+    for (size_t g = 0; g < n; g++)
+        for (const struct option_spec *spec = groups[g].specs; spec->name; spec++, given++)
+            if (strcmp(spec->name, name) == 0) return *given;
+    assert(!"an option of this name");
+    return false;
 }
 
 /* ---- JSON ---- */

@@ -55,10 +55,14 @@ void options_free(const struct option_group *groups, size_t n); /* the strings *
  * they print on standard output and exit 0. --config FILE reads "name = value" lines at the place it
  * stands (what follows on the command line wins). Returns the index of the first operand in argv
  * (getopt_long permutes), or -1 with EXIT_USAGE: the message names the option, what it got, what it
- * wants, and for an unknown option the nearest known name. `given` (may be NULL) receives, for each
- * option in the order of the groups, whether the user gave it. */
+ * wants, and for an unknown option the nearest known name. *given (`given` may be NULL) receives a malloc'ed
+ * array for options_given, also on failure. */
 int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,
-                  char **argv, bool *given, struct error *err);
+                  char **argv, bool **given, struct error *err);
+
+/* Whether the user gave the option of this name (without dashes; there must be one) on that command line or in
+ * a config file that it names. `groups` and `given` are those of options_parse. */
+bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name);
 
 /* "name = value" lines in table order with # headings; reads back through --config bit for bit. */
 void options_print(const struct option_group *groups, size_t n, FILE *out);

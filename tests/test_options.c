@@ -52,7 +52,9 @@ static const struct option_spec run_specs[] = {
     {0},
 };
 
-enum { GIVEN = 9 };
+static const char *const names[] = {"layers", "ffn",  "lr",   "residual", "steps",
+                                    "out",    "note", "any-number-of-a-long-name", "shift"};
+enum { NAMES = sizeof names / sizeof *names };
 
 static const struct program_info info = {"prog", "prog [OPTION]... [FILE]...", "Does what it says.",
                                          "Examples:\n  prog --steps 5\n"};
@@ -61,7 +63,7 @@ struct fixture {
     struct model model;
     struct run run;
     struct option_group groups[2];
-    bool given[GIVEN];
+    bool *given;
     struct error err;
 };
 
@@ -76,7 +78,12 @@ static int fixture_create(void **state) {
 static int fixture_free(void **state) {
     struct fixture *f = *state;
     options_free(f->groups, 2);
+    free(f->given);
     return 0;
+}
+
+static bool is_given(const struct fixture *f, const char *name) {
+    return options_given(f->groups, 2, f->given, name);
 }
 
 /* Parses the words of a line (cut at single spaces). */
@@ -87,7 +94,8 @@ static int line_parse(struct fixture *f, const char *line) {
     snprintf(text, sizeof text, "prog %s", line);
     for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
     argv[argc] = NULL;
-    return options_parse(f->groups, 2, &info, argc, argv, f->given, &f->err);
+    free(f->given);
+    return options_parse(f->groups, 2, &info, argc, argv, &f->given, &f->err);
 }
 
 static void assert_refused(struct fixture *f, const char *line, const char *text) {
@@ -106,7 +114,7 @@ static void test_defaults(void **state) {
     assert_int_equal(f->run.steps, 2000);
     assert_string_equal(f->run.out, "runs/new");
     assert_null(f->run.note);
-    for (int i = 0; i < GIVEN; i++) assert_false(f->given[i]);
+    for (size_t i = 0; i < NAMES; i++) assert_false(is_given(f, names[i]));
 }
 
 static void test_values(void **state) {
@@ -115,7 +123,7 @@ static void test_values(void **state) {
                            "2.5e-4",    "--no-residual", "-s",           "12M",   "-oa/b", "--note",
                            "two words", "--any",         "-7",           "--",    "-x",    NULL};
     enum { ARGC = sizeof argv / sizeof argv[0] - 1 };
-    int first = options_parse(f->groups, 2, &info, ARGC, argv, f->given, &f->err);
+    int first = options_parse(f->groups, 2, &info, ARGC, argv, &f->given, &f->err);
     assert_int_equal(first, ARGC - 2);
     assert_string_equal(argv[first], "first"); /* operands are moved behind the options */
     assert_string_equal(argv[first + 1], "-x");
@@ -127,12 +135,12 @@ static void test_values(void **state) {
     assert_string_equal(f->run.out, "a/b");
     assert_string_equal(f->run.note, "two words");
     assert_int_equal(f->run.any, -7); /* by an unambiguous beginning */
-    for (int i = 0; i < GIVEN - 1; i++) assert_true(f->given[i]);
-    assert_false(f->given[GIVEN - 1]);
+    for (size_t i = 0; i < NAMES; i++) assert_int_equal(is_given(f, names[i]), strcmp(names[i], "shift") != 0);
     assert_int_equal(line_parse(f, "--residual --steps 3k --steps 9G"), 6);
     assert_true(f->model.residual);
     assert_int_equal(f->run.steps, 9000000000); /* the last one wins */
-    assert_true(f->given[3] && f->given[4] && !f->given[0] && !f->given[7]);
+    for (size_t i = 0; i < NAMES; i++) /* of this command line, not of the one before */
+        assert_int_equal(is_given(f, names[i]), strcmp(names[i], "residual") == 0 || strcmp(names[i], "steps") == 0);
 }
 
 static void test_bad_values(void **state) {
@@ -211,7 +219,9 @@ static void test_config(void **state) {
     assert_string_equal(f->run.out, "a#b");
     assert_string_equal(f->run.note, " quoted # \"\n\xc3\xa9");
     assert_true(f->model.lr == 0.2);
-    assert_true(f->given[0] && f->given[3] && !f->given[4]);
+    for (size_t i = 0; i < NAMES; i++)
+        assert_int_equal(is_given(f, names[i]), strcmp(names[i], "steps") != 0 && strcmp(names[i], "shift") != 0 &&
+                                                    strcmp(names[i], "any-number-of-a-long-name") != 0);
     assert_true(config_parse(f, "", "out =\n", "") > 0);
     assert_string_equal(f->run.out, "");
 }
