@@ -5,15 +5,14 @@
  * resumed run equals an uninterrupted one bit for bit. The layer itself is in mhmoe.c; the formats are
  * described in src/checkpoint.h and data/README.md. */
 #include <errno.h>
-#include <fcntl.h>
 #include <float.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "data/loader.h"
@@ -22,69 +21,16 @@
 #include "src/kernels.h"
 #include "src/optimizer.h"
 #include "src/parity.h"
-#include "src/plot.h"
+#include "src/rundir.h"
 #include "src/runlog.h"
+#include "src/runplot.h"
+#include "src/runstate.h"
 #include "src/text.h"
+#include "src/training.h"
 #include "src/util.h"
+#include "tokenizer/writer.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
-
-struct options {
-    char *out, *resume, *match, *val, *tokenizer, *cache, *prompt;
-    int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
-    int batch, accumulate, threads, eval_windows, sample_tokens;
-    double lr, final_lr, weight_decay, beta1, beta2, clip;
-    bool dry_run, recompute;
-};
-
-#define FIELD(name) offsetof(struct options, name)
-static const struct option_spec train_options[] = {
-    {"out", 'o', OPTION_STRING, FIELD(out), NULL, 0, 0, NULL, "DIR",
-     "directory of the run (default: runs/ and the corpus's name)", "Run"},
-    {"resume", 0, OPTION_STRING, FIELD(resume), NULL, 0, 0, NULL, "DIR",
-     "go on with the run in DIR from its last checkpoint, with its options", NULL},
-    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
-     "print parameters, FLOPs and memory, and stop", NULL},
-    {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
-     "set --experts and --expert-hidden so that a layer costs as much as that of the baseline (--ffn smoe or dense) "
-     "whose config file or run directory this is", NULL},
-    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
-     "threads (0: as many as processors); the result is the same for any number", NULL},
-    {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
-    {"val", 0, OPTION_STRING, FIELD(val), NULL, 0, 0, NULL, "FILE",
-     "held-out text (default: the last 5% of each file)", "Data"},
-    {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
-     "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
-    {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
-     "where tokenizers and shards are kept", NULL},
-    {"steps", 0, OPTION_LONG, FIELD(steps), "1000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
-    {"until", 0, OPTION_LONG, FIELD(until), "0", 0, 1e12, NULL, "N",
-     "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
-    {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
-    {"accumulate", 0, OPTION_INT, FIELD(accumulate), "1", 1, 65536, NULL, "N", "micro-batches in a step", NULL},
-    {"recompute", 0, OPTION_FLAG, FIELD(recompute), "false", 0, 0, NULL, NULL,
-     "less memory: backward computes each block's forward again (a third more time); the same result", NULL},
-    {"lr", 0, OPTION_REAL, FIELD(lr), "2e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
-    {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
-     "last learning rate, as a fraction of the peak (cosine)", NULL},
-    {"warmup", 0, OPTION_LONG, FIELD(warmup), "200", 0, 1e12, NULL, "N", "steps of linear warm-up", NULL},
-    {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.1", 0, 10, NULL, "X",
-     "AdamW's decay of matrices (never of biases, norms and positions)", NULL},
-    {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
-    {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
-    {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
-    {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "200", 0, 1e12, NULL, "N",
-     "steps between validations (0: only at the end)", "Watching"},
-    {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
-     "held-out sequences in a validation on the way; the last one takes all", NULL},
-    {"save-every", 0, OPTION_LONG, FIELD(save_every), "500", 0, 1e12, NULL, "N",
-     "steps between checkpoints (0: only at the end)", NULL},
-    {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
-     "steps between samples of text (0: none)", NULL},
-    {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},
-    {"prompt", 0, OPTION_STRING, FIELD(prompt), "The", 0, 0, NULL, "TEXT", "what samples begin with", NULL},
-    {0},
-};
 
 static const struct program_info program = {
     "train", "train [OPTION]... [CORPUS]...",
@@ -102,39 +48,37 @@ static const struct program_info program = {
 /* ---- The run ------------------------------------------------------------------------------------ */
 
 struct train {
-    struct options options;
+    struct training options;
     struct config config;
     bool *given;             /* for options_given */
     struct model model;
     tokenizer *tokenizer;
-    char *data_dir, *out;
+    char *data_dir;
+    struct rundir dir;
+    struct checkpoint resumed; /* with --resume, open while the rest is being set up */
     struct loader *train_data, *val_data;
     real *moment_block;      /* (2, n_parameters): Adam's m and v */
-    struct rng sample_rng;
-    int64_t step;            /* steps done */
-    double seconds;          /* of training, over all sessions */
-    double best_loss, val_loss;
-    FILE *log;
-    int lock;
+    struct runstate run;
+    bool saved;              /* last.safetensors holds it as it is now */
+    struct runlog log;
     int32_t *inputs, *targets; /* (accumulate, batch, seq) */
 };
 
 enum { GROUPS = 2 };
 static void option_groups(struct train *t, struct option_group groups[GROUPS]) {
-    groups[0] = (struct option_group){train_options, &t->options};
+    groups[0] = (struct option_group){training_options, &t->options};
     groups[1] = (struct option_group){model_options, &t->config};
 }
 
 /* A signal asks for a stop after the step; the second of its kind ends the program at once. */
 static volatile sig_atomic_t stop_signal;
 static void note_signal(int number) {
+    static const char text[] = "\ntrain: stopping after this step; again to stop without saving\n";
+    const int cause = errno, skip = !isatty(STDERR_FILENO); /* the newline leaves a progress line */
     stop_signal = number;
     signal(number, SIG_DFL);
-}
-
-static const char *run_path(char *path, size_t size, const struct train *t, const char *name) {
-    snprintf(path, size, "%s/%s", t->out, name);
-    return path;
+    if (write(STDERR_FILENO, text + skip, sizeof text - 1 - (size_t)skip) < 0) {} /* there is nobody to tell */
+    errno = cause;
 }
 
 /* ---- Checkpoints -------------------------------------------------------------------------------- */
@@ -154,166 +98,114 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
 }
 enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 1 };
 
-static void metadata_set(json_t *metadata, const char *key, char *value) {
-    json_object_set_new(metadata, key, json_string(value));
-    free(value);
-}
-
 /* Of the tokens to train on and of those held out. */
-static uint64_t data_hash(const struct train *t) {
+static char *data_hash_format(const struct train *t) {
     const uint64_t both[] = {loader_data_hash(t->train_data), loader_data_hash(t->val_data)};
-    return hash_bytes(HASH_START, both, sizeof both);
+    return string_format("%016" PRIx64, hash_bytes(HASH_START, both, sizeof both));
 }
 
-/* Numbers go as C99 hexadecimal floats where their bits matter. */
 static json_t *checkpoint_metadata(const struct train *t) {
-    const uint64_t *r = t->sample_rng.s;
-    json_t *m = json_object();
+    json_t *m = json_object(), *kept = training_kept(&t->options);
     metadata_set(m, "format", string_format("mhmoe 1"));
     metadata_set(m, "config", config_to_string(&t->config));
-    metadata_set(m, "step", string_format("%" PRId64, t->step));
-    metadata_set(m, "data_position", string_format("%" PRIu64, loader_position(t->train_data)));
-    metadata_set(m, "sample_rng", string_format("%016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64, r[0],
-                                                r[1], r[2], r[3]));
-    metadata_set(m, "best_loss", string_format("%a", t->best_loss));
-    metadata_set(m, "val_loss", string_format("%.9g", t->val_loss));
-    metadata_set(m, "seconds", string_format("%a", t->seconds));
-    metadata_set(m, "data_dir", string_format("%s", t->data_dir));
-    metadata_set(m, "data_hash", string_format("%016" PRIx64, data_hash(t)));
+    metadata_set(m, "options", json_dumps(kept, JSON_COMPACT));
+    metadata_set(m, "data_dir", text_escape(t->data_dir));
+    metadata_set(m, "data_hash", data_hash_format(t));
     metadata_set(m, "tokenizer_hash", string_format("%016" PRIx64, tokenizer_hash(t->tokenizer)));
+    runstate_write(&t->run, m);
+    json_decref(kept);
     return m;
 }
 
-/* last.safetensors holds everything; best.safetensors, for ./sample, goes without the moments. */
-static bool run_save(struct train *t, const char *name, bool all, struct error *err) {
+static bool file_save(struct train *t, const char *name, bool all, struct error *err) {
     struct tensor tensors[CHECKPOINT_TENSORS];
-    char path[4096];
+    char path[PATH_SIZE];
     const size_t n = checkpoint_tensors(t, all, tensors);
     json_t *metadata = checkpoint_metadata(t);
-    const bool written = checkpoint_write(run_path(path, sizeof path, t, name), tensors, n, metadata, err);
+    const bool written = checkpoint_write(rundir_path(&t->dir, name, path), tensors, n, metadata, err);
     json_decref(metadata);
     return written;
 }
 
-static const char *text_option(const struct checkpoint *c, const char *key, struct error *err) {
-    const char *text = checkpoint_string(c, key, err);
-    if (!text) error_exit(err);
-    return text;
+/* best.safetensors, for ./sample, goes without the moments. */
+static bool best_save(struct train *t, struct error *err) { return file_save(t, "best.safetensors", false, err); }
+
+/* last.safetensors holds everything. The log up to it is made permanent first. */
+static bool run_save(struct train *t, struct error *err) {
+    if (!isfinite(gradient_norm(t->model.param_block, t->model.n_parameters)))
+        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": a weight is not finite; earlier checkpoints stand; "
+                         "try a lower --lr", t->dir.path, t->run.step);
+    if (!runlog_sync(&t->log, err) || !file_save(t, "last.safetensors", true, err)) return false;
+    t->saved = true;
+    return true;
 }
 
 /* What the data of a resumed run must be: the same tokens, by the same tokenizer. */
 static bool data_check(const struct train *t, const struct checkpoint *c, struct error *err) {
-    const uint64_t want = strtoull(text_option(c, "data_hash", err), NULL, 16);
-    const uint64_t got = data_hash(t);
-    if (want == got) return true;
-    return error_set(err, EXIT_MISMATCH, "%s: not the data that %s was trained on (hash %016" PRIx64
-                     ", want %016" PRIx64 "); name the same corpus, or start a new run", t->data_dir, c->path, got,
-                     want);
+    const char *want = checkpoint_string(c, "data_hash", err);
+    if (!want) return false;
+    char *got = data_hash_format(t);
+    const bool same = strcmp(got, want) == 0;
+    if (!same)
+        error_set(err, EXIT_MISMATCH, "%s: not the data that %s was trained on (hash %s, want %s); name the same corpus, "
+                  "or start a new run", t->data_dir, c->path, got, want);
+    free(got);
+    return same;
 }
 
 static bool run_restore(struct train *t, const struct checkpoint *c, struct error *err) {
     struct tensor tensors[CHECKPOINT_TENSORS];
-    if (!data_check(t, c, err)) return false;
+    if (!data_check(t, c, err) || !runstate_read(&t->run, c, err)) return false;
     const size_t n = checkpoint_tensors(t, true, tensors) - 1; /* the tokenizer is loaded already */
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) return false;
-    t->step = strtoll(text_option(c, "step", err), NULL, 10);
-    t->best_loss = strtod(text_option(c, "best_loss", err), NULL);
-    t->val_loss = strtod(text_option(c, "val_loss", err), NULL);
-    t->seconds = strtod(text_option(c, "seconds", err), NULL);
-    uint64_t *r = t->sample_rng.s;
-    if (sscanf(text_option(c, "sample_rng", err), "%" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64, &r[0], &r[1],
-               &r[2], &r[3]) != 4)
-        return error_set(err, EXIT_INPUT, "%s: sample_rng: not four hexadecimal words", c->path);
-    loader_seek(t->train_data, strtoull(text_option(c, "data_position", err), NULL, 10));
+    loader_seek(t->train_data, (uint64_t)t->run.position);
     model_pack(&t->model);
+    t->saved = true;
     return true;
 }
 
-/* ---- The run's directory ------------------------------------------------------------------------ */
+/* ---- The run's config and log ------------------------------------------------------------------- */
 
-static bool file_exists(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
-/* runs/NAME, or runs/NAME-2, ... : the first that holds no run yet. */
-static char *run_default(const char *corpus) {
-    char *full = strcmp(corpus, "-") == 0 ? NULL : realpath(corpus, NULL); /* so that "." and "dir/" have names */
-    const char *base = full && full[1] ? strrchr(full, '/') + 1 : "stdin", *dot = strchr(base + 1, '.');
-    const int length = dot ? (int)(dot - base) : (int)strlen(base);
-    char *name = string_format("runs/%.*s", length, base);
-    for (int i = 2; file_exists(name); i++) {
-        free(name);
-        name = string_format("runs/%.*s-%d", length, base, i);
-    }
-    free(full);
-    return name;
-}
-
-static bool run_lock(struct train *t, struct error *err) {
-    char path[4096];
-    t->lock = open(run_path(path, sizeof path, t, "lock"), O_CREAT | O_RDWR | O_CLOEXEC, 0666);
-    if (t->lock < 0) return error_set(err, EXIT_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
-    if (flock(t->lock, LOCK_EX | LOCK_NB) == 0) return true;
-    return error_set(err, EXIT_BUSY, "%s: another process trains in this run; wait for it or choose another --out",
-                     t->out);
-}
-
-/* A new run's directory, its config file, and an empty log; or a resumed run's. */
-static bool run_open(struct train *t, struct error *err) {
+/* What a run keeps: all options but those of this call. */
+static bool config_write(const struct train *t, struct error *err) {
+    struct train kept = {.options = t->options, .config = t->config};
     struct option_group groups[GROUPS];
-    char path[4096];
-    if (!directory_make(t->out, err) || !run_lock(t, err)) return false;
-    run_path(path, sizeof path, t, "last.safetensors");
-    if (!t->options.resume && file_exists(path))
-        return error_set(err, EXIT_USAGE, "%s: there is a run already; --resume %s goes on with it, another --out "
-                         "starts anew", t->out, t->out);
-    struct atomic_file config;
-    if (!atomic_open(&config, run_path(path, sizeof path, t, "config"), err)) return false;
-    option_groups(t, groups);
-    char *resume = t->options.resume, *out = t->options.out; /* of this call, not of the run */
-    char *match = t->options.match;
-    const int64_t until = t->options.until;
-    t->options.resume = t->options.out = t->options.match = NULL;
-    t->options.until = 0;
-    options_print(groups, GROUPS, config.file);
-    t->options.resume = resume;
-    t->options.out = out;
-    t->options.match = match;
-    t->options.until = until;
-    return atomic_commit(&config, err);
+    struct atomic_file file;
+    char path[PATH_SIZE];
+    kept.options.resume = kept.options.out = kept.options.match = NULL;
+    kept.options.until = 0;
+    kept.options.dry_run = false;
+    option_groups(&kept, groups);
+    if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
+    options_print(groups, GROUPS, file.file);
+    return atomic_commit(&file, err);
 }
 
-/* ---- The log ------------------------------------------------------------------------------------ */
+/* Whether an entry of the log is of what a resumed run will do again. */
+static bool entry_is_past(const void *context, const json_t *entry) {
+    const struct train *t = context;
+    const int64_t step = json_integer_value(json_object_get(entry, "step"));
+    return step > t->run.step || (step == t->run.step && t->run.watched < t->run.step && !json_object_get(entry, "loss"));
+}
 
-/* Opens log.jsonl and drops what lies past the step we resume from: those steps will be done again. */
 static bool log_open(struct train *t, struct error *err) {
-    char path[4096], *line = NULL;
-    size_t capacity = 0;
-    long end = 0;
-    t->log = fopen(run_path(path, sizeof path, t, "log.jsonl"), t->step > 0 ? "a+" : "w");
-    if (!t->log) return error_set(err, EXIT_OUTPUT, "%s: cannot open: %s", path, strerror(errno));
-    while (getline(&line, &capacity, t->log) > 0) {
-        json_t *entry = json_loads(line, 0, NULL);
-        const bool keep = entry && json_integer_value(json_object_get(entry, "step")) <= t->step;
-        json_decref(entry);
-        if (!keep) break;
-        end = ftell(t->log);
-    }
-    free(line);
-    if (fflush(t->log) != 0 || ftruncate(fileno(t->log), end) != 0)
-        return error_set(err, EXIT_OUTPUT, "%s: cannot truncate: %s", path, strerror(errno));
-    return true;
+    char path[PATH_SIZE];
+    rundir_path(&t->dir, "log.jsonl", path);
+    return t->options.resume ? runlog_resume(&t->log, path, t->run.step, entry_is_past, t, err)
+                             : runlog_create(&t->log, path, err);
 }
 
-static bool log_write(struct train *t, json_t *entry, struct error *err) {
-    const bool written = json_dumpf(entry, t->log, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&
-                         fputc('\n', t->log) != EOF && fflush(t->log) == 0;
-    json_decref(entry);
-    if (written) return true;
-    return error_set(err, EXIT_OUTPUT, "%s/log.jsonl: cannot write: %s; free some space and --resume", t->out,
-                     strerror(errno));
+/* What every entry begins with: the steps that are done, and the tokens of theirs. */
+static json_t *entry_new(const struct train *t) {
+    return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens",
+                     (json_int_t)t->run.position * t->config.seq);
+}
+
+static void entry_set(json_t *entry, const char *prefix, const char *name, json_t *value) {
+    char *key = string_format("%s%s", prefix, name);
+    json_object_set_new(entry, key, value);
+    free(key);
 }
 
 /* Picks of each expert since the statistics were cleared, one array a MoE layer. */
@@ -345,45 +237,28 @@ static void progress_clear(void) {
 static void progress_show(const struct train *t, double loss, double rate) {
     if (!isatty(STDERR_FILENO)) return;
     const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
-    const long left = (long)((double)(t->options.steps - t->step) * tokens / rate);
-    fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->step,
+    const long left = (long)((double)(t->options.steps - t->run.step) * tokens / rate);
+    fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->run.step,
             t->options.steps, loss, rate, left / 60, left % 60);
-}
-
-struct stream {
-    const struct train *t;
-    struct text_stream text;
-};
-static bool emit_token(void *context, int32_t token) {
-    struct stream *s = context;
-    size_t size;
-    const char *piece = tokenizer_piece(s->t->tokenizer, token, &size);
-    text_write(&s->text, piece, size);
-    return token != tokenizer_end_of_text(s->t->tokenizer);
 }
 
 /* A sample of what the model writes, on standard output. */
 static void sample_show(struct train *t) {
-    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .rng = t->sample_rng};
-    struct stream stream = {.t = t, .text = {.out = stdout}};
-    int32_t *ids = NULL;
-    size_t n = 0, capacity = 0;
-    tokenizer_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &ids, &n, &capacity);
-    if (n == 0) {
-        ids = array_grow(ids, &capacity, 1, sizeof *ids);
-        ids[n++] = tokenizer_end_of_text(t->tokenizer);
-    }
+    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .rng = t->run.sample_rng};
+    struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout}};
+    size_t n;
+    int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);
     progress_clear();
-    printf("--- step %" PRId64 " ---\n%s", t->step, t->options.prompt);
-    model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, emit_token, &stream);
-    text_end(&stream.text);
+    printf("--- step %" PRId64 " ---\n%s", t->run.step, t->options.prompt);
+    model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, writer_emit, &writer);
+    text_end(&writer.text);
     printf("\n");
     fflush(stdout);
     free(ids);
-    t->sample_rng = sampler.rng;
+    t->run.sample_rng = sampler.rng;
 }
 
-static struct model_setup setup_of(const struct options *o) {
+static struct model_setup setup_of(const struct training *o) {
     return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, STORAGE_F32};
 }
 
@@ -417,102 +292,121 @@ static bool cost_show(const struct train *t, struct error *err) {
            error_set(err, EXIT_OUTPUT, "standard output: cannot write: %s", strerror(errno));
 }
 
-/* ---- Plots -------------------------------------------------------------------------------------- */
-
-/* The loss curve, from the log, so that it covers every session of the run. */
-static bool plot_loss(const struct train *t, struct error *err) {
-    char path[4096];
-    const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
-    run_path(path, sizeof path, t, "log.jsonl");
-    struct curve train = runlog_curve(path, "loss", tokens), val = runlog_curve(path, "val_loss", tokens);
-    const struct plot_series series[] = {{"training", train.x, train.y, train.n},
-                                         {"validation", val.x, val.y, val.n}};
-    const bool drawn = plot_lines(run_path(path, sizeof path, t, "plots/loss.svg"), "Loss",
-                                  (struct plot_axis){"tokens", false}, (struct plot_axis){"loss (nats a token)", false},
-                                  series, 2, err);
-    curve_free(&train);
-    curve_free(&val);
-    return drawn;
-}
-
-/* Each expert's share of its layer's picks on the validation text, as a multiple of an even share. */
-static bool plot_load(const struct train *t, struct error *err) {
-    const struct model *m = &t->model;
-    const size_t LM = m->sizes.LM, E = m->sizes.E;
-    if (LM == 0) return true;
-    char path[4096], *labels[LM];
-    double *share = array_alloc(LM * E, sizeof *share), high = 2;
-    for (size_t lm = 0; lm < LM; lm++) {
-        double total = 0;
-        for (size_t e = 0; e < E; e++) total += m->load[lm * E + e];
-        for (size_t e = 0; e < E; e++) {
-            share[lm * E + e] = total > 0 ? m->load[lm * E + e] * (double)E / total : 0;
-            if (share[lm * E + e] > high) high = share[lm * E + e];
-        }
-        labels[lm] = string_format("block %zu", (lm + 1) * (size_t)t->config.moe_every - 1);
-    }
-    const bool drawn = plot_heatmap(run_path(path, sizeof path, t, "plots/load.svg"),
-                                    "Expert load (1 = an even share of the sub-tokens)", "MoE layer", "expert",
-                                    (const char *const *)labels, share, LM, E, 0, high, err);
-    for (size_t lm = 0; lm < LM; lm++) free(labels[lm]);
-    free(share);
-    return drawn;
-}
-
 /* ---- The loop ----------------------------------------------------------------------------------- */
 
-/* Mean loss over `windows` held-out sequences, the same ones each time, and bits per byte of their text. */
-static bool evaluate(struct train *t, size_t windows, double *loss, double *bits_per_byte, struct error *err) {
-    const int T = t->config.seq;
-    double sum = 0, bytes = 0;
-    size_t total = 0;
-    model_clear_statistics(&t->model);
-    loader_seek(t->val_data, 0);
-    for (size_t w = 0; w < windows;) {
-        const size_t left = windows - w, rows = left < (size_t)t->options.batch ? left : (size_t)t->options.batch;
-        size_t count;
-        if (!loader_next(t->val_data, (int)rows, t->inputs, t->targets, err)) return false;
-        model_forward(&t->model, t->inputs, rows, (size_t)T, 0);
-        sum += model_loss(&t->model, t->targets, 0, &count);
-        total += count;
-        for (size_t i = 0; i < rows * (size_t)T; i++) {
-            size_t size = 0;
-            if (t->targets[i] != TARGET_NONE) tokenizer_piece(t->tokenizer, t->targets[i], &size);
-            bytes += (double)size;
-        }
-        w += rows;
+/* What a validation finds. */
+struct score {
+    double loss;          /* mean, nats a token */
+    double bits_per_byte; /* of the targets' text; infinite where they have no bytes (all ends of text) */
+    size_t windows;
+};
+
+static double target_bytes(const struct train *t, size_t rows) {
+    double bytes = 0;
+    for (size_t i = 0; i < rows; i++) {
+        size_t size = 0;
+        if (t->targets[i] != TARGET_NONE) tokenizer_piece(t->tokenizer, t->targets[i], &size);
+        bytes += (double)size;
     }
-    *loss = sum / (double)total;
-    *bits_per_byte = sum / M_LN2 / bytes;
-    return true;
+    return bytes;
 }
 
-/* Validates, logs, keeps the best model so far. `all`: on the whole held-out text. */
-static bool evaluate_and_keep(struct train *t, bool all, struct error *err) {
-    const size_t windows = loader_windows(t->val_data);
-    const size_t some = (size_t)t->options.eval_windows < windows ? (size_t)t->options.eval_windows : windows;
-    double loss, bits;
-    if (!evaluate(t, all ? windows : some, &loss, &bits, err)) return false;
-    t->val_loss = loss;
-    if (!isfinite(loss))
-        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; earlier "
-                         "checkpoints stand; try a lower --lr", t->out, t->step);
+/* Over the first `windows` held-out sequences, the same ones each time. A signal cuts it short: then it says nothing. */
+static bool evaluate(struct train *t, size_t windows, struct score *score, struct error *err) {
+    const size_t T = (size_t)t->config.seq, batch = (size_t)t->options.batch;
+    double sum = 0, bytes = 0;
+    size_t total = 0, count;
+    model_clear_statistics(&t->model);
+    loader_seek(t->val_data, 0);
+    for (size_t w = 0, rows; w < windows && !stop_signal; w += rows) {
+        rows = windows - w < batch ? windows - w : batch;
+        if (!loader_next(t->val_data, (int)rows, t->inputs, t->targets, err)) return false;
+        model_forward(&t->model, t->inputs, rows, T, 0);
+        sum += model_loss(&t->model, t->targets, 0, &count);
+        total += count;
+        bytes += target_bytes(t, rows * T);
+    }
+    if (stop_signal) return true;
+    *score = (struct score){sum / (double)total, sum / M_LN2 / bytes, windows};
+    return isfinite(score->loss) ||
+           error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; earlier checkpoints "
+                     "stand; try a lower --lr", t->dir.path, t->run.step);
+}
+
+/* Tells a score and logs it, under names that begin with `prefix`. */
+static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what, struct error *err) {
+    json_t *entry = entry_new(t);
     progress_clear();
-    fprintf(stderr, "step %" PRId64 ": validation loss %.4f, perplexity %.2f, %.4f bits per byte%s\n", t->step, loss,
-            exp(loss), bits, all ? " (all of the held-out text)" : "");
-    json_t *entry = json_pack("{s:I, s:f, s:f, s:f, s:b, s:o}", "step", (json_int_t)t->step, "val_loss", loss,
-                              "val_perplexity", fmin(exp(loss), DBL_MAX) /* JSON has no infinity */,
-                              "val_bits_per_byte", bits, "val_all", all, "val_load", load_json(&t->model));
-    if (!log_write(t, entry, err)) return false;
-    if (loss >= t->best_loss) return true;
-    t->best_loss = loss;
-    return run_save(t, "best.safetensors", false, err);
+    fprintf(stderr, "step %" PRId64 ": %s %.4f, perplexity %.2f", t->run.step, what, s->loss, exp(s->loss));
+    entry_set(entry, prefix, "loss", json_number(s->loss));
+    entry_set(entry, prefix, "perplexity", json_number(exp(s->loss)));
+    if (isfinite(s->bits_per_byte)) {
+        fprintf(stderr, ", %.4f bits per byte", s->bits_per_byte);
+        entry_set(entry, prefix, "bits_per_byte", json_number(s->bits_per_byte));
+    }
+    fprintf(stderr, "\n");
+    entry_set(entry, prefix, "windows", json_integer((json_int_t)s->windows));
+    entry_set(entry, prefix, "load", load_json(&t->model));
+    return runlog_write(&t->log, entry, err);
+}
+
+/* At most `limit` held-out sequences. */
+static size_t val_windows(const struct train *t, int limit) {
+    const size_t all = loader_windows(t->val_data);
+    return (size_t)limit < all ? (size_t)limit : all;
+}
+
+/* Validates, logs, keeps the best model so far: all over the same sequences, so that figures can be compared. */
+static bool validate(struct train *t, struct score *score, struct error *err) {
+    if (!evaluate(t, val_windows(t, t->options.eval_windows), score, err)) return false;
+    if (stop_signal) return true;
+    t->run.val_loss = score->loss;
+    if (!score_report(t, score, "val_", "validation loss", err)) return false;
+    if (score->loss >= t->run.best_loss) return true;
+    t->run.best_loss = score->loss;
+    return best_save(t, err);
+}
+
+static bool plots_draw(struct train *t, struct error *err) {
+    char path[PATH_SIZE];
+    const struct model *m = &t->model;
+    return directory_make(rundir_path(&t->dir, "plots", path), err) &&
+           runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
+           (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
+                                             m->sizes.E, (size_t)t->config.moe_every, err));
+}
+
+/* The end of the run: the figure over all the held-out text (or --final-windows), and the plots. */
+static bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
+    struct score score = *validation;
+    const int limit = t->options.final_windows;
+    const size_t windows = limit > 0 ? val_windows(t, limit) : loader_windows(t->val_data);
+    if (windows != score.windows && !evaluate(t, windows, &score, err)) return false;
+    if (stop_signal) return true;
+    const bool all = windows == loader_windows(t->val_data);
+    return score_report(t, &score, "final_", all ? "loss on all held-out text" : "loss on held-out text", err) &&
+           plots_draw(t, err);
+}
+
+static bool step_log(struct train *t, double loss, double norm, double lr, double rate, struct error *err) {
+    const struct model *m = &t->model;
+    json_t *entry = entry_new(t);
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"loss", loss}, {"balance", router_loss_of(m, m->balance_sum)},
+                   {"z_loss", router_loss_of(m, m->z_sum)}, {"gradient_norm", norm}, {"lr", lr},
+                   {"tokens_per_second", rate}, {"seconds", t->run.seconds}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_object_set_new(entry, numbers[i].key, json_number(numbers[i].value));
+    json_object_set_new(entry, "load", load_json(m));
+    return runlog_write(&t->log, entry, err);
 }
 
 /* One optimizer step. */
 static bool train_step(struct train *t, double *loss, struct error *err) {
     struct model *m = &t->model;
-    const struct options *o = &t->options;
+    const struct training *o = &t->options;
     const size_t T = (size_t)t->config.seq, rows = (size_t)o->batch * T, all_rows = rows * (size_t)o->accumulate;
     const double start = time_seconds();
     size_t targets = 0, count;
@@ -530,75 +424,80 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const double norm = gradient_norm(m->grad_block, m->n_parameters);
     if (!isfinite(*loss) || !isfinite(norm))
         return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
-                         "norm %g); earlier checkpoints stand; try a lower --lr", t->out, t->step + 1, *loss, norm);
+                         "norm %g); earlier checkpoints stand; try a lower --lr", t->dir.path, t->run.step + 1, *loss, norm);
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
-    const double lr = learning_rate(t->step, o->warmup, o->steps, o->lr, o->final_lr);
-    t->step++;
+    const double lr = training_rate(o, t->run.step);
+    t->run.step++;
+    t->run.position = (int64_t)loader_position(t->train_data);
+    t->saved = false;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
         adamw_update(&adamw, m->param_block + p->offset, m->grad_block + p->offset, t->moment_block + p->offset,
                      t->moment_block + m->n_parameters + p->offset, p->count, p->decay, lr,
-                     clip_scale(norm, o->clip), t->step);
+                     clip_scale(norm, o->clip), t->run.step);
     }
     model_balance(m);
     model_pack(m);
     const double seconds = time_seconds() - start, rate = (double)all_rows / seconds;
-    t->seconds += seconds;
+    t->run.seconds += seconds;
     progress_show(t, *loss, rate);
-    json_t *entry = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "step", (json_int_t)t->step,
-                              "tokens", (json_int_t)((size_t)t->step * all_rows), "loss", *loss, "balance",
-                              router_loss_of(m, m->balance_sum), "z_loss", router_loss_of(m, m->z_sum),
-                              "gradient_norm", norm, "lr", lr, "tokens_per_second", rate, "seconds", t->seconds,
-                              "load", load_json(m));
-    return log_write(t, entry, err);
+    return step_log(t, *loss, norm, lr, rate, err);
 }
 
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+static bool due(int64_t step, int64_t every) { return every > 0 && step > 0 && step % every == 0; }
 
-/* Trains until the last step, --until, or a signal. */
-static bool train_loop(struct train *t, struct error *err) {
-    const struct options *o = &t->options;
-    const int64_t end = o->until > 0 && o->until < o->steps ? o->until : o->steps;
-    while (t->step < end && !stop_signal) {
-        double loss;
-        if (!train_step(t, &loss, err)) return false;
-        if (t->step == o->steps) break;
-        if (due(t->step, o->eval_every) && !evaluate_and_keep(t, false, err)) return false;
-        if (due(t->step, o->sample_every)) sample_show(t);
-        if (due(t->step, o->save_every) && !run_save(t, "last.safetensors", true, err)) return false;
-    }
-    progress_clear();
+/* What is due after a step: first the checkpoint, so that nothing that follows can cost it; then validation, samples,
+ * and at the end of the run its last figures. What a signal cuts short the resumed run does. */
+static bool step_watch(struct train *t, struct error *err) {
+    const struct training *o = &t->options;
+    const bool last = t->run.step == o->steps;
+    struct score score;
+    if ((last || due(t->run.step, o->save_every)) && !t->saved && !run_save(t, err)) return false;
+    if ((last || due(t->run.step, o->eval_every)) && !validate(t, &score, err)) return false;
+    if (last && !stop_signal && !run_conclude(t, &score, err)) return false;
+    if (stop_signal) return true;
+    if (!last && due(t->run.step, o->sample_every)) sample_show(t);
+    t->run.watched = t->run.step;
+    t->saved = false;
     return true;
 }
 
-/* The last validation, on everything, the plots, and the last checkpoint. */
-static bool train_finish(struct train *t, struct error *err) {
-    if (t->step == t->options.steps) {
-        if (!evaluate_and_keep(t, true, err)) return false;
-        char path[4096];
-        if (!directory_make(run_path(path, sizeof path, t, "plots"), err)) return false;
-        if (!plot_loss(t, err) || !plot_load(t, err)) return false;
+/* Trains until the last step, --until, or a signal. */
+static bool train_loop(struct train *t, struct error *err) {
+    const struct training *o = &t->options;
+    const int64_t end = o->until > 0 && o->until < o->steps ? o->until : o->steps;
+    double loss;
+    for (;;) {
+        if (t->run.watched < t->run.step && !step_watch(t, err)) return false;
+        if (stop_signal || t->run.step >= end) return true;
+        if (!train_step(t, &loss, err)) return false;
     }
-    if (!run_save(t, "last.safetensors", true, err)) return false;
-    fprintf(stderr, "%s: step %" PRId64 " of %" PRId64 ", %.0f seconds of training%s\n", t->out, t->step,
-            t->options.steps, t->seconds, t->step == t->options.steps ? "; curves in plots/" : "");
+}
+
+/* Steps that are done are saved, also when something else has failed; but not over a good checkpoint when the loss
+ * diverged. */
+static bool train_finish(struct train *t, bool done, struct error *err) {
+    struct error another;
+    progress_clear();
+    if (!t->saved && (done || err->code != EXIT_DIVERGED) && !run_save(t, done ? err : &another)) return false;
+    if (!done) return false;
+    const bool whole = t->run.step == t->options.steps && t->run.watched == t->run.step;
+    fprintf(stderr, "%s: step %" PRId64 " of %" PRId64 ", %.0f seconds of training%s\n", t->dir.path, t->run.step,
+            t->options.steps, t->run.seconds, whole ? "; curves in plots/" : "");
     return true;
 }
 
 /* ---- Setting up --------------------------------------------------------------------------------- */
 
-/* With --resume DIR, DIR/config is read first, so that the command line only says what changes. */
-static bool config_resume(struct train *t, const char *dir, struct error *err) {
+/* With --resume the run's config is read first, so that the command line only says what changes. */
+static bool config_resume(struct train *t, const char *run, struct error *err) {
     struct option_group groups[GROUPS];
-    char *checkpoint = string_format("%s/last.safetensors", dir), *config = string_format("--config=%s/config", dir);
+    if (!rundir_reclaim(&t->dir, run, err)) return false;
+    char *config = string_format("--config=%s/config", t->dir.path);
     option_groups(t, groups);
-    const bool ok = file_exists(checkpoint)
-                        ? options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0
-                        : error_set(err, EXIT_INPUT, "%s: no checkpoint; name the directory of a run with --resume, "
-                                    "or start one with --out", checkpoint);
+    const bool ok = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
     free(t->options.tokenizer); /* it is in the checkpoint */
     t->options.tokenizer = NULL;
-    free(checkpoint);
     free(config);
     return ok;
 }
@@ -663,8 +562,11 @@ static bool baseline_match(struct train *t, struct error *err) {
     return true;
 }
 
+static void note(const char *text) { fprintf(stderr, "train: note: %s\n", text); }
+
 /* No option is ignored in silence. */
-static void idle_options_tell(struct config *config) {
+static void idle_options_tell(struct train *t) {
+    struct config *config = &t->config;
     struct config initial = {0};
     const struct option_group mine = {model_options, config}, defaults = {model_options, &initial};
     options_set_defaults(&defaults, 1);
@@ -677,6 +579,14 @@ static void idle_options_tell(struct config *config) {
     }
     json_decref(values);
     json_decref(unset);
+    struct option_group groups[GROUPS];
+    option_groups(t, groups);
+    if (t->options.tokenizer && options_given(groups, GROUPS, t->given, "vocab"))
+        note("--vocab has no effect with --tokenizer");
+    if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
+        note("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
+    if (t->options.steps > 0 && t->options.warmup >= t->options.steps)
+        note("--warmup is as long as the run: it ends before the learning rate's peak");
 }
 
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
@@ -701,6 +611,9 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
     if (first >= 0 && t->options.match && !baseline_match(t, err)) return -1;
+    if (first >= 0 && (int64_t)t->options.batch * t->options.accumulate > INT_MAX)
+        return error_set(err, EXIT_USAGE, "--batch %d times --accumulate %d are more sequences than a step can have (at "
+                         "most %d); lower one", t->options.batch, t->options.accumulate, INT_MAX), -1;
     return first;
 }
 
@@ -716,9 +629,11 @@ static char *default_corpus(struct error *err) {
 
 /* Finds or makes tokenizer and shards, opens them, and sets the model's vocabulary. */
 static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *resumed, struct error *err) {
-    const struct options *o = &t->options;
+    const struct training *o = &t->options;
     if (resumed && n == 0) {
-        t->data_dir = string_format("%s", text_option(resumed, "data_dir", err));
+        const char *dir = checkpoint_string(resumed, "data_dir", err);
+        if (!dir) return false;
+        t->data_dir = text_unescape(dir);
         if (!file_exists(t->data_dir))
             return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name its corpus again", t->data_dir,
                              resumed->path);
@@ -768,28 +683,33 @@ static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, st
 
 static bool model_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
     struct model *m = &t->model;
-    const struct options *o = &t->options;
+    const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
     const size_t tokens = (size_t)o->batch * (size_t)o->accumulate * (size_t)t->config.seq;
     t->moment_block = array_alloc(2 * m->n_parameters, sizeof(real));
     t->inputs = array_alloc(tokens, sizeof *t->inputs);
     t->targets = array_alloc(tokens, sizeof *t->targets);
-    t->best_loss = t->val_loss = INFINITY;
-    rng_seed(&t->sample_rng, (uint64_t)o->seed, hash_bytes(HASH_START, "samples", 7));
     if (resumed) return run_restore(t, resumed, err);
+    t->run = runstate_new((uint64_t)o->seed);
     model_initialize(m, (uint64_t)o->seed);
     return true;
 }
 
-/* A resumed run keeps its model: an option that would make another one is refused. */
-static bool config_same(const struct train *t, const struct checkpoint *resumed, struct error *err) {
-    char *mine = config_to_string(&t->config);
-    const char *theirs = text_option(resumed, "config", err);
-    const bool same = strcmp(mine, theirs) == 0;
-    free(mine);
-    if (same) return true;
-    return error_set(err, EXIT_MISMATCH, "%s: a checkpoint of another model (it says %s); leave out the model's "
-                     "options, or start a new run", resumed->path, theirs);
+/* A resumed run keeps its model, its order of data and its held-out sequences; what else has changed is told. */
+static bool resume_check(const struct train *t, const struct checkpoint *resumed, struct error *err) {
+    const struct option_group model = {model_options, (void *)&t->config};
+    json_t *mine = options_to_json(&model), *config = checkpoint_object(resumed, "config", err), *options = NULL;
+    int64_t step;
+    bool ok = config && options_fixed(mine, config, t->dir.path, err);
+    if (ok && json_object_get(resumed->metadata, "options")) { /* not so in a checkpoint of an earlier version */
+        options = checkpoint_object(resumed, "options", err);
+        ok = options && checkpoint_whole(resumed, "step", &step, err) &&
+             training_resume(&t->options, options, step, t->dir.path, err);
+    }
+    json_decref(mine);
+    json_decref(config);
+    json_decref(options);
+    return ok;
 }
 
 static void train_close(struct train *t) {
@@ -798,7 +718,6 @@ static void train_close(struct train *t) {
     options_free(groups, GROUPS);
     free(t->given);
     free(t->data_dir);
-    free(t->out);
     model_destroy(&t->model);
     free(t->moment_block);
     free(t->inputs);
@@ -806,8 +725,9 @@ static void train_close(struct train *t) {
     tokenizer_free(t->tokenizer);
     if (t->train_data) loader_close(t->train_data);
     if (t->val_data) loader_close(t->val_data);
-    if (t->log) fclose(t->log);
-    if (t->lock > 0) close(t->lock);
+    runlog_close(&t->log);
+    if (t->resumed.path) checkpoint_close(&t->resumed);
+    rundir_release(&t->dir);
 }
 
 /* Ctrl-C, a service's stop, or a closed terminal (unless nohup is there): save, then stop. A reader of the
@@ -819,50 +739,56 @@ static void signals_take(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
+/* Claims the run's directory, before anything that takes time, and of a run that goes on opens the checkpoint. */
+static bool run_open(struct train *t, const char *corpus, struct error *err) {
+    const struct training *o = &t->options;
+    char path[PATH_SIZE];
+    if (o->resume)
+        return checkpoint_open(&t->resumed, rundir_path(&t->dir, "last.safetensors", path), err) &&
+               resume_check(t, &t->resumed, err);
+    idle_options_tell(t);
+    if (o->dry_run) return true;
+    return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, corpus, err);
+}
+
 /* The run proper. */
-static bool train_run(struct train *t, const char *corpus, struct error *err) {
-    const struct options *o = &t->options;
-    if (o->resume && t->step >= o->steps) {
-        fprintf(stderr, "%s: all %" PRId64 " steps are done; --steps N goes on to step N\n", o->resume, t->step);
+static bool run_train(struct train *t, struct error *err) {
+    const struct training *o = &t->options;
+    if (o->resume && t->run.step >= o->steps && t->run.watched == t->run.step) {
+        fprintf(stderr, "%s: all %" PRId64 " steps are done; --steps N goes on to step N\n", t->dir.path, t->run.step);
         return true;
     }
-    t->out = o->resume ? string_format("%s", o->resume) : o->out ? string_format("%s", o->out) : run_default(corpus);
-    if (!run_open(t, err) || !log_open(t, err)) return false;
+    if (!config_write(t, err) || !log_open(t, err)) return false;
     signals_take();
-    const bool done = train_loop(t, err) && train_finish(t, err);
-    if (!done) progress_clear();
-    return done;
+    return train_finish(t, train_loop(t, err), err);
+}
+
+/* All of it, in the order in which it can fail. */
+static bool train_all(struct train *t, char **corpora, size_t n, struct error *err) {
+    const struct training *o = &t->options;
+    struct sizes sizes;
+    char *fallback = NULL;
+    if (!config_check(&t->config, &sizes, err)) return false;
+    if (o->threads > 0) omp_set_num_threads(o->threads);
+    if (n == 0 && !o->resume) {
+        if (!(fallback = default_corpus(err))) return false;
+        corpora = &fallback;
+        n = 1;
+    }
+    const struct checkpoint *resumed = o->resume ? &t->resumed : NULL;
+    bool ok = run_open(t, corpora[0], err) && tokenizer_open(t, resumed, err) && data_open(t, corpora, n, resumed, err);
+    free(fallback);
+    if (!ok || o->dry_run) return ok && cost_show(t, err);
+    return model_open(t, resumed, err) && run_train(t, err);
 }
 
 int main(int argc, char **argv) {
     struct train train = {0}, *t = &train;
-    struct checkpoint checkpoint, *resumed = NULL;
-    struct sizes sizes;
     struct error err;
     threads_wait_briefly(argv);
     const int first = options_read(t, argc, argv, &err);
-    if (first < 0 || !config_check(&t->config, &sizes, &err)) error_exit(&err);
-    char **corpora = argv + first, *fallback = NULL;
-    size_t n_corpora = (size_t)(argc - first);
-    if (t->options.threads > 0) omp_set_num_threads(t->options.threads);
-    if (t->options.resume) {
-        char *path = string_format("%s/last.safetensors", t->options.resume);
-        if (!checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
-        free(path);
-        resumed = &checkpoint;
-        if (!config_same(t, resumed, &err)) error_exit(&err);
-    } else if (n_corpora == 0) {
-        if (!(fallback = default_corpus(&err))) error_exit(&err);
-        corpora = &fallback;
-        n_corpora = 1;
-    }
-    if (!tokenizer_open(t, resumed, &err) || !data_open(t, corpora, n_corpora, resumed, &err)) error_exit(&err);
-    if (!resumed) idle_options_tell(&t->config);
-    const bool dry = t->options.dry_run;
-    if (!(dry ? cost_show(t, &err) : model_open(t, resumed, &err))) error_exit(&err);
-    if (resumed) checkpoint_close(resumed);
-    if (!dry && !train_run(t, corpora[0], &err)) error_exit(&err);
+    const bool done = first >= 0 && train_all(t, argv + first, (size_t)(argc - first), &err);
     train_close(t);
-    free(fallback);
+    if (!done) error_exit(&err);
     return stop_signal ? 128 + stop_signal : EXIT_DONE;
 }

@@ -430,3 +430,35 @@ const char *checkpoint_string(const struct checkpoint *c, const char *key, struc
     if (!text) input_error(c, err, "metadata %s: missing; not a checkpoint of this program", key);
     return text;
 }
+
+bool checkpoint_whole(const struct checkpoint *c, const char *key, int64_t *value, struct error *err) {
+    const char *text = checkpoint_string(c, key, err);
+    if (!text) return false;
+    char *end;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    return (*text >= '0' && *text <= '9' && *end == 0 && errno == 0) ||
+           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a whole number; take another checkpoint", c->path,
+                     key, text);
+}
+
+bool checkpoint_real(const struct checkpoint *c, const char *key, double *value, struct error *err) {
+    const char *text = checkpoint_string(c, key, err);
+    if (!text) return false;
+    char *end;
+    *value = strtod(text, &end);
+    return (end != text && *end == 0 && *value >= 0) ||
+           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a number; take another checkpoint", c->path, key,
+                     text);
+}
+
+json_t *checkpoint_object(const struct checkpoint *c, const char *key, struct error *err) {
+    const char *text = checkpoint_string(c, key, err);
+    json_t *object = text ? json_loads(text, 0, NULL) : NULL;
+    if (text && !json_is_object(object)) {
+        input_error(c, err, "metadata %s: not a JSON object; take another checkpoint", key);
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}

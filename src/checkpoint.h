@@ -64,4 +64,10 @@ char *checkpoint_path(const char *run);
 /* A metadata string, or NULL and an EXIT_INPUT error that names the key. */
 const char *checkpoint_string(const struct checkpoint *c, const char *key, struct error *err);
 
+/* The same as a whole number >= 0; as a real number >= 0 or infinity; as a JSON object (new reference, or NULL). Text
+ * that is anything else is an EXIT_INPUT error that shows it. */
+bool checkpoint_whole(const struct checkpoint *c, const char *key, int64_t *value, struct error *err);
+bool checkpoint_real(const struct checkpoint *c, const char *key, double *value, struct error *err);
+json_t *checkpoint_object(const struct checkpoint *c, const char *key, struct error *err);
+
 #endif

@@ -609,3 +609,26 @@ bool options_from_json(const struct option_group *group, const json_t *object, s
     }
     return true;
 }
+
+static char *json_to_words(const json_t *value) {
+    const char *text = json_string_value(value);
+    return text ? string_format("%s", text) : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+}
+
+bool options_differ(const json_t *mine, const json_t *theirs, struct option_difference *d) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)mine, name, value) {
+        const json_t *other = json_object_get(theirs, name);
+        if (!other || json_equal(value, other)) continue;
+        *d = (struct option_difference){string_format("%s", name), json_to_words(value), json_to_words(other)};
+        return true;
+    }
+    return false;
+}
+
+void option_difference_free(struct option_difference *d) {
+    free(d->name);
+    free(d->mine);
+    free(d->theirs);
+}

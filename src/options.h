@@ -73,4 +73,12 @@ json_t *options_to_json(const struct option_group *group);
 /* Reads such an object; an unknown key, a missing key or a bad value is an EXIT_INPUT error that names it. */
 bool options_from_json(const struct option_group *group, const json_t *object, struct error *err);
 
+/* The first option, in the order of `mine`, that both objects hold with unequal values, which are given as a user
+ * writes them. False, and nothing in *d, if there is none. */
+struct option_difference {
+    char *name, *mine, *theirs; /* malloc'ed */
+};
+bool options_differ(const json_t *mine, const json_t *theirs, struct option_difference *d);
+void option_difference_free(struct option_difference *d);
+
 #endif

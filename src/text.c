@@ -1,9 +1,12 @@
 /* See text.h. What counts as a character is Unicode's table 3-7: no overlong forms, no surrogates. */
 #include "text.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include "util.h"
 
 /* Bytes of the character that starts with this byte; 1 for ASCII and for a byte that starts none. */
 static size_t character_size(unsigned char first) {
@@ -43,6 +46,25 @@ void text_write(struct text_stream *t, const char *bytes, size_t size) {
 void text_end(struct text_stream *t) {
     if (t->n > 0) character_replace(t);
     fflush(t->out);
+}
+
+char *text_escape(const char *bytes) {
+    char *text = array_alloc(3 * strlen(bytes) + 1, 1), *end = text;
+    for (; *bytes; bytes++)
+        if (*bytes >= ' ' && *bytes <= '~' && *bytes != '%') *end++ = *bytes;
+        else end += sprintf(end, "%%%02X", (unsigned char)*bytes);
+    return text;
+}
+
+char *text_unescape(const char *text) {
+    char *bytes = array_alloc(strlen(text) + 1, 1), *end = bytes;
+    for (unsigned value; *text; end++) {
+        const bool escaped = text[0] == '%' && isxdigit((unsigned char)text[1]) && isxdigit((unsigned char)text[2]);
+        if (escaped) sscanf(text + 1, "%2x", &value);
+        *end = escaped ? (char)value : *text;
+        text += escaped ? 3 : 1;
+    }
+    return bytes;
 }
 
 void xml_print(FILE *out, const char *format, ...) {

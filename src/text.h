@@ -16,6 +16,11 @@ void text_write(struct text_stream *t, const char *bytes, size_t size);
 /* Writes what is left, U+FFFD for a character cut short, and flushes. */
 void text_end(struct text_stream *t);
 
+/* Bytes of any kind, a file's name say, as printable ASCII: %XX for every other byte, and for % itself; and back.
+ * malloc'ed. Text that was never escaped and holds no % comes back as it is. */
+char *text_escape(const char *bytes);
+char *text_unescape(const char *text);
+
 /* Prints formatted text with what XML and HTML reserve escaped; control characters, forbidden there, as blanks. */
 void xml_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

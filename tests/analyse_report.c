@@ -183,7 +183,7 @@ static void section_loss(struct report *r, const json_t *models) {
     for (size_t i = 0; i < n; i++) {
         const json_t *model = json_array_get(models, i);
         for (int val = 0; val < 2 && log_is_new(models, i); val++) {
-            struct curve c = runlog_curve(text_at(model, "log"), val ? "val_loss" : "loss", 1);
+            struct curve c = runlog_curve(text_at(model, "log"), "step", val ? "val_loss" : "loss");
             if (c.n == 0) continue;
             char *run = run_name(text_at(model, "log"));
             curves[used] = c;

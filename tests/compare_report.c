@@ -11,9 +11,9 @@
 /* ---- Runs ---- */
 
 bool result_read(struct result *r, const char *log, int64_t steps) {
-    *r = (struct result){.by_step = runlog_curve(log, "val_loss", 1)};
-    struct curve bits = runlog_curve(log, "val_bits_per_byte", 1), seconds = runlog_curve(log, "seconds", 1);
-    struct curve rates = runlog_curve(log, "tokens_per_second", 1);
+    *r = (struct result){.by_step = runlog_curve(log, "step", "val_loss")};
+    struct curve bits = runlog_curve(log, "step", "val_bits_per_byte"), seconds = runlog_curve(log, "step", "seconds");
+    struct curve rates = runlog_curve(log, "step", "tokens_per_second");
     const size_t n = r->by_step.n;
     const bool finished = n > 0 && r->by_step.x[n - 1] == (double)steps && bits.n == n;
     if (finished) {

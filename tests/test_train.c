@@ -138,7 +138,6 @@ static void load_check(const json_t *layers, double picks) {
 
 static void step_check(const json_t *entry, int step, double seconds) {
     assert_true(number(entry, "step") == step);
-    assert_true(number(entry, "tokens") == step * BATCH * SEQ);
     assert_true(number(entry, "loss") > 0 && number(entry, "loss") < 7); /* ln(301) is 5.7 */
     assert_true(number(entry, "balance") > 1.9); /* two layers, each about 1 at best */
     assert_true(number(entry, "z_loss") > 2 * 2.5); /* two layers of about ln(5)^2 = 2.59: scores are small */
@@ -149,23 +148,42 @@ static void step_check(const json_t *entry, int step, double seconds) {
     load_check(json_object_get(entry, "load"), PICKS);
 }
 
-/* Each step once and in order, a validation after each fifth, the last one on everything. */
+/* A validation under names that begin with `prefix`: its figures belong to each other. */
+static void score_check(const json_t *entry, const char *prefix, double windows) {
+    const char *const names[] = {"loss", "perplexity", "bits_per_byte", "windows"};
+    double value[4];
+    for (int i = 0; i < 4; i++) {
+        char *key = string_format("%s%s", prefix, names[i]);
+        value[i] = number(entry, key);
+        free(key);
+    }
+    assert_float_equal(value[1], exp(value[0]), 1e-5); /* nine digits are logged */
+    assert_true(value[2] > 0.5 && value[2] < 9);
+    assert_true(value[3] == windows);
+    char *load = string_format("%sload", prefix);
+    load_check(json_object_get(entry, load), windows * SEQ * 2 * 2);
+    free(load);
+}
+
+/* Each step once and in order, a validation over the same sequences after each fifth, and one figure over all. */
 static void log_has_every_step(void **state) {
     (void)state;
     json_t *log = log_read("first"), *entry;
-    size_t i, steps = 0, validations = 0;
+    size_t i, steps = 0, validations = 0, finals = 0;
     double seconds = 0, loss = 1e9;
     json_array_foreach(log, i, entry) {
+        assert_true(number(entry, "tokens") == number(entry, "step") * BATCH * SEQ);
         if (json_object_get(entry, "val_loss")) {
-            bool all = json_is_true(json_object_get(entry, "val_all"));
             assert_true(number(entry, "step") == (double)(5 * ++validations));
             assert_int_equal(steps, 5 * validations);
             assert_true(number(entry, "val_loss") < loss);
             loss = number(entry, "val_loss");
-            assert_float_equal(number(entry, "val_perplexity"), exp(loss), 1e-5); /* nine digits are logged */
-            assert_true(number(entry, "val_bits_per_byte") > 0.5 && number(entry, "val_bits_per_byte") < 9);
-            assert_int_equal(all, steps == STEPS);
-            if (!all) load_check(json_object_get(entry, "val_load"), 7 * SEQ * 2 * 2);
+            score_check(entry, "val_", 7);
+        } else if (json_object_get(entry, "final_loss")) {
+            finals++;
+            assert_int_equal(validations, 4);
+            assert_true(number(entry, "final_windows") > 7);
+            score_check(entry, "final_", number(entry, "final_windows"));
         } else {
             step_check(entry, (int)++steps, seconds);
             seconds = number(entry, "seconds");
@@ -173,6 +191,7 @@ static void log_has_every_step(void **state) {
     }
     assert_int_equal(steps, STEPS);
     assert_int_equal(validations, 4);
+    assert_int_equal(finals, 1);
     json_decref(log);
 }
 
@@ -446,10 +465,11 @@ static void another_model_or_data_is_refused(void **state) {
     (void)state;
     run("rm -rf run && cp -r first run && train" MODEL "--dry-run other.txt --vocab 290 && "
         "cp cache/other.txt-*/tokenizer.model other.model");
-    refuse(5, "run/last.safetensors: a checkpoint of another model", "leave out the model's options",
-           "train --resume run --steps 30 --layers 3");
-    refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --vocab 302");
-    refuse(5, "another model", "leave out the model's options", "train --resume run --steps 30 --ffn smoe");
+    refuse(5, "--layers 3: the run in run was begun with 5", "leave it out", "train --resume run --steps 30 --layers 3");
+    refuse(5, "--vocab 302: the run in run was begun with 301", "leave it out", "train --resume run --vocab 302");
+    refuse(5, "--ffn smoe: the run in run was begun with mhmoe", "leave it out", "train --resume run --ffn smoe");
+    refuse(5, "--seed 2: the run in run was begun with 1", "leave it out", "train --resume run --steps 30 --seed 2");
+    refuse(5, "--eval-windows 8: the run in run was begun with 7", "leave it out", "train --resume run --eval-windows 8");
     refuse(5, "not the data", "name the same corpus", "train --resume run --steps 30 other.txt");
     refuse(5, "--val other.txt: not the held-out text", "leave it out", "train --resume run --steps 30 --val other.txt");
     refuse(5, "other.model: not the tokenizer", "leave out --tokenizer",
@@ -524,7 +544,7 @@ static void divergence_keeps_the_checkpoint(void **state) {
            "train --resume run --steps 60 --lr 10 --final-lr 1 --clip 0 --weight-decay 10 --eval-every 0");
     run("cmp first/last.safetensors run/last.safetensors");
     run("sample --model run -n 3");
-    run("train --resume run --steps 21 && grep '\"step\":21,\"val_loss\":.*e308' run/log.jsonl && rm -r run");
+    run("train --resume run --steps 21 && grep '\"step\":21,.*\"val_perplexity\":1.79769313e308' run/log.jsonl && rm -r run");
 }
 
 /* ---- Where text comes from ---- */

@@ -1,0 +1,36 @@
+/* See runplot.h. */
+#include "runplot.h"
+
+#include <stdlib.h>
+#include "plot.h"
+#include "runlog.h"
+
+bool runplot_loss(const char *path, const char *log, struct error *err) {
+    struct curve train = runlog_curve(log, "tokens", "loss"), val = runlog_curve(log, "tokens", "val_loss");
+    const struct plot_series series[] = {{"training", train.x, train.y, train.n},
+                                         {"validation", val.x, val.y, val.n}};
+    const bool drawn = plot_lines(path, "Loss", (struct plot_axis){"tokens", false},
+                                  (struct plot_axis){"loss (nats a token)", false}, series, 2, err);
+    curve_free(&train);
+    curve_free(&val);
+    return drawn;
+}
+
+bool runplot_load(const char *path, const double *load, size_t LM, size_t E, size_t every, struct error *err) {
+    char *labels[LM];
+    double *share = array_alloc(LM * E, sizeof *share), high = 2;
+    for (size_t lm = 0; lm < LM; lm++) {
+        double total = 0;
+        for (size_t e = 0; e < E; e++) total += load[lm * E + e];
+        for (size_t e = 0; e < E; e++) {
+            share[lm * E + e] = total > 0 ? load[lm * E + e] * (double)E / total : 0;
+            if (share[lm * E + e] > high) high = share[lm * E + e];
+        }
+        labels[lm] = string_format("block %zu", (lm + 1) * every - 1);
+    }
+    const bool drawn = plot_heatmap(path, "Expert load (1 = an even share of the sub-tokens)", "MoE layer", "expert",
+                                    (const char *const *)labels, share, LM, E, 0, high, err);
+    for (size_t lm = 0; lm < LM; lm++) free(labels[lm]);
+    free(share);
+    return drawn;
+}

@@ -1,0 +1,119 @@
+/* See training.h. */
+#include "training.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include "optimizer.h"
+
+#define FIELD(name) offsetof(struct training, name)
+const struct option_spec training_options[] = {
+    {"out", 'o', OPTION_STRING, FIELD(out), NULL, 0, 0, NULL, "DIR",
+     "directory of the run (default: runs/ and the corpus's name)", "Run"},
+    {"resume", 0, OPTION_STRING, FIELD(resume), NULL, 0, 0, NULL, "RUN",
+     "go on with a run (its directory, or its last.safetensors) from its last checkpoint, with its options", NULL},
+    {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
+     "print parameters, FLOPs and memory, and stop", NULL},
+    {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
+     "set --experts and --expert-hidden so that a layer costs as much as that of the baseline (--ffn smoe or dense) "
+     "whose config file or run directory this is", NULL},
+    {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
+     "threads (0: as many as processors); the result is the same for any number", NULL},
+    {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
+    {"val", 0, OPTION_STRING, FIELD(val), NULL, 0, 0, NULL, "FILE",
+     "held-out text (default: the last 5% of each file)", "Data"},
+    {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
+     "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
+    {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
+     "where tokenizers and shards are kept", NULL},
+    {"steps", 0, OPTION_LONG, FIELD(steps), "1000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
+    {"until", 0, OPTION_LONG, FIELD(until), "0", 0, 1e12, NULL, "N",
+     "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
+    {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
+    {"accumulate", 0, OPTION_INT, FIELD(accumulate), "1", 1, 65536, NULL, "N", "micro-batches in a step", NULL},
+    {"recompute", 0, OPTION_FLAG, FIELD(recompute), "false", 0, 0, NULL, NULL,
+     "less memory: backward computes each block's forward again (a third more time); the same result", NULL},
+    {"lr", 0, OPTION_REAL, FIELD(lr), "2e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
+    {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
+     "last learning rate, as a fraction of the peak (cosine)", NULL},
+    {"warmup", 0, OPTION_LONG, FIELD(warmup), "-1", -1, 1e12, NULL, "N",
+     "steps of linear warm-up (-1: 200, but at most a tenth of all)", NULL},
+    {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.1", 0, 10, NULL, "X",
+     "AdamW's decay of matrices (never of biases, norms and positions)", NULL},
+    {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
+    {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
+    {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
+    {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "200", 0, 1e12, NULL, "N",
+     "steps between validations (0: only at the end)", "Watching"},
+    {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
+     "held-out sequences in a validation, the same ones each time", NULL},
+    {"final-windows", 0, OPTION_INT, FIELD(final_windows), "0", 0, 1 << 30, NULL, "N",
+     "held-out sequences in the figure at the end of the run (0: all of them)", NULL},
+    {"save-every", 0, OPTION_LONG, FIELD(save_every), "500", 0, 1e12, NULL, "N",
+     "steps between checkpoints (0: only at the end)", NULL},
+    {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
+     "steps between samples of text (0: none)", NULL},
+    {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},
+    {"prompt", 0, OPTION_STRING, FIELD(prompt), "The", 0, 0, NULL, "TEXT", "what samples begin with", NULL},
+    {0},
+};
+
+double training_rate(const struct training *o, int64_t step) {
+    const int64_t tenth = o->steps / 10, warmup = o->warmup >= 0 ? o->warmup : tenth < 200 ? tenth : 200;
+    return learning_rate(step, warmup, o->steps, o->lr, o->final_lr);
+}
+
+/* Those that a run keeps for ever, and those of which it says when they have changed. */
+static const char *const fixed_options[] = {"seed", "eval-windows", NULL};
+static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "final-lr", "warmup", "weight-decay",
+                                           "beta1", "beta2", "clip", NULL};
+
+/* The values of these options. New reference. */
+static json_t *options_some(const struct training *o, const char *const *names) {
+    const struct option_group group = {training_options, (void *)o};
+    json_t *all = options_to_json(&group), *some = json_object();
+    for (; *names; names++) json_object_set(some, *names, json_object_get(all, *names));
+    json_decref(all);
+    return some;
+}
+
+json_t *training_kept(const struct training *o) {
+    json_t *kept = options_some(o, fixed_options), *told = options_some(o, told_options);
+    json_object_update(kept, told);
+    json_decref(told);
+    return kept;
+}
+
+bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, struct error *err) {
+    struct option_difference d;
+    if (!options_differ(mine, theirs, &d)) return true;
+    error_set(err, EXIT_MISMATCH, "--%s %s: the run in %s was begun with %s and keeps it; leave it out, or start a new run",
+              d.name, d.mine, dir, d.theirs);
+    option_difference_free(&d);
+    return false;
+}
+
+/* The learning rate by the schedule that a checkpoint kept. */
+static double rate_kept(const json_t *kept, int64_t step) {
+    const struct training o = {.steps = json_integer_value(json_object_get(kept, "steps")),
+                               .warmup = json_integer_value(json_object_get(kept, "warmup")),
+                               .lr = json_number_value(json_object_get(kept, "lr")),
+                               .final_lr = json_number_value(json_object_get(kept, "final-lr"))};
+    return training_rate(&o, step);
+}
+
+bool training_resume(const struct training *o, const json_t *kept, int64_t step, const char *dir, struct error *err) {
+    json_t *fixed = options_some(o, fixed_options), *told = options_some(o, told_options);
+    const bool ok = options_fixed(fixed, kept, dir, err);
+    size_t changes = 0;
+    for (struct option_difference d; ok && options_differ(told, kept, &d); changes++) {
+        fprintf(stderr, "train: note: --%s is %s now; it was %s\n", d.name, d.mine, d.theirs);
+        json_object_del(told, d.name);
+        option_difference_free(&d);
+    }
+    const double now = training_rate(o, step), before = rate_kept(kept, step - 1);
+    if (changes > 0 && step > 0 && fabs(now - before) > 0.1 * before)
+        fprintf(stderr, "train: note: the learning rate goes on at %.3g; the last step had %.3g\n", now, before);
+    json_decref(fixed);
+    json_decref(told);
+    return ok;
+}

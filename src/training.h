@@ -1,0 +1,32 @@
+/* How a model is trained: the options that say so, the learning rate they make, and which of them a resumed run may
+ * change. */
+#ifndef TRAINING_H
+#define TRAINING_H
+
+#include "options.h"
+
+/* One field an option, see training_options. */
+struct training {
+    char *out, *resume, *match, *val, *tokenizer, *cache, *prompt;
+    int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
+    int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
+    double lr, final_lr, weight_decay, beta1, beta2, clip;
+    bool dry_run, recompute;
+};
+extern const struct option_spec training_options[];
+
+/* The learning rate of the step that follows `step` others. */
+double training_rate(const struct training *o, int64_t step);
+
+/* What of it a checkpoint keeps: the values on which the run depends. New reference. */
+json_t *training_kept(const struct training *o);
+
+/* Compares with what the checkpoint of the run in `dir`, at `step`, has kept. What fixes the order of the data and the
+ * validations' sequences is refused by name (EXIT_MISMATCH); what else has changed, and a learning rate that jumps, is
+ * told on standard error. */
+bool training_resume(const struct training *o, const json_t *kept, int64_t step, const char *dir, struct error *err);
+
+/* Refuses the first option that both objects hold with different values (EXIT_MISMATCH). */
+bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, struct error *err);
+
+#endif
