@@ -59,6 +59,9 @@ $(BUILD)/test_compare: $(BUILD)/tests/compare_study.o $(BUILD)/tests/compare_rep
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 
+# Locks that fail, or are exchanged by another process.
+$(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
+
 test: $(PROGRAMS) $(BUILD)/analyse $(BUILD)/compare $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "util.h"
 
@@ -74,7 +75,12 @@ static bool log_cut(FILE *log, const struct survey *s) {
 
 bool runlog_resume(struct runlog *log, const char *path, int64_t step,
                    bool (*past)(const void *context, const json_t *entry), const void *context, struct error *err) {
+    struct stat st;
     if (!log_open(log, path, "a+", err)) return false;
+    if (fstat(fileno(log->file), &st) != 0 || !S_ISREG(st.st_mode)) {
+        runlog_close(log);
+        return error_set(err, EXIT_OUTPUT, "%s: cannot open: not a regular file", path);
+    }
     rewind(log->file);
     const struct survey s = log_survey(log->file, past, context);
     bool ok = true;

@@ -110,9 +110,10 @@ bool training_resume(const struct training *o, const json_t *kept, int64_t step,
         json_object_del(told, d.name);
         option_difference_free(&d);
     }
-    const double now = training_rate(o, step), before = rate_kept(kept, step - 1);
-    if (changes > 0 && step > 0 && fabs(now - before) > 0.1 * before)
-        fprintf(stderr, "train: note: the learning rate goes on at %.3g; the last step had %.3g\n", now, before);
+    const double now = training_rate(o, step), expected = rate_kept(kept, step);
+    if (changes > 0 && step > 0 && fabs(now - expected) > 1e-3 * expected)
+        fprintf(stderr, "train: note: the learning rate goes on at %.3g; the last step had %.3g\n", now,
+                rate_kept(kept, step - 1));
     json_decref(fixed);
     json_decref(told);
     return ok;

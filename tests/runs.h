@@ -1,0 +1,137 @@
+/* What ./train leaves in a run's directory, read back, and a run that stands still at a step. To be included after
+ * command.h. */
+#ifndef RUNS_H
+#define RUNS_H
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+
+#include "../src/checkpoint.h"
+#include "command.h"
+
+static inline struct checkpoint checkpoint_at(const char *run, const char *name) {
+    struct checkpoint c;
+    struct error err;
+    char *path = string_format("%s/%s", run, name);
+    if (!checkpoint_open(&c, path, &err)) fail_msg("%s", err.text);
+    free(path);
+    return c;
+}
+
+/* A string of a checkpoint's metadata. */
+static inline const char *metadata(const struct checkpoint *c, const char *key) {
+    struct error err;
+    const char *text = checkpoint_string(c, key, &err);
+    if (!text) fail_msg("%s", err.text);
+    return text;
+}
+
+static inline const struct tensor *tensor_named(const struct checkpoint *c, const char *name) {
+    const struct tensor *t = checkpoint_find(c, name);
+    if (!t) fail_msg("%s holds no %s", c->path, name);
+    return t;
+}
+
+/* Of the last checkpoint. */
+static inline long step_of(const char *run) {
+    struct checkpoint c = checkpoint_at(run, "last.safetensors");
+    const long step = strtol(metadata(&c, "step"), NULL, 10);
+    checkpoint_close(&c);
+    return step;
+}
+
+/* The log as an array; every line is one object. */
+static inline json_t *log_of(const char *run) {
+    char *path = string_format("%s/log.jsonl", run), *line = NULL;
+    size_t capacity = 0;
+    FILE *file = fopen(path, "r");
+    json_t *log = json_array();
+    assert_non_null(file);
+    while (getline(&line, &capacity, file) > 0) {
+        json_t *entry = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        if (!json_is_object(entry)) fail_msg("%s: bad line: %s", path, line);
+        json_array_append_new(log, entry);
+    }
+    fclose(file);
+    free(line);
+    free(path);
+    return log;
+}
+
+static inline double number_of(const json_t *entry, const char *key) {
+    const json_t *value = json_object_get(entry, key);
+    if (!json_is_number(value)) fail_msg("the log has no number %s", key);
+    return json_number_value(value);
+}
+
+/* Entry number i, counted from 0, of those that have `key`: "loss" those of steps, "val_loss" those of validations. */
+static inline const json_t *entry_of(const json_t *log, const char *key, size_t i) {
+    const json_t *entry;
+    size_t at;
+    json_array_foreach(log, at, entry)
+        if (json_object_get(entry, key) && i-- == 0) return entry;
+    fail_msg("the log has too few entries with %s", key);
+    return NULL;
+}
+
+static inline size_t entries_of(const json_t *log, const char *key) {
+    const json_t *entry;
+    size_t at, n = 0;
+    json_array_foreach(log, at, entry) n += json_object_get(entry, key) != NULL;
+    return n;
+}
+
+/* ---- A run that stands still ---- */
+
+/* It writes its sample to a pipe that is full, and waits there until somebody reads. Standard error goes to a file. */
+struct held {
+    pid_t child;
+    int pipe_end; /* to read from */
+};
+
+/* `command` must show a sample at its step `step`, no earlier one, and log to RUN/log.jsonl. */
+static inline struct held run_hold(const char *command, const char *run, int step, const char *error_file) {
+    static char filler[4096];
+    struct held held;
+    int ends[2];
+    char *line = string_format("exec %s 2>%s", command, error_file), *log = string_format("%s/log.jsonl", run);
+    char *reached = string_format("\"step\":%d,", step);
+    assert_int_equal(pipe(ends), 0);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    while (write(ends[1], filler, sizeof filler) > 0) {}
+    fcntl(ends[1], F_SETFL, 0);
+    held.child = fork();
+    assert_true(held.child >= 0);
+    if (held.child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        signal(SIGINT, SIG_DFL); /* tests may run in the background, too */
+        execl("/bin/sh", "sh", "-c", line, NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    held.pipe_end = ends[0];
+    const double limit = time_seconds() + 60;
+    for (*output = 0; !strstr(output, reached); usleep(1000)) {
+        if (time_seconds() > limit) fail_msg("%s: step %d is not reached", command, step);
+        if (access(log, R_OK) == 0) text_read(log, output, sizeof output);
+    }
+    free(line);
+    free(log);
+    free(reached);
+    return held;
+}
+
+/* Lets it write, and waits for its end; the status is that of waitpid. */
+static inline int run_release(struct held *held) {
+    static char text[4096];
+    int status;
+    while (read(held->pipe_end, text, sizeof text) > 0) {}
+    close(held->pipe_end);
+    assert_int_equal(waitpid(held->child, &status, 0), held->child);
+    return status;
+}
+
+#endif

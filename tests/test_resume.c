@@ -1,0 +1,444 @@
+/* What a run keeps when something fails on the way, and how it goes on: whatever happened, the resumed run equals one
+ * that nothing happened to, and what a user changes meanwhile is refused or told. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <sys/file.h>
+#include "../src/text.h"
+#include "command.h"
+#include "prose.h"
+#include "runs.h"
+
+enum { STEPS = 12, BATCH = 3, SEQ = 17 };
+#define TINY                                                                                                    \
+    " --cache cache --vocab 301 --seq 17 --layers 2 --channels 12 --attn-heads 3 --moe-heads 2 --experts 5 "     \
+    "--expert-hidden 7 --batch 3 --steps 12 --warmup 3 --lr 0.01 --eval-windows 5 --eval-every 3 --save-every 4 " \
+    "--sample-every 4 --sample-tokens 5 "
+#define TRAIN "train corpus.txt" TINY
+
+/* `whole`: nothing happened to it. */
+static int whole_run(void **state) {
+    (void)state;
+    if (!workplace_enter()) return -1;
+    prose_save("corpus.txt", 500, 1);
+    return system(TRAIN "--out whole >whole.txt 2>&1 && " TRAIN "--out half --until 6 >half.txt 2>&1 && "
+                  "cp cache/*/tokenizer.model model");
+}
+
+/* `run`, which has done half of the steps. */
+static int half_run(void **state) {
+    (void)state;
+    return system("rm -rf run && cp -r half run");
+}
+
+/* All tensors, and the metadata but for the clock. */
+static void checkpoints_equal(const char *run_a, const char *run_b, const char *name) {
+    struct checkpoint a = checkpoint_at(run_a, name), b = checkpoint_at(run_b, name);
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        const struct tensor *t = tensor_named(&b, a.tensors[i].name);
+        assert_int_equal(tensor_bytes(&a.tensors[i]), tensor_bytes(t));
+        assert_memory_equal(a.tensors[i].data, t->data, tensor_bytes(t));
+    }
+    static const char *const clock[] = {"seconds", "crc32.header"};
+    for (int i = 0; i < 2; i++) json_object_del(a.metadata, clock[i]), json_object_del(b.metadata, clock[i]);
+    if (!json_equal(a.metadata, b.metadata)) fail_msg("the metadata of %s and %s differ", a.path, b.path);
+    checkpoint_close(&a);
+    checkpoint_close(&b);
+}
+
+static void logs_equal(const char *run_a, const char *run_b) {
+    json_t *a = log_of(run_a), *b = log_of(run_b), *entry;
+    size_t i;
+    assert_int_equal(json_array_size(a), json_array_size(b));
+    json_array_foreach(a, i, entry) {
+        json_t *other = json_array_get(b, i);
+        static const char *const clock[] = {"seconds", "tokens_per_second"};
+        for (int k = 0; k < 2; k++) json_object_del(entry, clock[k]), json_object_del(other, clock[k]);
+        if (!json_equal(entry, other)) fail_msg("line %zu of the logs of %s and %s differ", i + 1, run_a, run_b);
+    }
+    json_decref(a);
+    json_decref(b);
+}
+
+/* `run`, resumed, must become `whole`. */
+static void becomes_whole(const char *resume) {
+    run("%s", resume);
+    checkpoints_equal("whole", "run", "last.safetensors");
+    checkpoints_equal("whole", "run", "best.safetensors");
+    logs_equal("whole", "run");
+    run("cmp whole/plots/loss.svg run/plots/loss.svg && for r in whole run; do " /* a colour's name holds its path */
+        "sed 's/ramp-[0-9a-f]*//g' $r/plots/load.svg >$r.svg || exit 1; done; cmp whole.svg run.svg");
+}
+
+/* ---- What fails costs no step ---- */
+
+/* The steps that are done are in last.safetensors whatever fails behind them; the resumed run does what is missing. */
+static void failed_plots_cost_nothing(void **state) {
+    (void)state;
+    run("touch run/plots");
+    refuse(4, "run/plots", "is a file", "train --resume run");
+    assert_int_equal(step_of("run"), STEPS);
+    run("rm run/plots");
+    becomes_whole("train --resume run");
+    run("rm run/plots/load.svg && train --resume run"); /* now it is done, for good */
+    assert_non_null(strstr(errors, "run: all 12 steps are done"));
+    run("! test -e run/plots/load.svg");
+}
+
+static void failed_best_costs_nothing(void **state) {
+    (void)state;
+    run("mkdir run/best.safetensors.tmp");
+    refuse(4, "run/best.safetensors.tmp", "choose another place", "train --resume run");
+    assert_int_equal(step_of("run"), 9); /* where a validation is due, and no save */
+    run("rmdir run/best.safetensors.tmp");
+    becomes_whole("train --resume run");
+}
+
+/* At step 12 a save and a validation are due: the save comes first, and a run that dies in the validation has it. */
+static void saves_come_before_validations(void **state) {
+    (void)state;
+    run("mkdir run/best.safetensors.tmp");
+    refuse(4, "run/best.safetensors.tmp", "choose another place", "train --resume run --steps 30 --eval-every 4");
+    assert_int_equal(step_of("run"), 8);
+    struct checkpoint c = checkpoint_at("run", "last.safetensors");
+    assert_string_equal(metadata(&c, "watched"), "7");
+    checkpoint_close(&c);
+}
+
+/* What is no file has no end, and cannot be cut. */
+static void logs_that_are_no_files_are_refused(void **state) {
+    (void)state;
+    run("rm run/log.jsonl && ln -s /dev/zero run/log.jsonl");
+    refuse(4, "run/log.jsonl: cannot open", "not a regular file", "train --resume run");
+    run("cmp half/last.safetensors run/last.safetensors");
+}
+
+/* ---- Signals ---- */
+
+/* A validation of a million sequences is left at once, and the checkpoint has the step before it. */
+static void signals_are_seen_within_a_validation(void **state) {
+    (void)state;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    run("rm -rf big && mkdir big && cp -r cache big/cache && for i in 1 2 3 4 5 6; do cat corpus.txt corpus.txt; done >big/val.txt");
+    for (int i = 0; i < 3; i++) {
+        char *command = string_format(
+            "trap - HUP; train corpus.txt" TINY "--out run --val big/val.txt --eval-windows 1000000 --sample-every 0 "
+            "--eval-every 3 --save-every 0 2>stderr.txt >/dev/null & child=$!; until grep -qs '\"step\":3,' run/log.jsonl; do "
+            "sleep 0.01; done; kill -%d $child; wait $child", signals[i]);
+        run("rm -rf run");
+        const double start = time_seconds();
+        assert_int_equal(WEXITSTATUS(system(command)), 128 + signals[i]);
+        assert_true(time_seconds() - start < 30);
+        text_read("stderr.txt", errors, sizeof errors);
+        assert_non_null(strstr(errors, "train: stopping after this step; again to stop without saving\n"));
+        const long step = step_of("run");
+        json_t *log = log_of("run");
+        if (step == 3) { /* but for a machine so slow or fast that the signal came elsewhere */
+            assert_int_equal(entries_of(log, "val_loss"), 0);
+            run("train --resume run --until 4 2>&1 | grep -c '^step 3: validation'"); /* the resumed run does it */
+            assert_string_equal(output, "1\n");
+        }
+        json_decref(log);
+        free(command);
+    }
+}
+
+/* ---- Whose turn it is ---- */
+
+/* Who waits for nothing reads nothing either: a checkpoint that is being replaced is not looked at without the lock. */
+static void lock_comes_before_the_checkpoint(void **state) {
+    (void)state;
+    run("rm run/last.safetensors run/config && touch run/last.safetensors");
+    const int lock = open("run/lock", O_RDWR | O_CLOEXEC);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    refuse(7, "run: another process", "wait for it", "train --resume run");
+    close(lock);
+    refuse(2, "run/config", "cannot read", "train --resume run"); /* now they are missed */
+}
+
+/* The directory is looked at first: nothing is trained or prepared for a run that cannot be. */
+static void directories_are_claimed_first(void **state) {
+    (void)state;
+    run("mkdir -p notes && echo mine >notes/config && echo mine >notes/log.jsonl && cp corpus.txt new.txt");
+    static const char *const outs[] = {"whole", "notes", "corpus.txt", "corpus.txt/run"};
+    static const int codes[] = {2, 2, 4, 4};
+    for (int i = 0; i < 4; i++) {
+        char *command = string_format("train new.txt" TINY "--out %s", outs[i]);
+        refuse(codes[i], i < 3 ? outs[i] : "corpus.txt: is a file", "", command);
+        assert_null(strstr(errors, "training a tokenizer"));
+        free(command);
+    }
+    run("ls notes && cat notes/* && ls cache | grep -c new.txt || true");
+    assert_string_equal(output, "config\nlog.jsonl\nmine\nmine\n0\n");
+    refuse(3, "missing.txt", "name a text file", "train missing.txt" TINY "--out later");
+    run("! test -e later && rm -r notes new.txt"); /* what was not begun leaves nothing */
+}
+
+/* ---- What a resumed run keeps ---- */
+
+static void changes_are_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *option, *note;
+    } changes[] = {
+        {"--steps 24", "--steps is 24 now; it was 12"}, {"--batch 2", "--batch is 2 now; it was 3"},
+        {"--accumulate 2", "--accumulate is 2 now; it was 1"}, {"--lr 0.02", "--lr is 0.02 now; it was 0.01"},
+        {"--final-lr 0.5", "--final-lr is 0.5 now; it was 0.1"}, {"--warmup 2", "--warmup is 2 now; it was 3"},
+        {"--weight-decay 0", "--weight-decay is 0.0 now; it was 0.1"}, {"--beta1 0.5", "--beta1 is 0.5 now; it was 0.9"},
+        {"--beta2 0.5", "--beta2 is 0.5 now; it was 0.99"}, {"--clip 2", "--clip is 2.0 now; it was 1.0"},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        half_run(NULL);
+        char *note = string_format("train: note: %s\n", changes[i].note);
+        run("train --resume run --until 7 %s", changes[i].option);
+        if (!strstr(errors, note)) fail_msg("'%s' is missing in\n%s", note, errors);
+        free(note);
+    }
+    half_run(NULL); /* neither what is of this call nor what was not changed is told */
+    run("train --resume run --until 7 --threads 2 --sample-every 3 --lr 0.01");
+    assert_null(strstr(errors, "note"));
+    half_run(NULL); /* in the file that a run keeps, too */
+    run("sed -i 's/^lr = .*/lr = 0.03/' run/config && train --resume run --until 7");
+    assert_non_null(strstr(errors, "train: note: --lr is 0.03 now; it was 0.01\n"));
+    half_run(NULL);
+    run("sed -i 's/^seed = .*/seed = 4/' run/config");
+    refuse(5, "--seed 4: the run in run was begun with 1", "leave it out", "train --resume run");
+}
+
+/* Steps beyond a finished run take its learning rate up again: both rates are said. */
+static void jumps_of_the_rate_are_told(void **state) {
+    (void)state;
+    run("rm -rf run && cp -r whole run && train --resume run --steps 24 --until 13");
+    json_t *log = log_of("run");
+    char *note = string_format("train: note: the learning rate goes on at %.3g; the last step had %.3g\n",
+                               number_of(entry_of(log, "loss", 12), "lr"), number_of(entry_of(log, "loss", 11), "lr"));
+    if (!strstr(errors, note)) fail_msg("'%s' is missing in\n%s", note, errors);
+    free(note);
+    json_decref(log);
+    half_run(NULL);
+    run("train --resume run --until 7 --batch 2"); /* it does not jump */
+    assert_null(strstr(errors, "learning rate"));
+}
+
+/* A run's checkpoint names it as well as its directory does. */
+static void runs_are_resumed_by_their_checkpoint(void **state) {
+    (void)state;
+    becomes_whole("train --resume run/last.safetensors");
+    refuse(3, "run/best.safetensors/last.safetensors: no checkpoint", "directory of a run",
+           "train --resume run/best.safetensors");
+}
+
+/* Tokens are those that were read, at whatever batch: the curve's earlier points stay where they are. */
+static void tokens_are_counted(void **state) {
+    (void)state;
+    run("train --resume run --batch 5 --accumulate 2");
+    json_t *log = log_of("run");
+    for (int step = 1; step <= STEPS; step++) {
+        const int sequences = step <= 6 ? step * BATCH : 6 * BATCH + (step - 6) * 10;
+        assert_true(number_of(entry_of(log, "loss", (size_t)step - 1), "tokens") == sequences * SEQ);
+    }
+    assert_true(number_of(entry_of(log, "final_loss", 0), "tokens") == (6 * BATCH + 60) * SEQ);
+    json_decref(log);
+}
+
+/* ---- What the metadata says ---- */
+
+/* The run's last checkpoint with another text for one key, its CRCs right. */
+static void metadata_write(const char *key, const char *text) {
+    struct checkpoint c = checkpoint_at("half", "last.safetensors");
+    struct error err;
+    json_t *strings = json_deep_copy(c.metadata);
+    if (text) json_object_set_new(strings, key, json_string(text));
+    else json_object_del(strings, key);
+    if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
+    json_decref(strings);
+    checkpoint_close(&c);
+}
+
+static void impossible_metadata_is_refused(void **state) {
+    (void)state;
+    static const char *const wholes[] = {"", "six", "-1", "6.5", "6 ", " 6", "99999999999999999999", "+6", NULL};
+    static const char *const reals[] = {"", "much", "-1", "nan", "1x", NULL};
+    static const char *const words[] = {"", "0 0 0 0", "0000000000000001",
+        "0000000000000000 0000000000000000 0000000000000000 0000000000000000",
+        "0000000000000001 0000000000000000 0000000000000000 000000000000000g",
+        "0000000000000001 0000000000000000 0000000000000000 0000000000000000 ", NULL};
+    static const char *const objects[] = {"", "[]", "{\"lr\":", "7", NULL};
+    static const struct {
+        const char *key;
+        const char *const *texts;
+    } keys[] = {{"step", wholes}, {"watched", wholes}, {"data_position", wholes}, {"best_loss", reals},
+                {"val_loss", reals}, {"seconds", reals}, {"sample_rng", words}, {"options", objects}, {"config", objects}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (const char *const *text = keys[i].texts; *text; text++) {
+            metadata_write(keys[i].key, *text);
+            char *says = string_format("run/last.safetensors: metadata %s", keys[i].key);
+            refuse(3, says, "take another checkpoint", "train --resume run");
+            free(says);
+        }
+    static const char *const needed[] = {"step", "data_position", "best_loss", "val_loss", "seconds", "sample_rng",
+                                         "config", "data_hash", "data_dir"};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
+        metadata_write(needed[i], NULL);
+        refuse(3, needed[i], "missing", "train --resume run");
+    }
+    metadata_write("data_hash", "0123456789abcdef");
+    refuse(5, "not the data", "name the same corpus", "train --resume run");
+    metadata_write("best_loss", "inf"); /* before the first validation */
+    run("train --resume run --until 7");
+}
+
+/* A checkpoint of a version that said neither which options it had nor what was done after its step. */
+static void earlier_checkpoints_go_on(void **state) {
+    (void)state;
+    struct checkpoint c = checkpoint_at("half", "last.safetensors");
+    struct error err;
+    json_t *strings = json_deep_copy(c.metadata);
+    json_object_del(strings, "options");
+    json_object_del(strings, "watched");
+    if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
+    json_decref(strings);
+    checkpoint_close(&c);
+    becomes_whole("train --resume run");
+}
+
+static void bytes_come_back(const char *bytes, const char *text) {
+    char *escaped = text_escape(bytes), *back = text_unescape(escaped);
+    assert_string_equal(escaped, text);
+    assert_string_equal(back, bytes);
+    free(escaped);
+    free(back);
+}
+
+/* A corpus whose name is no UTF-8 has prepared data of that name; the checkpoint can say where. */
+static void names_of_any_bytes_are_found_again(void **state) {
+    (void)state;
+    bytes_come_back("data/cache/a b-0f", "data/cache/a b-0f");
+    bytes_come_back("caf\xe9 \xff\x01%41~\x7f", "caf%E9 %FF%01%2541~%7F");
+    char *as_it_was = text_unescape("100% %4 %zz");
+    assert_string_equal(as_it_was, "100% %4 %zz");
+    free(as_it_was);
+    run("rm -rf run && cp corpus.txt \"$(printf 'caf\\351%%.txt')\" && train caf*" TINY "--until 6 --out run");
+    run("train --resume run && rm caf*");
+    logs_equal("whole", "run");
+}
+
+/* ---- Short runs, and figures that there are not ---- */
+
+static double rate_at_step(const char *run_dir, size_t step) {
+    json_t *log = log_of(run_dir);
+    const double rate = number_of(entry_of(log, "loss", step - 1), "lr");
+    json_decref(log);
+    return rate;
+}
+
+/* A tenth of a short run warms up, 200 steps of a long one; a number that is given is taken. */
+static void warm_up_fits_the_run(void **state) {
+    (void)state;
+    static const struct {
+        const char *options;
+        double rate; /* of the first step, from 0.01 */
+    } cases[] = {{"--steps 40", 0.01 / 4}, {"--steps 5000", 0.01 / 200}, {"--steps 1990", 0.01 / 199},
+                 {"--steps 40 --warmup 20", 0.01 / 20}, {"--steps 9", 0.01}, {"--steps 9 --warmup 0", 0.01}};
+    run("grep -v '^warmup' whole/config >config");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run("rm -rf run && train --config config corpus.txt --until 1 --out run %s", cases[i].options);
+        assert_float_equal(rate_at_step("run", 1), cases[i].rate, 1e-9);
+    }
+}
+
+static void notes_are_told(void **state) {
+    (void)state;
+    static const struct {
+        const char *options, *note;
+    } cases[] = {
+        {"--steps 30 --warmup 30", "--warmup is as long as the run"},
+        {"--topk 1 --renormalize", "--renormalize with --topk 1"},
+        {"--ffn smoe --topk 1 --renormalize", "--renormalize with --topk 1"},
+        {"--tokenizer model --vocab 400", "--vocab has no effect with --tokenizer"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run(TRAIN "--dry-run %s", cases[i].options);
+        if (!strstr(errors, cases[i].note)) fail_msg("'%s' is missing in\n%s", cases[i].note, errors);
+    }
+    static const char *const silent[] = {"--steps 30 --warmup 29", "--topk 2 --renormalize", "--topk 1",
+                                         "--steps 0 --warmup 3"};
+    for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
+        run(TRAIN "--dry-run %s", silent[i]);
+        if (strstr(errors, "note")) fail_msg("%s: %s", silent[i], errors);
+    }
+    run("train corpus.txt --cache cache --tokenizer model --dry-run");
+    assert_null(strstr(errors, "note"));
+}
+
+/* Held-out targets that are ends of text have no bytes: then there is no such figure, and the run is whole. */
+static void bits_without_bytes_are_left_out(void **state) {
+    (void)state;
+    run("rm -rf run && printf a >one.txt && " TRAIN "--seq 1 --val one.txt --steps 3 --out run");
+    assert_null(strstr(errors, "bits per byte"));
+    assert_non_null(strstr(errors, "step 3: validation loss"));
+    json_t *log = log_of("run");
+    assert_int_equal(entries_of(log, "val_loss"), 1);
+    assert_int_equal(entries_of(log, "val_bits_per_byte") + entries_of(log, "final_bits_per_byte"), 0);
+    json_decref(log);
+    assert_int_equal(step_of("run"), 3);
+}
+
+/* The figure at the end is over what --final-windows says, and changes neither the validation nor what is best. */
+static void final_windows_bound_the_last_figure(void **state) {
+    (void)state;
+    static const int windows[] = {2, 5, 7, 1 << 20};
+    json_t *whole = log_of("whole");
+    const json_t *all = entry_of(whole, "final_loss", 0);
+    for (int i = 0; i < 4; i++) {
+        half_run(NULL);
+        run("train --resume run --final-windows %d", windows[i]);
+        json_t *log = log_of("run");
+        const json_t *last = entry_of(log, "final_loss", 0), *validation = entry_of(log, "val_loss", 3);
+        assert_true(json_equal(validation, entry_of(whole, "val_loss", 3)));
+        if (windows[i] == 1 << 20) assert_true(json_equal(last, all));
+        else assert_true(number_of(last, "final_windows") == windows[i]);
+        if (windows[i] == 5) assert_true(number_of(last, "final_loss") == number_of(validation, "val_loss"));
+        else assert_true(number_of(last, "final_loss") != number_of(validation, "val_loss"));
+        assert_int_equal(strstr(errors, "loss on all held-out text") != NULL, windows[i] == 1 << 20);
+        checkpoints_equal("whole", "run", "best.safetensors");
+        json_decref(log);
+    }
+    json_decref(whole);
+}
+
+static void steps_that_no_int_counts_are_refused(void **state) {
+    (void)state;
+    refuse(2, "--batch 65536 times --accumulate 65536", "lower one", TRAIN "--batch 65536 --accumulate 65536 --out huge");
+    refuse(2, "--batch 32768 times --accumulate 65536", "lower one", TRAIN "--batch 32768 --accumulate 65536 --dry-run");
+    run("! test -e huge");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(failed_plots_cost_nothing, half_run),
+        cmocka_unit_test_setup(failed_best_costs_nothing, half_run),
+        cmocka_unit_test_setup(saves_come_before_validations, half_run),
+        cmocka_unit_test_setup(logs_that_are_no_files_are_refused, half_run),
+        cmocka_unit_test(signals_are_seen_within_a_validation),
+        cmocka_unit_test_setup(lock_comes_before_the_checkpoint, half_run),
+        cmocka_unit_test(directories_are_claimed_first),
+        cmocka_unit_test(changes_are_told),
+        cmocka_unit_test(jumps_of_the_rate_are_told),
+        cmocka_unit_test_setup(runs_are_resumed_by_their_checkpoint, half_run),
+        cmocka_unit_test_setup(tokens_are_counted, half_run),
+        cmocka_unit_test_setup(impossible_metadata_is_refused, half_run),
+        cmocka_unit_test_setup(earlier_checkpoints_go_on, half_run),
+        cmocka_unit_test(names_of_any_bytes_are_found_again),
+        cmocka_unit_test(warm_up_fits_the_run),
+        cmocka_unit_test(notes_are_told),
+        cmocka_unit_test(bits_without_bytes_are_left_out),
+        cmocka_unit_test(final_windows_bound_the_last_figure),
+        cmocka_unit_test(steps_that_no_int_counts_are_refused),
+    };
+    return cmocka_run_group_tests(tests, whole_run, workplace_remove);
+}
