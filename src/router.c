@@ -159,10 +159,12 @@ double router_z_loss(const struct routing *f) {
 }
 
 void router_bias_update(real *bias, const double *load, size_t E, double step) {
-    double total = 0; /* loads are whole numbers, so that comparing E times one with it is exact */
+    double total = 0, sum = 0, moved[E]; /* loads are whole numbers, so that comparing E times one with it is exact */
     for (size_t e = 0; e < E; e++) total += load[e];
     for (size_t e = 0; e < E; e++) {
         const double load_e = load[e] * (double)E;
-        bias[e] += (real)(step * (double)((load_e < total) - (load_e > total)));
+        moved[e] = (double)bias[e] + step * (double)((load_e < total) - (load_e > total));
+        sum += moved[e];
     }
+    for (size_t e = 0; e < E; e++) bias[e] = (real)(moved[e] - sum / (double)E);
 }

@@ -52,7 +52,8 @@ double router_balance(const struct router *r, const struct routing *f, real *mea
 /* mean_n (log sum exp r_n)^2 (ST-MoE): keeps scores small, which softmax alone does not see. */
 double router_z_loss(const struct routing *f);
 
-/* Balance without a loss (DeepSeek): bias (E) moves by `step` towards the experts with less than the mean load. */
+/* Balance without a loss (DeepSeek): bias (E) moves by `step` towards the experts with less than the mean load. Its
+ * mean, on which no choice depends, is subtracted: seldom are as many experts above the mean load as below. */
 void router_bias_update(real *bias, const double *load, size_t E, double step);
 
 #endif

@@ -308,17 +308,37 @@ static void test_bias_chooses(void **state) {
     layer_free(&l);
 }
 
-/* One step each way; none at the mean, which 3 experts and loads that are no multiple of it hit exactly. */
+/* One step each way; none at the mean, which 3 experts and loads that are no multiple of it hit exactly. What all have
+ * in common is taken away: at first 1, then a third of the one step that is left over. */
 static void test_bias_moves(void **state) {
     (void)state;
     real bias[] = {1, 1, 1};
     router_bias_update(bias, (double[]){7, 11, 15}, 3, 0.25);
-    assert_true(bias[0] == 1.25 && bias[1] == 1 && bias[2] == 0.75);
+    assert_true(bias[0] == 0.25 && bias[1] == 0 && bias[2] == -0.25);
     router_bias_update(bias, (double[]){0, 0, 10}, 3, 0.25);
-    assert_true(bias[0] == 1.5 && bias[1] == 1.25 && bias[2] == 0.5);
+    assert_near("idle", bias[0], 0.5 - 0.25 / 3);
+    assert_near("idle", bias[1], 0.25 - 0.25 / 3);
+    assert_near("loaded", bias[2], -0.5 - 0.25 / 3);
+    memcpy(bias, (real[]){0.5, 0.25, -0.75}, sizeof bias);
+    router_bias_update(bias, (double[]){2, 2, 2}, 3, 0.25);
+    assert_true(bias[0] == 0.5 && bias[1] == 0.25 && bias[2] == -0.75);
     real even[] = {0, 0, 0, 0, 0, 0, 0};
     router_bias_update(even, (double[]){0.7e15, 0.7e15, 0.7e15, 0.7e15, 0.7e15, 0.7e15, 0.7e15}, 7, 1);
     for (int e = 0; e < 7; e++) assert_true(even[e] == 0);
+}
+
+/* One of 64 has all the load: 63 biases rise where one falls, but their mean stays 0, and differences are what they
+ * would have been. */
+static void test_bias_keeps_its_mean(void **state) {
+    (void)state;
+    enum { E = 64 };
+    real bias[E] = {0};
+    double load[E] = {0}, sum = 0;
+    load[9] = 1000;
+    for (int step = 0; step < 300; step++) router_bias_update(bias, load, E, 1e-3);
+    for (size_t e = 0; e < E; e++) sum += bias[e];
+    assert_near("mean", sum / E, 0);
+    for (size_t e = 0; e < E; e++) assert_near("difference", bias[e] - bias[9], e == 9 ? 0 : 0.6);
 }
 
 /* Rows prefer one expert by less than biases can make up: within some hundred steps all share the work. */
@@ -348,6 +368,7 @@ int main(void) {
         cmocka_unit_test(test_chosen_without_probability),
         cmocka_unit_test(test_bias_chooses),
         cmocka_unit_test(test_bias_moves),
+        cmocka_unit_test(test_bias_keeps_its_mean),
         cmocka_unit_test(test_bias_balances),
     };
     return cmocka_run_group_tests_name("router", tests, NULL, NULL);

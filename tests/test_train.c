@@ -319,8 +319,9 @@ static void resumed_run_is_the_same_run(void **state) {
     }
 }
 
-/* The sign of mean load - load of both micro-batches of each step, added up over the steps of the log, times the
- * step's length is each expert's bias. Last and best have it, for resuming and for ./sample. */
+/* The sign of mean load - load of both micro-batches of each step times the step's length, less what all experts have
+ * of that in common, added up over the steps of the log, is each expert's bias. Last and best have it, for resuming
+ * and for ./sample. */
 static void biases_follow_the_load(void **state) {
     (void)state;
     enum { LAYERS = 2, EXPERTS = 5 };
@@ -333,12 +334,16 @@ static void biases_follow_the_load(void **state) {
         if (!json_object_get(entry, "loss")) continue;
         const json_t *layers = json_object_get(entry, "load");
         load_check(layers, 2 * PICKS);
-        for (size_t lm = 0; lm < LAYERS; lm++)
+        for (size_t lm = 0; lm < LAYERS; lm++) {
+            double moved[EXPERTS], sum = 0;
             for (size_t e = 0; e < EXPERTS; e++) {
                 const double load = json_number_value(json_array_get(json_array_get(layers, lm), e));
                 const double mean = 2.0 * PICKS / EXPERTS;
-                bias[lm][e] += load < mean ? length : load > mean ? -length : 0;
+                moved[e] = (double)bias[lm][e] + (load < mean ? length : load > mean ? -length : 0);
+                sum += moved[e];
             }
+            for (size_t e = 0; e < EXPERTS; e++) bias[lm][e] = (float)(moved[e] - sum / EXPERTS);
+        }
     }
     json_decref(log);
     struct checkpoint last = checkpoint_at("biased", "last.safetensors");
