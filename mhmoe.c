@@ -183,6 +183,12 @@ static void parameters_point(struct parameters *p, real *block, const struct par
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) parameter_fields(p)[i] = block + info[i].offset;
 }
 
+/* How tensor i is stored where matrices are stored as `most`. Routers are not rounded: they are small, a choice that
+ * rounding turns costs more than all other rounding, and the cosine router takes norms of the numbers as they are. */
+static enum storage storage_of(size_t i, enum storage most) {
+    return i == ID_routerw || i == ID_routerp ? STORAGE_F32 : most;
+}
+
 /* Tensors that decay are exactly the matrices that multiply; those are packed. Bytes that one takes. */
 static size_t packed_bytes(const struct parameter_info *info, enum storage storage, bool transposed) {
     const size_t K = transposed ? info->rows : info->columns, N = transposed ? info->columns : info->rows;
@@ -332,7 +338,7 @@ bool model_create(struct model *m, const struct config *config, struct model_set
         parameters_point(&m->grads, m->grad_block, m->info);
     }
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const size_t bytes = packed_bytes(&m->info[i], setup.storage, false);
+        const size_t bytes = packed_bytes(&m->info[i], storage_of(i, setup.storage), false);
         const size_t bytes_t = training ? packed_bytes(&m->info[i], STORAGE_F32, true) : 0;
         if (bytes) m->packed[i] = array_alloc(bytes, 1);
         if (bytes_t) m->packed_t[i] = array_alloc(bytes_t, 1);
@@ -384,14 +390,15 @@ static void pack_tensor(char *packed, enum storage storage, const real *w, const
 void model_pack(struct model *m) {
     real **w = parameter_fields(&m->params);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        if (m->packed[i]) pack_tensor(m->packed[i], m->setup.storage, w[i], &m->info[i], false);
+        const enum storage storage = storage_of(i, m->setup.storage);
+        if (m->packed[i]) pack_tensor(m->packed[i], storage, w[i], &m->info[i], false);
         if (m->packed_t[i]) pack_tensor(m->packed_t[i], STORAGE_F32, w[i], &m->info[i], true);
     }
 }
 
 /* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
-    struct linear l = {.IC = m->info[w].columns, .OC = m->info[w].rows, .storage = m->setup.storage,
+    struct linear l = {.IC = m->info[w].columns, .OC = m->info[w].rows, .storage = storage_of(w, m->setup.storage),
                        .packed = m->packed[w], .packed_t = m->packed_t[w]};
     if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
     if (m->grad_block) {
@@ -779,7 +786,7 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
         cost.training_flops += (cost.forward_flops - 2 * (double)(s->V * s->C)) * (double)(s->L - 1) / (double)s->L;
     cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++)
-        cost.parameter_bytes += packed_bytes(&info[i], setup.storage, false) +
+        cost.parameter_bytes += packed_bytes(&info[i], storage_of(i, setup.storage), false) +
                                 (training ? packed_bytes(&info[i], STORAGE_F32, true) : 0);
     cost.activation_bytes = sizeof(real) * (activations_layout(&none, s, setup) + scratch_count(s, training)) +
                             sizeof(int32_t) * picks_layout(&none, s, setup) +

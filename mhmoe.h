@@ -120,7 +120,7 @@ struct model_setup {
     enum model_use use;
     size_t batch;         /* it can take up to this many sequences at once */
     bool recompute;       /* MODEL_TRAIN: keep the stream between blocks only; backward computes the rest again */
-    enum storage storage; /* MODEL_INFER: how its matrices are stored */
+    enum storage storage; /* MODEL_INFER: how its matrices are stored, but for the routers' */
 };
 
 struct activations; /* what backward needs of forward: see mhmoe.c */

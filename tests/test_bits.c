@@ -147,6 +147,59 @@ static void test_stored_weights(void **state) {
     model_destroy(&m);
 }
 
+static bool is_router(const struct parameter_info *info) { return strncmp(info->name, "router", 6) == 0; }
+
+/* Gives every matrix but the routers' numbers that all storages hold exactly: whole multiples, of up to 127, of 2^-10,
+ * with 127 itself in each row. */
+static void matrices_to_grid(struct model *m) {
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *info = &m->info[i];
+        if (!info->decay || is_router(info)) continue;
+        for (size_t j = 0; j < info->count; j++) {
+            real *w = m->param_block + info->offset + j;
+            *w = (real)ldexp(j % info->columns ? fmax(-127, fmin(127, rint((double)*w * 127))) : 127, -10);
+        }
+    }
+    model_pack(m);
+}
+
+/* A copy of m whose routers are rounded as INT8 rounds. */
+static void routers_round(struct model *copy, const struct model *m) {
+    weights_copy(copy, m);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *info = &m->info[i];
+        for (size_t row = 0; info->decay && is_router(info) && row < info->matrices * info->rows; row++) {
+            real *w = copy->param_block + info->offset + row * info->columns, high = 0;
+            for (size_t c = 0; c < info->columns; c++) high = fmaxf(high, fabsf(w[c]));
+            for (size_t c = 0; c < info->columns; c++) w[c] = rintf(w[c] / (high / 127)) * (high / 127);
+        }
+    }
+}
+
+/* Routers stay in float: where all other matrices hold what they held, the output is the same to the bit. Rounded ones
+ * would show. */
+static void test_stored_routers(void **state) {
+    struct config config = split_config(*(const enum model_kind *)*state);
+    struct model m = model_random(&config, MODEL_INFER, 1, 45), rounded = model_make(&config, MODEL_INFER, 1);
+    struct batch b = batch_random(1, m.sizes.T, config.vocab, 46);
+    const size_t n = m.sizes.T * m.sizes.V;
+    matrices_to_grid(&m);
+    routers_round(&rounded, &m);
+    real *exact = stored_logits(&m, &b, STORAGE_F32, m.sizes.T);
+    real *without = stored_logits(&rounded, &b, STORAGE_F32, m.sizes.T);
+    if (config.ffn != FFN_DENSE) assert_memory_not_equal(without, exact, n * sizeof *exact);
+    for (int storage = STORAGE_BF16; storage < STORAGES; storage++) {
+        real *stored = stored_logits(&m, &b, (enum storage)storage, m.sizes.T);
+        assert_bits_equal(stored, exact, n);
+        free(stored);
+    }
+    free(exact);
+    free(without);
+    batch_free(&b);
+    model_destroy(&m);
+    model_destroy(&rounded);
+}
+
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
@@ -237,6 +290,7 @@ int main(void) {
         FOR_EACH_KIND(test_causality),
         FOR_EACH_KIND(test_kv_cache),
         FOR_EACH_KIND(test_stored_weights),
+        FOR_EACH_KIND(test_stored_routers),
         FOR_EACH_KIND(test_threads),
         FOR_EACH_KIND(test_recompute),
         cmocka_unit_test(test_smoe_is_one_head),
