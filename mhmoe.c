@@ -566,9 +566,10 @@ static real *stream_at(const struct model *m, size_t l) {
 static real *middle_at(const struct model *m, size_t l) {
     return block_slice(m, m->acts->middle, l, m->max_rows * m->sizes.C);
 }
+/* With --recompute all blocks share one qkv: there is no KV cache, and a sequence cannot be continued. */
+static bool qkv_is_kept(const struct model *m) { return !m->grad_block || m->acts->all_blocks; }
 static real *qkv_at(const struct model *m, size_t l) {
-    const bool cache = !m->grad_block;
-    return m->acts->qkv + (cache || m->acts->all_blocks ? l : 0) * m->max_rows * 3 * m->sizes.C;
+    return m->acts->qkv + (qkv_is_kept(m) ? l : 0) * m->max_rows * 3 * m->sizes.C;
 }
 static size_t dense_before(const struct model *m, size_t l) { return l - moe_blocks_before(m, l); }
 
@@ -707,7 +708,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     for (size_t i = 0; i < count; i++) {
         model_forward(m, window + done, 1, kept, done);
         const int32_t token = sampler_pick(sampler, model_logits(m, kept - done - 1), m->sizes.V);
-        done = kept;
+        done = qkv_is_kept(m) ? kept : 0; /* a sample now and then is worth no memory: compute all again */
         if (!emit(context, token)) break;
         if (kept < T) window[kept++] = token;
         else { /* the window is full: the token is the last of the next one */

@@ -156,9 +156,9 @@ void model_initialize(struct model *m, uint64_t seed);
 void model_pack(struct model *m);
 
 /* Computes tokens (B,T) up to the last layer norm. `from` > 0 (only with B = 1) continues a sequence whose
- * first `from` tokens went through earlier calls (the KV cache): tokens then points at position `from`,
- * T counts all positions, and outputs are those of the T - from new ones, with the bits they would have
- * had in one call. */
+ * first `from` tokens went through earlier calls (the KV cache, which setup.recompute does without): tokens
+ * then points at position `from`, T counts all positions, and outputs are those of the T - from new ones, with
+ * the bits they would have had in one call. */
 void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from);
 
 /* Sum over the rows of the last forward of -log p(target), in nats; `targets` (B,T), TARGET_NONE rows count

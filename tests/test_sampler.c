@@ -439,6 +439,50 @@ static void test_generation(void **state) {
         }
 }
 
+/* The samples that training shows: a model made for training writes what one made for inference writes, with
+ * --recompute, too, which keeps no block's keys and values; and training goes on as if nothing had been written. */
+static void test_generation_in_training(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 3 * 2 * 2; kind++) {
+        struct config config = kind & 2 ? config_other(small_config) : small_config;
+        config.ffn = kind / 4;
+        if (config.ffn == FFN_DENSE) config.shared_hidden = 0;
+        config.layers = 3;
+        config.moe_every = 2;
+        struct model infer = model_random(&config, MODEL_INFER, 1, 63), m;
+        struct batch b = batch_random(2, 7, config.vocab, 64);
+        struct error err;
+        if (!model_create(&m, &config, (struct model_setup){MODEL_TRAIN, 2, kind & 1, STORAGE_F32}, &err))
+            fail_msg("%s", err.text);
+        memcpy(m.param_block, infer.param_block, m.n_parameters * sizeof(real));
+        memcpy(m.router_bias, infer.router_bias, m.sizes.LM * m.sizes.E * sizeof(real));
+        model_pack(&m);
+        real *before = array_alloc(m.n_parameters, sizeof *before);
+        const double loss = model_gradients(&m, &b);
+        memcpy(before, m.grad_block, m.n_parameters * sizeof *before);
+        for (size_t n = 1; n <= 13; n += 3) {
+            const size_t count = 31; /* past the window's 9 positions, several times */
+            struct sampler greedy = {.temperature = 0, .top_p = 1}, dice = {.temperature = 1, .top_p = 0.95};
+            rng_seed(&dice.rng, n, 0);
+            generation_check(&m, n, count, &greedy);
+            generation_check(&m, n, count, &dice);
+            struct receiver want = {.limit = MOST}, got = {.limit = MOST};
+            struct batch prompt = batch_random(1, n, config.vocab, n);
+            model_generate(&infer, prompt.tokens, n, count, &greedy, receive, &want);
+            model_generate(&m, prompt.tokens, n, count, &greedy, receive, &got);
+            assert_int_equal(got.n, count);
+            assert_memory_equal(got.tokens, want.tokens, count * sizeof *got.tokens);
+            batch_free(&prompt);
+        }
+        assert_true(model_gradients(&m, &b) == loss);
+        assert_memory_equal(m.grad_block, before, m.n_parameters * sizeof *before);
+        free(before);
+        batch_free(&b);
+        model_destroy(&m);
+        model_destroy(&infer);
+    }
+}
+
 static void test_generation_stops(void **state) {
     (void)state;
     struct model m = model_random(&small_config, MODEL_INFER, 1, 62);
@@ -473,6 +517,7 @@ int main(void) {
         cmocka_unit_test(test_damaged_text),
         cmocka_unit_test(test_output_is_utf8),
         cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_generation_in_training),
         cmocka_unit_test(test_generation_stops),
     };
     return cmocka_run_group_tests_name("sampler", tests, NULL, NULL);
