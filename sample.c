@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -147,14 +146,13 @@ int main(int argc, char **argv) {
     struct model model;
     char *prompt;
     size_t size;
-    threads_wait_briefly(argv);
+    program_start(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
     if (first >= 0 && first < argc)
         error_set(&err, EXIT_USAGE, "'%s' is not an option; a prompt goes behind --prompt", argv[first]);
     if (first != argc) error_exit(&err);
-    if (options.threads > 0) omp_set_num_threads(options.threads);
-    if (!prompt_read(&options, &prompt, &size, &err)) error_exit(&err);
+    if (!threads_start(options.threads, &err) || !prompt_read(&options, &prompt, &size, &err)) error_exit(&err);
     const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)options.weights};
     char *path = options.model ? checkpoint_path(options.model) : checkpoint_newest(&err);
     if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
@@ -169,10 +167,7 @@ int main(int argc, char **argv) {
     checkpoint_close(&checkpoint);
 
     samples_write(&model, t, &options, prompt, size);
-    if (ferror(stdout) || fflush(stdout) != 0) {
-        error_set(&err, EXIT_OUTPUT, "standard output: cannot write: %s", strerror(errno));
-        error_exit(&err);
-    }
+    if (!output_check(&err)) error_exit(&err);
     tokenizer_free(t);
     model_destroy(&model);
     free(prompt);

@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
-#include <omp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -288,8 +287,7 @@ static bool cost_show(const struct train *t, struct error *err) {
     printf("epochs             %.2f in %" PRId64 " steps\n",
            (double)t->options.steps * t->options.batch * t->options.accumulate / (double)loader_windows(t->train_data),
            t->options.steps);
-    return fflush(stdout) == 0 ||
-           error_set(err, EXIT_OUTPUT, "standard output: cannot write: %s", strerror(errno));
+    return output_check(err);
 }
 
 /* ---- The loop ----------------------------------------------------------------------------------- */
@@ -768,8 +766,7 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
     const struct training *o = &t->options;
     struct sizes sizes;
     char *fallback = NULL;
-    if (!config_check(&t->config, &sizes, err)) return false;
-    if (o->threads > 0) omp_set_num_threads(o->threads);
+    if (!config_check(&t->config, &sizes, err) || !threads_start(o->threads, err)) return false;
     if (n == 0 && !o->resume) {
         if (!(fallback = default_corpus(err))) return false;
         corpora = &fallback;
@@ -785,7 +782,7 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
 int main(int argc, char **argv) {
     struct train train = {0}, *t = &train;
     struct error err;
-    threads_wait_briefly(argv);
+    program_start(argv);
     const int first = options_read(t, argc, argv, &err);
     const bool done = first >= 0 && train_all(t, argv + first, (size_t)(argc - first), &err);
     train_close(t);

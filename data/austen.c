@@ -113,6 +113,7 @@ static unsigned char *file_load(const char *path, size_t *size, struct error *er
 
 int main(int argc, char **argv) {
     struct error err = {EXIT_USAGE, "usage: austen RDATA.rdb DIR"};
+    program_start(argv);
     if (argc != 3) error_exit(&err);
     size_t size;
     unsigned char *bytes = file_load(argv[1], &size, &err);

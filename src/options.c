@@ -508,7 +508,9 @@ static bool option_take(const struct catalogue *all, const struct getopt_tables 
 }
 
 static _Noreturn void output_exit(void) {
-    exit(fflush(stdout) == 0 ? EXIT_DONE : EXIT_OUTPUT);
+    struct error err;
+    if (!output_check(&err)) error_exit(&err);
+    exit(EXIT_DONE);
 }
 
 int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,

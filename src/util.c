@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <omp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20 };
+enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20, THREAD_NOTES = 4096 };
 
 bool error_set(struct error *err, int code, const char *format, ...) {
     va_list args;
@@ -98,11 +100,61 @@ double time_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void threads_wait_briefly(char **argv) {
+static void threads_wait_briefly(char **argv) {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
     char count[32];
     snprintf(count, sizeof count, "%d", 1000 * omp_get_max_threads());
     if (setenv("GOMP_SPINCOUNT", count, 1) == 0) execv("/proc/self/exe", argv); /* if it fails: go on as we are */
+}
+
+void program_start(char **argv) {
+    signal(SIGXFSZ, SIG_IGN);
+    threads_wait_briefly(argv);
+}
+
+/* Holds a thread until the mutex is free, so that those that were asked for exist at the same time. */
+static void *thread_hold(void *mutex) {
+    pthread_mutex_lock(mutex);
+    pthread_mutex_unlock(mutex);
+    return NULL;
+}
+
+/* Creates n threads and lets them end. Returns how many there could be at a time, and if fewer, the cause. */
+static int threads_try(int n, int *cause) {
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t *threads = array_alloc((size_t)n, sizeof *threads);
+    int created = 0;
+    pthread_mutex_lock(&mutex);
+    for (*cause = 0; created < n && *cause == 0;) {
+        *cause = pthread_create(&threads[created], NULL, thread_hold, &mutex);
+        if (*cause == 0) created++;
+    }
+    pthread_mutex_unlock(&mutex);
+    for (int i = 0; i < created; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    return created;
+}
+
+bool threads_start(int threads, struct error *err) {
+    if (threads > 0) omp_set_num_threads(threads);
+    const int limit = omp_get_thread_limit(), most = omp_get_max_threads(), want = most < limit ? most : limit;
+    void *room = array_alloc(want, THREAD_NOTES); /* for what libgomp writes down about them */
+    int cause;
+    const int got = 1 + threads_try(want - 1, &cause); /* this one is the first */
+    free(room);
+    if (got < want)
+        return error_set(err, EXIT_MEMORY, "threads: cannot create that many (got %d, want %d): %s; use fewer, as in "
+                         "--threads %d", got, want, strerror(cause), (got + 1) / 2);
+    int started = 0; /* here, while there is room, and kept; counted so that no compiler drops an empty loop */
+#pragma omp parallel reduction(+ : started)
+    started++;
+    return started > 0;
+}
+
+bool output_check(struct error *err) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    return error_set(err, EXIT_OUTPUT, "standard output: cannot write: %s",
+                     errno ? strerror(errno) : "a write failed");
 }
 
 bool directory_make(const char *path, struct error *err) {
@@ -169,9 +221,10 @@ bool atomic_commit(struct atomic_file *a, struct error *err) {
     bool ok = fflush(a->file) == 0 && !ferror(a->file) && fsync(fileno(a->file)) == 0 &&
               rename(a->temporary, a->path) == 0 && directory_sync(a->path);
     if (!ok) {
-        /* stdio remembers that an earlier write failed, not why */
-        const char *cause = errno ? strerror(errno) : "a write failed (is the disk full?)";
-        error_set(err, EXIT_OUTPUT, "%s: cannot write: %s; free some space or choose another place", a->path, cause);
+        /* stdio remembers that an earlier write failed, not why; one more byte shows it */
+        if (errno == 0 && write(fileno(a->file), "", 1) == 1) errno = ENOSPC;
+        error_set(err, EXIT_OUTPUT, "%s: cannot write: %s; free some space or choose another place", a->path,
+                  strerror(errno));
     }
     atomic_abandon(a); /* after the rename nothing is left to remove */
     return ok;

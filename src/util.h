@@ -52,12 +52,21 @@ uint64_t hash_bytes(uint64_t hash, const void *data, size_t size);
 /* Seconds on a clock that never goes back. */
 double time_seconds(void);
 
-/* To be called first in main. libgomp's threads wait at the end of a parallel loop by spinning for
- * milliseconds, which makes a program ten times slower on a machine that has other work; it takes another
- * limit only from the environment and only when it is loaded. So where the user has set none, the program
- * sets one of some ten microseconds a thread, since waking many takes longer and happens more often, and starts
- * itself once more. */
-void threads_wait_briefly(char **argv);
+/* To be called first in main. Two things have to be settled before anything else happens:
+ * A file that reaches the size the shell allows (ulimit -f) is a write that fails, not a signal that kills.
+ * And libgomp's threads wait at the end of a parallel loop by spinning for milliseconds, which makes a program
+ * ten times slower on a machine that has other work; it takes another limit only from the environment and only
+ * when it is loaded. So where the user has set none, the program sets one of some ten microseconds a thread, since
+ * waking many takes longer and happens more often, and starts itself once more. */
+void program_start(char **argv);
+
+/* To be called before the first parallel loop: it and those after it take so many threads (0: as many as there are
+ * processors, or as OMP_NUM_THREADS says). EXIT_MEMORY where the machine does not give as many: libgomp, which
+ * would find that out by itself, has no way to tell but to end the program, with a message and a code of its own. */
+bool threads_start(int threads, struct error *err);
+
+/* Whether all that was printed on standard output has got there (EXIT_OUTPUT). */
+bool output_check(struct error *err);
 
 /* Creates a directory and its parents. */
 bool directory_make(const char *path, struct error *err);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -354,10 +353,10 @@ int main(int argc, char **argv) {
     struct wordnet wordnet;
     const char *wordnet_dir;
     struct error err;
-    threads_wait_briefly(argv);
+    program_start(argv);
     const int first = options_read(o, argc, argv, &err);
     if (first < 0) error_exit(&err);
-    if (o->threads > 0) omp_set_num_threads(o->threads);
+    if (!threads_start(o->threads, &err)) error_exit(&err);
     char *plots = string_format("%s/plots", o->out);
     if (!directory_make(plots, &err) || !wordnet_find(&wordnet, o->wordnet, &wordnet_dir, &err)) error_exit(&err);
     const size_t n = (size_t)(argc - first);

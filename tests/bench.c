@@ -436,12 +436,14 @@ static void bench_models(struct bench *b) {
 
 int main(int argc, char **argv) {
     struct bench b = {0};
-    threads_wait_briefly(argv); /* as the programs do */
+    struct error err;
+    program_start(argv); /* as the programs do */
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) b.results = json_array();
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) b.only = argv[++i];
         else return fprintf(stderr, "usage: bench [--json] [--only WORD]\n"), EXIT_USAGE;
     }
+    if (!threads_start(0, &err)) error_exit(&err);
     bench_machine(&b);
     bench_products(&b);
     bench_kernels(&b);

@@ -546,6 +546,7 @@ int main(int argc, char **argv) {
     struct driver driver = {0}, *d = &driver;
     const struct option_group group = {compare_options, &d->options};
     struct error err;
+    program_start(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
     if (first < 0) error_exit(&err);

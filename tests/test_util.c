@@ -8,7 +8,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <math.h>
+#include <omp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,12 +228,190 @@ static void test_atomic_full(void **state) {
         setrlimit(RLIMIT_FSIZE, &before);
         assert_false(ok);
         assert_int_equal(err.code, EXIT_OUTPUT);
-        assert_non_null(strstr(err.text, "kept: cannot write: "));
+        assert_string_equal(err.text, "kept: cannot write: File too large; free some space or choose another place");
         assert_file("kept", "old");
         assert_int_equal(access("kept.tmp", F_OK), -1);
     }
     unlink("kept");
     free(block);
+}
+
+/* ---- The way to the disk ---- */
+
+/* What atomic_commit asked the system for, in order: f, fsync of a file; r, rename; d, fsync of a directory. The one
+ * that `fails` names does not happen; errno is then `cause`. */
+static struct {
+    char steps[8];
+    size_t n, synced; /* bytes that the file had when it was synced */
+    ino_t directory;
+    char fails;
+    int cause;
+} disk;
+
+static bool disk_step(char step) {
+    assert_true(disk.n < sizeof disk.steps - 1);
+    disk.steps[disk.n++] = step;
+    errno = disk.cause;
+    return step != disk.fails;
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd) {
+    struct stat info;
+    assert_int_equal(fstat(fd, &info), 0);
+    const bool file = S_ISREG(info.st_mode);
+    if (file) disk.synced = (size_t)info.st_size;
+    else disk.directory = info.st_ino;
+    return disk_step(file ? 'f' : 'd') ? __real_fsync(fd) : -1;
+}
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to) {
+    return disk_step('r') ? __real_rename(from, to) : -1;
+}
+
+/* Writes `size` bytes to a file that was there, with the step `fails` made to fail; true if it says that all went
+ * well. A temporary file must not stay. */
+static bool disk_write(const char *path, size_t size, char fails, int cause, struct error *err) {
+    struct atomic_file out;
+    file_write(path, "old");
+    memset(&disk, 0, sizeof disk);
+    disk.fails = fails;
+    disk.cause = cause;
+    assert_true(atomic_open(&out, path, err));
+    for (size_t i = 0; i < size; i++) fputc('x', out.file);
+    const bool ok = atomic_commit(&out, err);
+    char *temporary = string_format("%s.tmp", path);
+    assert_int_equal(access(temporary, F_OK), -1);
+    free(temporary);
+    return ok;
+}
+
+/* A power cut may come between any two steps: the file is whole before it has the name, and the directory that is
+ * synced is the one in which the name changed. */
+static void test_atomic_order(void **state) {
+    (void)state;
+    static const size_t sizes[] = {0, 1, BUFSIZ - 1, BUFSIZ, 3 * BUFSIZ + 5};
+    const char *const paths[] = {"kept", "./kept", "a/kept", "a/b/kept"};
+    struct error err;
+    struct stat info;
+    mkdir("a", 0777);
+    mkdir("a/b", 0777);
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            char *full = string_format("%s/%s", directory, paths[p]);
+            const char *const path = i % 2 ? full : paths[p];
+            assert_true(disk_write(path, sizes[i], 0, 0, &err));
+            assert_string_equal(disk.steps, "frd");
+            assert_int_equal(disk.synced, sizes[i]);
+            assert_int_equal(stat(path, &info), 0);
+            assert_int_equal(info.st_size, sizes[i]);
+            char *parent = string_format("%.*s", (int)(strrchr(full, '/') - full), full);
+            assert_int_equal(stat(parent, &info), 0);
+            assert_true(disk.directory == info.st_ino);
+            unlink(path);
+            free(parent);
+            free(full);
+        }
+    rmdir("a/b");
+    rmdir("a");
+}
+
+/* Every step's failure is told, with its cause, and is the last thing that happens. */
+static void test_atomic_steps_fail(void **state) {
+    (void)state;
+    static const struct {
+        char step;
+        int cause;
+        const char *steps, *left, *why;
+    } cases[] = {
+        {'f', EIO, "f", "old", "Input/output error"},    {'f', EINVAL, "f", "old", "Invalid argument"},
+        {'f', ENOSPC, "f", "old", "No space left on device"}, {'r', EACCES, "fr", "old", "Permission denied"},
+        {'d', EIO, "frd", "xx", "Input/output error"},
+    };
+    struct error err;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_false(disk_write("kept", 2, cases[i].step, cases[i].cause, &err));
+        assert_string_equal(disk.steps, cases[i].steps);
+        assert_int_equal(err.code, EXIT_OUTPUT);
+        char *want = string_format("kept: cannot write: %s; free some space or choose another place", cases[i].why);
+        assert_string_equal(err.text, want);
+        free(want);
+        assert_file("kept", cases[i].left);
+    }
+    assert_true(disk_write("kept", 2, 'd', EINVAL, &err)); /* a file system that has no such thing */
+    unlink("kept");
+}
+
+/* ---- Threads ---- */
+
+static struct {
+    int allowed, created, joined, ended; /* ended: before the last was created */
+} pool;
+
+struct thread_job {
+    void *(*run)(void *);
+    void *argument;
+};
+static void *thread_note_end(void *argument) {
+    const struct thread_job job = *(struct thread_job *)argument;
+    free(argument);
+    void *result = job.run(job.argument);
+    __atomic_fetch_add(&pool.ended, 1, __ATOMIC_SEQ_CST);
+    return result;
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *argument);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *argument) {
+    usleep(1000); /* a thread that does not wait has ended by now */
+    assert_int_equal(__atomic_load_n(&pool.ended, __ATOMIC_SEQ_CST), 0);
+    if (pool.created == pool.allowed) return EAGAIN;
+    pool.created++;
+    struct thread_job *job = malloc(sizeof *job);
+    *job = (struct thread_job){start, argument};
+    return __real_pthread_create(thread, attr, thread_note_end, job);
+}
+
+int __real_pthread_join(pthread_t thread, void **result);
+int __wrap_pthread_join(pthread_t thread, void **result) {
+    pool.joined++;
+    return __real_pthread_join(thread, result);
+}
+
+static int team_size(void) {
+    int n = 0;
+#pragma omp parallel reduction(+ : n)
+    n++;
+    return n;
+}
+
+static void test_threads_start(void **state) {
+    (void)state;
+    const int before = omp_get_max_threads();
+    struct error err;
+    for (int want = 1; want <= 7; want++)
+        for (int allowed = 0; allowed < 7; allowed++) {
+            memset(&pool, 0, sizeof pool);
+            pool.allowed = allowed;
+            const bool fits = want - 1 <= allowed;
+            assert_int_equal(threads_start(want, &err), fits);
+            assert_int_equal(pool.created, fits ? want - 1 : allowed);
+            assert_int_equal(pool.joined, pool.created);
+            if (fits) assert_int_equal(team_size(), want);
+            if (fits) continue;
+            assert_int_equal(err.code, EXIT_MEMORY);
+            char *says = string_format("threads: cannot create that many (got %d, want %d): Resource temporarily "
+                                       "unavailable; use fewer, as in --threads %d", allowed + 1, want,
+                                       (allowed + 2) / 2);
+            assert_string_equal(err.text, says);
+            free(says);
+        }
+    omp_set_num_threads(3);
+    pool.allowed = 100;
+    pool.ended = 0;
+    assert_true(threads_start(0, &err)); /* as many as there would be without the call */
+    assert_int_equal(team_size(), 3);
+    omp_set_num_threads(before);
 }
 
 /* ---- Random numbers ---- */
@@ -389,6 +570,8 @@ int main(void) {
         cmocka_unit_test(test_string_format),     cmocka_unit_test(test_hash_bytes),
         cmocka_unit_test(test_time_seconds),      cmocka_unit_test(test_directory_make),
         cmocka_unit_test(test_atomic_commit),     cmocka_unit_test(test_atomic_full),
+        cmocka_unit_test(test_atomic_order),      cmocka_unit_test(test_atomic_steps_fail),
+        cmocka_unit_test(test_threads_start),
         cmocka_unit_test(test_rng_next),          cmocka_unit_test(test_rng_seed),
         cmocka_unit_test(test_rng_uniform),       cmocka_unit_test(test_rng_normal),
         cmocka_unit_test(test_shuffle_bijection), cmocka_unit_test(test_shuffle_uniform),
