@@ -34,7 +34,7 @@ static int corpus_make(void **state) {
 
 /* The first SHOWN steps; samples go to OUT.txt. */
 static void still_run(const char *options, const char *out) {
-    run(STILL "--until %d %s --out %s >%s.txt", SHOWN, options, out, out);
+    run("rm -rf %s && " STILL "--until %d %s --out %s >%s.txt", out, SHOWN, options, out, out);
 }
 
 static struct model model_of(const char *run) {
@@ -210,7 +210,7 @@ static void samples_go_on_after_a_resume(void **state) {
     (void)state;
     still_run("--seed 3", "whole");
     still_run("--seed 3", "twin");
-    run(STILL "--seed 3 --until 1 --out parts >parts.txt && train --resume parts --until %d >>parts.txt", SHOWN);
+    run("rm -rf parts && " STILL "--seed 3 --until 1 --out parts >parts.txt && train --resume parts --until %d >>parts.txt", SHOWN);
     run("cmp whole.txt parts.txt && cmp whole.txt twin.txt && rm -r whole* twin* parts*");
 }
 
