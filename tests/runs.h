@@ -65,6 +65,11 @@ static inline double number_of(const json_t *entry, const char *key) {
     return json_number_value(value);
 }
 
+/* NaN and infinity are near nothing; cmocka's own comparison rounds to float and takes infinity for anything. */
+static inline void expect_near(double got, double want, double tolerance) {
+    if (!(isfinite(got) && fabs(got - want) <= tolerance)) fail_msg("got %.10g, want %.10g", got, want);
+}
+
 /* Entry number i, counted from 0, of those that have `key`: "loss" those of steps, "val_loss" those of validations. */
 static inline const json_t *entry_of(const json_t *log, const char *key, size_t i) {
     const json_t *entry;

@@ -82,9 +82,9 @@ static void entry_expect(const json_t *entry, const char *kind, const struct hel
     for (int i = 0; i < 4; i++) keys[i] = string_format("%s_%s", kind, names[i]);
     const double perplexity = exp(want->loss);
     const double bits = want->loss * (double)want->targets / log(2) / want->bytes;
-    assert_float_equal(number_of(entry, keys[0]), want->loss, 1e-7);
-    assert_float_equal(number_of(entry, keys[1]), perplexity, 1e-7 * perplexity);
-    assert_float_equal(number_of(entry, keys[2]), bits, 1e-7);
+    expect_near(number_of(entry, keys[0]), want->loss, 1e-7);
+    expect_near(number_of(entry, keys[1]), perplexity, 1e-7 * perplexity);
+    expect_near(number_of(entry, keys[2]), bits, 1e-7);
     const json_t *layers = json_object_get(entry, keys[3]);
     assert_int_equal(json_array_size(layers), LAYERS);
     for (size_t i = 0; i < LAYERS * EXPERTS; i++)
@@ -141,12 +141,12 @@ static void best_is_the_lowest_validation(void **state) {
     struct checkpoint best = checkpoint_at("run", "best.safetensors"), last = checkpoint_at("run", "last.safetensors");
     const struct heldout want = heldout_of("run", "best.safetensors", WINDOWS, true, 0);
     assert_int_equal(strtol(metadata(&best, "step"), NULL, 10), at);
-    assert_float_equal(strtod(metadata(&best, "best_loss"), NULL), lowest, 1e-7);
-    assert_float_equal(strtod(metadata(&last, "best_loss"), NULL), lowest, 1e-7);
-    assert_float_equal(strtod(metadata(&best, "val_loss"), NULL), lowest, 1e-7);
-    assert_float_equal(strtod(metadata(&last, "val_loss"), NULL),
-                       number_of(entry_of(log, "val_loss", 5), "val_loss"), 1e-7);
-    assert_float_equal(want.loss, lowest, 1e-7);
+    expect_near(strtod(metadata(&best, "best_loss"), NULL), lowest, 1e-7);
+    expect_near(strtod(metadata(&last, "best_loss"), NULL), lowest, 1e-7);
+    expect_near(strtod(metadata(&best, "val_loss"), NULL), lowest, 1e-7);
+    expect_near(strtod(metadata(&last, "val_loss"), NULL),
+                number_of(entry_of(log, "val_loss", 5), "val_loss"), 1e-7);
+    expect_near(want.loss, lowest, 1e-7);
     checkpoint_close(&best);
     checkpoint_close(&last);
     json_decref(log);
