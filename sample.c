@@ -26,11 +26,11 @@ static const char *const storage_words[] = {"f32", "bf16", "int8", NULL}; /* enu
 
 #define FIELD(name) offsetof(struct options, name)
 static const struct option_spec sample_options[] = {
-    {"model", 'm', OPTION_STRING, FIELD(model), NULL, 0, 0, NULL, "FILE",
+    {"model", 'm', OPTION_BYTES, FIELD(model), NULL, 0, 0, NULL, "FILE",
      "a checkpoint, or a run's directory (default: the newest run under runs/)", "Input"},
-    {"prompt", 'p', OPTION_STRING, FIELD(prompt), NULL, 0, 0, NULL, "TEXT",
+    {"prompt", 'p', OPTION_BYTES, FIELD(prompt), NULL, 0, 0, NULL, "TEXT",
      "what the text begins with (- : read it from standard input)", NULL},
-    {"prompt-file", 'f', OPTION_STRING, FIELD(prompt_file), NULL, 0, 0, NULL, "FILE", "a file that holds it", NULL},
+    {"prompt-file", 'f', OPTION_BYTES, FIELD(prompt_file), NULL, 0, 0, NULL, "FILE", "a file that holds it", NULL},
     {"tokens", 'n', OPTION_INT, FIELD(tokens), "200", 1, 1 << 30, NULL, "N", "tokens to write", "Output"},
     {"samples", 0, OPTION_INT, FIELD(samples), "1", 1, 1 << 20, NULL, "N", "texts to write", NULL},
     {"temperature", 't', OPTION_REAL, FIELD(temperature), "0.8", 0, 100, NULL, "X",

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "../src/text.h"
 #include "shard.h"
 
 enum {
@@ -394,7 +395,9 @@ static char *cache_path(const struct prepare_options *o, uint64_t hash) {
     char *full = strcmp(o->paths[0], "-") == 0 ? string_format("stdin") : realpath(o->paths[0], NULL);
     const char *slash = full ? strrchr(full, '/') : NULL;
     const char *name = slash ? slash + 1 : full ? full : "text";
-    char *path = string_format("%s/%.60s-%016llx", o->cache, name, (unsigned long long)hash);
+    char *shown = text_as_utf8(name, 60); /* checkpoints keep the path */
+    char *path = string_format("%s/%s-%016llx", o->cache, shown, (unsigned long long)hash);
+    free(shown);
     free(full);
     return path;
 }

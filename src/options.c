@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "text.h"
 
 /* ---- One value ---- */
 
@@ -20,20 +21,27 @@ static void *option_field(const struct option_spec *spec, void *target) {
     return (char *)target + spec->offset;
 }
 
+static bool is_text(const struct option_spec *spec) {
+    return spec->type == OPTION_STRING || spec->type == OPTION_BYTES;
+}
+
 static bool whole_parse(const char *text, int64_t *value) {
     char *end;
     errno = 0;
     *value = strtoll(text, &end, 10);
-    if (end == text || errno) return false;
+    if (end == text || errno || isspace((unsigned char)*text)) return false;
     int64_t scale = *end == 'k' ? 1000 : *end == 'M' ? 1000000 : *end == 'G' ? 1000000000 : 1;
     if (scale > 1) end++;
     return *end == 0 && !__builtin_mul_overflow(*value, scale, value);
 }
 
+/* Decimal only: strtod also takes hexadecimals, blanks, nan and inf, and for a number too small gives 0. */
 static bool real_parse(const char *text, double *value) {
     char *end;
+    if (text[strspn(text, "0123456789+-.eE")]) return false;
+    errno = 0;
     *value = strtod(text, &end);
-    return end != text && *end == 0 && isfinite(*value);
+    return end != text && *end == 0 && isfinite(*value) && !(*value == 0 && errno == ERANGE);
 }
 
 static bool range_holds(const struct option_spec *spec, double value) {
@@ -45,12 +53,6 @@ static bool choice_parse(const struct option_spec *spec, const char *text, int *
         if (strcmp(text, spec->choices[*value]) == 0) return true;
     }
     return false;
-}
-
-static bool text_is_utf8(const char *text) {
-    json_t *string = json_string(text); /* NULL if it is not */
-    json_decref(string);
-    return string != NULL;
 }
 
 /* Stores a value given as text; false, and nothing stored, if it is not one the table allows. */
@@ -83,6 +85,8 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
         return true;
     case OPTION_STRING:
         if (!text_is_utf8(text)) return false;
+        /* fall through */
+    case OPTION_BYTES:
         free(*(char **)field);
         *(char **)field = string_format("%s", text);
         return true;
@@ -99,7 +103,8 @@ static json_t *value_to_json(const struct option_spec *spec, void *target) {
     case OPTION_REAL: return json_real(*(double *)field);
     case OPTION_CHOICE: return json_string(spec->choices[*(int *)field]);
     case OPTION_FLAG: return json_boolean(*(bool *)field);
-    case OPTION_STRING: return *(char **)field ? json_string(*(char **)field) : json_null();
+    case OPTION_STRING:
+    case OPTION_BYTES: return *(char **)field ? json_string(*(char **)field) : json_null(); /* NULL: not UTF-8 */
     }
     return NULL;
 }
@@ -151,7 +156,8 @@ static bool value_error(const struct option_spec *spec, const char *place, const
                         struct error *err) {
     static const char *const kinds[] = {
         [OPTION_INT] = "a whole number",   [OPTION_LONG] = "a whole number", [OPTION_REAL] = "a number",
-        [OPTION_STRING] = "text in UTF-8", [OPTION_FLAG] = "true or false",
+        [OPTION_STRING] = "text in UTF-8", [OPTION_BYTES] = "text",
+        [OPTION_FLAG] = "true or false",
     };
     bool choice = spec->type == OPTION_CHOICE;
     char *detail = choice ? choices_describe(spec) : range_describe(spec);
@@ -174,7 +180,7 @@ void options_set_defaults(const struct option_group *groups, size_t n) {
 void options_free(const struct option_group *groups, size_t n) {
     for (size_t g = 0; g < n; g++) {
         for (const struct option_spec *spec = groups[g].specs; spec->name; spec++) {
-            if (spec->type != OPTION_STRING) continue;
+            if (!is_text(spec)) continue;
             char **field = option_field(spec, groups[g].target);
             free(*field);
             *field = NULL;
@@ -192,7 +198,7 @@ struct builtin {
 
 /* A flag without a default, as here, is an action and has no --no- form. */
 static const struct option_spec builtin_specs[] = {
-    {"config", 0, OPTION_STRING, offsetof(struct builtin, config), NULL, 0, 0, NULL, "FILE",
+    {"config", 0, OPTION_BYTES, offsetof(struct builtin, config), NULL, 0, 0, NULL, "FILE",
      "Read \"name = value\" lines from FILE; options further right win", "Help and configuration"},
     {"print-config", 0, OPTION_FLAG, offsetof(struct builtin, print_config), NULL, 0, 0, NULL, NULL,
      "Print the configuration that results, as --config reads it, and exit", NULL},
@@ -347,13 +353,14 @@ static char *text_trim(char *text) {
     return text;
 }
 
-/* The value of a config line, a comment behind it removed: quoted as in JSON, or as it stands. malloc'ed;
- * NULL if the quotes are wrong. */
+/* The value of a config line, a comment behind it removed: quoted as in JSON, or as it stands. A comment begins
+ * the value or follows a blank. malloc'ed; NULL if the quotes are wrong. */
 static char *config_value(char *text) {
     text = text_trim(text);
     if (*text != '"') {
-        char *comment = *text == '#' ? text : strstr(text, " #");
-        if (comment) *comment = 0;
+        size_t n = 0;
+        while (text[n] && (text[n] != '#' || (n > 0 && !isspace((unsigned char)text[n - 1])))) n++;
+        text[n] = 0;
         return string_format("%s", text_trim(text));
     }
     json_error_t bad;
@@ -397,9 +404,12 @@ static bool config_read(const struct catalogue *all, const char *path, bool *giv
     char *line = NULL;
     size_t capacity = 0;
     bool ok = true;
-    for (int number = 1; ok && getline(&line, &capacity, file) >= 0; number++) {
+    ssize_t length;
+    for (int number = 1; ok && (length = getline(&line, &capacity, file)) >= 0; number++) {
         char *place = string_format("%s: line %d: ", path, number);
-        ok = config_line(all, line, place, given, err);
+        const bool marked = number == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0; /* as some editors begin a file */
+        ok = strlen(line) == (size_t)length ? config_line(all, line + 3 * marked, place, given, err)
+                                            : error_set(err, EXIT_USAGE, "%sholds a NUL byte; save it as UTF-8", place);
         free(place);
     }
     if (ok && ferror(file)) ok = error_set(err, EXIT_USAGE, "%s: cannot read this config file", path);
@@ -412,7 +422,7 @@ void options_print(const struct option_group *groups, size_t n, FILE *out) {
     for (size_t g = 0; g < n; g++) {
         for (const struct option_spec *spec = groups[g].specs; spec->name; spec++) {
             if (spec->section) fprintf(out, "# %s\n", spec->section);
-            bool unset = spec->type == OPTION_STRING && !*(char **)option_field(spec, groups[g].target);
+            bool unset = is_text(spec) && !*(char **)option_field(spec, groups[g].target);
             char *value = unset ? string_format("%s", "") : value_format(spec, groups[g].target);
             fprintf(out, "%s%s =%s%s\n", unset ? "# " : "", spec->name, unset ? "" : " ", value);
             free(value);
@@ -513,6 +523,18 @@ static _Noreturn void output_exit(void) {
     exit(EXIT_DONE);
 }
 
+/* A config file is UTF-8, as everything that JSON quotes. */
+static bool printing_check(const struct catalogue *all, struct error *err) {
+    for (size_t i = 0; i < all->own; i++) {
+        const struct option_spec *spec = all->entries[i].spec;
+        const char *text = is_text(spec) ? *(char **)option_field(spec, all->entries[i].target) : NULL;
+        if (text && !text_is_utf8(text))
+            return error_set(err, EXIT_USAGE, "--print-config: --%s cannot be printed (got '%s', want text in UTF-8)",
+                             spec->name, text);
+    }
+    return true;
+}
+
 int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,
                   char **argv, bool **given, struct error *err) {
     struct builtin builtin = {0};
@@ -532,6 +554,7 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
         if (builtin.help || builtin.version) output_exit();
     }
     getopt_tables_free(&tables);
+    if (ok && builtin.print_config) ok = printing_check(&all, err);
     free(all.entries);
     if (ok && builtin.print_config) {
         options_print(groups, n, stdout);
@@ -555,7 +578,9 @@ bool options_given(const struct option_group *groups, size_t n, const bool *give
 json_t *options_to_json(const struct option_group *group) {
     json_t *object = json_object();
     for (const struct option_spec *spec = group->specs; spec->name; spec++) {
-        json_object_set_new(object, spec->name, value_to_json(spec, group->target));
+        const int failed = json_object_set_new(object, spec->name, value_to_json(spec, group->target));
+        assert(!failed); /* a table that is kept as JSON has no OPTION_BYTES */
+        (void)failed;
     }
     return object;
 }
@@ -571,7 +596,8 @@ static char *json_to_text(const struct option_spec *spec, const json_t *value) {
     case OPTION_FLAG:
         return json_is_boolean(value) ? string_format("%s", json_is_true(value) ? "true" : "false") : NULL;
     case OPTION_CHOICE:
-    case OPTION_STRING: return json_is_string(value) ? string_format("%s", json_string_value(value)) : NULL;
+    case OPTION_STRING:
+    case OPTION_BYTES: return json_is_string(value) ? string_format("%s", json_string_value(value)) : NULL;
     }
     return NULL;
 }
@@ -579,7 +605,7 @@ static char *json_to_text(const struct option_spec *spec, const json_t *value) {
 static bool json_value_set(const struct option_spec *spec, void *target, const json_t *value,
                            struct error *err) {
     if (!value) return error_set(err, EXIT_INPUT, "configuration: %s: missing", spec->name);
-    if (spec->type == OPTION_STRING && json_is_null(value)) {
+    if (is_text(spec) && json_is_null(value)) {
         char **field = option_field(spec, target);
         free(*field);
         *field = NULL;

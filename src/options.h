@@ -16,6 +16,7 @@ enum option_type {
     OPTION_LONG,   /* int64_t field; low..high; accepts suffixes k, M, G (powers of 1000) */
     OPTION_REAL,   /* double field; low..high */
     OPTION_STRING, /* char * field, malloc'ed or NULL; UTF-8 */
+    OPTION_BYTES,  /* the same with any bytes, for a program that keeps its options nowhere */
     OPTION_CHOICE, /* int field: the index of a word in `choices` */
     OPTION_FLAG,   /* bool field; --name and --no-name; in files name = true|false */
 };

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "util.h"
@@ -19,6 +18,17 @@ static bool character_goes_on(const char *pending, size_t n, unsigned char byte)
     const unsigned char low = n > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     const unsigned char high = n > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
     return byte >= low && byte <= high;
+}
+
+bool text_is_utf8(const char *text) {
+    while (*text) {
+        const size_t size = character_size((unsigned char)*text);
+        if (size == 1 && (unsigned char)*text >= 0x80) return false;
+        for (size_t i = 1; i < size; i++) /* the NUL at the end continues nothing */
+            if (!character_goes_on(text, i, (unsigned char)text[i])) return false;
+        text += size;
+    }
+    return true;
 }
 
 /* U+FFFD in the place of what is pending. */
@@ -65,6 +75,17 @@ char *text_unescape(const char *text) {
         text += escaped ? 3 : 1;
     }
     return bytes;
+}
+
+char *text_as_utf8(const char *name, size_t most) {
+    char *text = NULL;
+    size_t size;
+    struct text_stream stream = {.out = open_memstream(&text, &size)};
+    if (!stream.out) return string_format("name");
+    text_write(&stream, name, strnlen(name, most));
+    text_end(&stream);
+    fclose(stream.out);
+    return text;
 }
 
 void xml_print(FILE *out, const char *format, ...) {

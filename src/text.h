@@ -2,8 +2,15 @@
 #ifndef TEXT_H
 #define TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+
+/* Whether all of it is whole characters: what JSON, and so checkpoints, reports and config files can hold. */
+bool text_is_utf8(const char *text);
+
+/* At most the first `most` bytes of a name, with U+FFFD in the place of what is no character. malloc'ed. */
+char *text_as_utf8(const char *name, size_t most);
 
 struct text_stream {
     FILE *out;

@@ -174,6 +174,100 @@ static void test_bad_values(void **state) {
     assert_string_equal(f->run.out, "runs/new");
 }
 
+static double number_of(const struct fixture *f, const char *option) {
+    if (strcmp(option, "--layers") == 0) return f->model.layers;
+    if (strcmp(option, "--lr") == 0) return f->model.lr;
+    if (strcmp(option, "--steps") == 0) return (double)f->run.steps;
+    return strcmp(option, "--shift") == 0 ? f->run.shift : f->run.any;
+}
+
+/* What a number may look like, and what it is then; not even strtod and strtoll may have it otherwise. */
+static void test_numbers(void **state) {
+    static const struct {
+        const char *option, *text;
+        double value;
+    } cases[] = {
+        {"--shift", "1", 1},          {"--shift", "-1", -1},          {"--shift", "+1", 1},
+        {"--shift", ".5", .5},        {"--shift", "5.", 5},           {"--shift", "1e3", 1000},
+        {"--shift", "1E-3", 1e-3},    {"--shift", "2.5e+2", 250},     {"--shift", "0e-999", 0},
+        {"--shift", "1e308", 1e308},  {"--shift", "5e-324", 5e-324},  {"--shift", "-007", -7},
+        {"--lr", "0", 0},             {"--lr", "10", 10},             {"--lr", "9.999999999999998", 9.999999999999998},
+        {"--any", "0", 0},            {"--any", "+5", 5},             {"--any", "007", 7},
+        {"--any", "2k", 2000},        {"--any", "-3M", -3000000},     {"--any", "2G", 2000000000},
+        {"--any", "2147483647", INT_MAX},                             {"--any", "-2147483648", INT_MIN},
+        {"--layers", "1", 1},         {"--layers", "100", 100},       {"--steps", "1", 1},
+        {"--steps", "3G", 3e9},       {"--steps", "9007199254740992", 9007199254740992},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "%s=%s", cases[i].option, cases[i].text);
+        assert_int_equal(line_parse(f, line), 2);
+        const double got = number_of(f, cases[i].option);
+        if (got != cases[i].value) fail_msg("%s: got %.17g", line, got);
+    }
+    assert_int_equal(line_parse(f, "--steps=9223372036854775807"), 2);
+    assert_true(f->run.steps == INT64_MAX);
+    assert_int_equal(line_parse(f, "--steps=9223372036854775k"), 2);
+    assert_true(f->run.steps == 9223372036854775000);
+}
+
+static void test_no_numbers(void **state) {
+    static const char *const lines[][20] = {
+        {"--shift", "", " 1", "1 ", "\t1", "0x10", "0x1p3", "0x", "nan", "NaN", "inf", "-inf", "Infinity", "1,5", "1k",
+         "e5", ".", "-", "1..2"},
+        {"--shift", "1e", "1e+", "1e999", "-1e999", "1e-400", "-1e-400", "1f", "1e5.5", "--1", "+-1", "nan(1)", "1_0"},
+        {"--lr", "10.000000000000002", "-1e-300", "-1", "11", "0x1"},
+        {"--any", "", " 5", "5 ", "\n5", "0x10", "1e3", "1.0", "k", "5kk", "5K", "5m", "5g", "5 k", "--5", "- 5", "5,0",
+         "2147483648", "-2147483649"},
+        {"--any", "2147484k", "4294967296", "-2148M", "3G", "99999999999999999999", "9223372036854775808", "5k5"},
+        {"--layers", "0", "101", "-1", "1k", "4294967297"},
+        {"--steps", "0", "-1", "9223372036854775808", "9223372036854776k", "-9223372036854775809",
+         "18446744073709551617"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        for (int j = 1; j < 20 && lines[i][j]; j++) {
+            char option[100];
+            snprintf(option, sizeof option, "%s=%s", lines[i][0], lines[i][j]);
+            char *argv[] = {"prog", option, NULL};
+            free(f->given);
+            if (options_parse(f->groups, 2, &info, 2, argv, &f->given, &f->err) != -1) fail_msg("taken: %s", option);
+            assert_int_equal(f->err.code, EXIT_USAGE);
+            assert_non_null(strstr(f->err.text, ": bad value (got '"));
+            for (size_t k = 0; k < NAMES; k++) assert_false(is_given(f, names[k]));
+        }
+    assert_true(f->run.shift == 0 && f->model.lr == 1e-3 && f->run.any == 0 && f->model.layers == 4);
+    assert_int_equal(f->run.steps, 2000);
+}
+
+/* A text of any bytes, for what is kept nowhere; a file cannot hold it. */
+static void test_bytes(void **state) {
+    static const struct option_spec specs[] = {
+        {"prompt", 'p', OPTION_BYTES, 0, "The", 0, 0, NULL, "TEXT", "What it begins with", "Text"},
+        {0},
+    };
+    char *prompt = NULL;
+    const struct option_group group = {specs, &prompt};
+    struct fixture *f = *state;
+    options_set_defaults(&group, 1);
+    assert_string_equal(prompt, "The");
+    char *argv[] = {"prog", "-p", "caf\xe9\xff\xc3", "--print-config", NULL};
+    assert_int_equal(options_parse(&group, 1, &info, 3, argv, NULL, &f->err), 3);
+    assert_string_equal(prompt, "caf\xe9\xff\xc3");
+    assert_int_equal(options_parse(&group, 1, &info, 4, argv, NULL, &f->err), -1);
+    assert_int_equal(f->err.code, EXIT_USAGE);
+    assert_string_equal(f->err.text, "--print-config: --prompt cannot be printed (got 'caf\xe9\xff\xc3', want text in "
+                                     "UTF-8)");
+    options_free(&group, 1);
+    assert_null(prompt);
+    char text[100];
+    FILE *out = fmemopen(text, sizeof text, "w");
+    options_print(&group, 1, out);
+    fclose(out);
+    assert_string_equal(text, "# Text\n# prompt =\n");
+}
+
 static void test_bad_names(void **state) {
     struct fixture *f = *state;
     assert_refused(f, "--stpes 5", "unknown option '--stpes'; did you mean '--steps'?; try --help");
@@ -226,6 +320,43 @@ static void test_config(void **state) {
     assert_string_equal(f->run.out, "");
 }
 
+/* Files as editors on other systems leave them, and every way to write a value. */
+static void test_config_forms(void **state) {
+    static const struct {
+        const char *text, *note;
+    } cases[] = {
+        {"\xef\xbb\xbfnote = marked", "marked"},
+        {"\xef\xbb\xbf# a comment\r\nnote = marked\r\n", "marked"},
+        {"note = a\t# why", "a"},
+        {"note = a\t \t#", "a"},
+        {"note = a#b #c #d", "a#b"},
+        {"note = #", ""},
+        {"note =# why", ""},
+        {"note=\r\n", ""},
+        {"\t note\t=\ta b\t\r\n", "a b"},
+        {"note = a = b", "a = b"},
+        {"note = \"a\"# why", "a"},
+        {"note = \"\xc3\xa9 \xe2\x82\xac\" # why \"not\"", "\xc3\xa9 \xe2\x82\xac"},
+        {"note = \"\\u20ac\\\\\\\"\" ", "\xe2\x82\xac\\\""},
+        {"note = a\"b\"", "a\"b\""},
+        {"note = one\nnote = two", "two"}, /* the last one wins, as on the command line */
+        {"note = one\nlayers = \"5\"", "one"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (config_parse(f, "", cases[i].text, "") < 0) fail_msg("case %zu: %s", i, f->err.text);
+        assert_string_equal(f->run.note, cases[i].note);
+        assert_true(is_given(f, "note"));
+        assert_int_equal(is_given(f, "layers"), i + 1 == sizeof cases / sizeof *cases);
+    }
+    assert_int_equal(f->model.layers, 5);
+    char *text = string_format("note = %05000d\n", 7), want[5001];
+    snprintf(want, sizeof want, "%05000d", 7);
+    assert_true(config_parse(f, "", text, "") > 0);
+    assert_string_equal(f->run.note, want);
+    free(text);
+}
+
 static void assert_config_refused(struct fixture *f, const char *text, const char *want) {
     assert_int_equal(config_parse(f, "", text, ""), -1);
     assert_int_equal(f->err.code, EXIT_USAGE);
@@ -248,10 +379,37 @@ static void test_config_errors(void **state) {
                           ": line 1: out: bad value (got wrong quotes, want text in UTF-8)");
     assert_config_refused(f, "out = \"a\" b",
                           ": line 1: out: bad value (got wrong quotes, want text in UTF-8)");
+    static const char *const quoted[] = {"note = \"a\\u0000b\"", "note = \"\\ud800\"", "note = \"\xe9\"",
+                                         "note = \"\\x\""};
+    for (size_t i = 0; i < sizeof quoted / sizeof *quoted; i++)
+        assert_config_refused(f, quoted[i], ": line 1: note: bad value (got wrong quotes, want text in UTF-8)");
+    assert_config_refused(f, "note = \xe9", ": line 1: note: bad value (got '\xe9', want text in UTF-8)");
+    assert_config_refused(f, "steps = 1e3\n", ": line 1: steps: bad value (got '1e3', want a whole number from 1 up)");
+    assert_config_refused(f, "lr = 0x1", ": line 1: lr: bad value (got '0x1', want a number from 0 to 10)");
+    assert_config_refused(f, "layers =", ": line 1: layers: bad value (got '', want a whole number from 1 to 100)");
+    assert_config_refused(f, "layers = 5 6",
+                          ": line 1: layers: bad value (got '5 6', want a whole number from 1 to 100)");
+    assert_config_refused(f, "= 5", ": line 1: unknown option ''; try --help");
+    assert_config_refused(f, "--layers = 5", ": line 1: unknown option '--layers'; did you mean 'layers'?; try --help");
+    assert_config_refused(f, "no-residual = true",
+                          ": line 1: unknown option 'no-residual'; did you mean 'residual'?; try --help");
+    assert_config_refused(f, "config = other", ": line 1: unknown option 'config'; try --help");
+    assert_config_refused(f, "lr = 1\n\xef\xbb\xbflayers = 5",
+                          ": line 2: unknown option '\xef\xbb\xbflayers'; did you mean 'layers'?; try --help");
     assert_refused(f, "--config /no/file",
                    "/no/file: cannot read this config file: No such file or directory");
     assert_int_equal(line_parse(f, "--config /tmp"), -1); /* a directory opens, but does not read */
     assert_int_equal(f->err.code, EXIT_USAGE);
+    assert_string_equal(f->err.text, "/tmp: cannot read this config file");
+    char *path = config_make("layers = 5\nlr = 1"), line[100];
+    FILE *file = fopen(path, "r+");
+    fseek(file, 10, SEEK_SET);
+    fputc(0, file); /* as in UTF-16: it would hide the rest of its line */
+    fclose(file);
+    snprintf(line, sizeof line, "--config %s", path);
+    assert_int_equal(line_parse(f, line), -1);
+    assert_non_null(strstr(f->err.text, ": line 1: holds a NUL byte; save it as UTF-8"));
+    unlink(path);
 }
 
 /* Prints a configuration and reads it back into another: every bit must survive. */
@@ -393,6 +551,24 @@ static void test_json_errors(void **state) {
          "configuration: layers: bad value (got \"4\", want a whole number from 1 to 100)"},
         {"{\"layers\":400,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
          "configuration: layers: bad value (got 400, want a whole number from 1 to 100)"},
+        {"{\"layers\":0,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got 0, want a whole number from 1 to 100)"},
+        {"{\"layers\":4294967297,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got 4294967297, want a whole number from 1 to 100)"},
+        {"{\"layers\":4.0,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got 4.0, want a whole number from 1 to 100)"},
+        {"{\"layers\":null,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: layers: bad value (got null, want a whole number from 1 to 100)"},
+        {"{\"layers\":4,\"ffn\":\"Smoe\",\"lr\":1,\"residual\":true}",
+         "configuration: ffn: bad value (got \"Smoe\", want dense, smoe or mhmoe)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":10.5,\"residual\":true}",
+         "configuration: lr: bad value (got 10.5, want a number from 0 to 10)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":\"1\",\"residual\":true}",
+         "configuration: lr: bad value (got \"1\", want a number from 0 to 10)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":1,\"residual\":\"true\"}",
+         "configuration: residual: bad value (got \"true\", want true or false)"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":1}", "configuration: residual: missing"},
+        {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":1,\"residual\":true,\"Layers\":4}", "configuration: Layers: unknown"},
         {"{\"layers\":4,\"ffn\":1,\"lr\":1,\"residual\":true}",
          "configuration: ffn: bad value (got 1, want dense, smoe or mhmoe)"},
         {"{\"layers\":4,\"ffn\":\"smoe\",\"lr\":true,\"residual\":true}",
@@ -417,7 +593,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         UNIT(test_defaults), UNIT(test_values),          UNIT(test_bad_values),        UNIT(test_bad_names),
         UNIT(test_config),   UNIT(test_config_errors),   UNIT(test_config_round_trip), UNIT(test_help),
-        UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),
+        UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),         UNIT(test_numbers),
+        UNIT(test_no_numbers), UNIT(test_bytes),         UNIT(test_config_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
