@@ -842,22 +842,25 @@ char *config_to_string(const struct config *config) {
     return text;
 }
 
-bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err) {
-    struct config config = {0};
-    const struct option_group group = {model_options, &config};
-    struct tensor tensors[MODEL_TENSORS];
+bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err) {
+    const struct option_group group = {model_options, config};
+    struct sizes sizes;
+    struct error why;
+    json_error_t bad;
+    if (!checkpoint_format(c, MODEL_FORMAT, err)) return false;
     const char *text = checkpoint_string(c, "config", err);
     if (!text) return false;
-    json_t *object = json_loads(text, 0, NULL);
-    options_set_defaults(&group, 1);
-    const bool understood = options_from_json(&group, object, err);
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &bad);
+    const bool good = object ? options_from_json(&group, object, &why) && config_check(config, &sizes, &why)
+                             : error_set(&why, EXIT_INPUT, "not JSON (%s)", bad.text);
     json_decref(object);
-    if (!understood || !model_create(m, &config, setup, err)) {
-        char *why = string_format("%s", err->text);
-        error_set(err, EXIT_INPUT, "%s: config: %s", c->path, why);
-        free(why);
-        return false;
-    }
+    return good || error_set(err, EXIT_INPUT, "%s: config: %s", c->path, why.text);
+}
+
+bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err) {
+    struct config config;
+    struct tensor tensors[MODEL_TENSORS];
+    if (!config_from_checkpoint(&config, c, err) || !model_create(m, &config, setup, err)) return false;
     const size_t n = model_state(m, tensors);
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) {

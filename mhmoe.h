@@ -197,8 +197,14 @@ struct model_cost model_cost(const struct sizes *sizes, struct model_setup setup
  * all that it costs: what the model costs more than one of the same shape with dense layers alone. */
 struct moe_layer model_layer(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
 
+/* What a checkpoint of this version says in its metadata ("format"); others are not read. */
+#define MODEL_FORMAT "mhmoe 1"
+
 /* The configuration as it stands in a checkpoint's metadata ("config"). */
 char *config_to_string(const struct config *config);
+
+/* Reads it back, and checks it and the format. EXIT_INPUT: whatever is wrong, the file was put together wrongly. */
+bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err);
 
 /* Creates the model that a checkpoint holds and reads its parameters. EXIT_INPUT or EXIT_MISMATCH. */
 bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err);

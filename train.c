@@ -105,7 +105,7 @@ static char *data_hash_format(const struct train *t) {
 
 static json_t *checkpoint_metadata(const struct train *t) {
     json_t *m = json_object(), *kept = training_kept(&t->options);
-    metadata_set(m, "format", string_format("mhmoe 1"));
+    metadata_set(m, "format", string_format(MODEL_FORMAT));
     metadata_set(m, "config", config_to_string(&t->config));
     metadata_set(m, "options", json_dumps(kept, JSON_COMPACT));
     metadata_set(m, "data_dir", text_escape(t->data_dir));
@@ -524,8 +524,8 @@ static bool matched_set(struct train *t, const char *name, int *field, size_t va
     struct option_group groups[GROUPS];
     option_groups(t, groups);
     if (options_given(groups, GROUPS, t->given, name) && *field != (int)value)
-        return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %zu); leave it out", name, *field,
-                         value);
+        return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %zu); leave it out", name,
+                         *field, value);
     *field = (int)value;
     return true;
 }
@@ -743,7 +743,7 @@ static bool run_open(struct train *t, const char *corpus, struct error *err) {
     char path[PATH_SIZE];
     if (o->resume)
         return checkpoint_open(&t->resumed, rundir_path(&t->dir, "last.safetensors", path), err) &&
-               resume_check(t, &t->resumed, err);
+               checkpoint_format(&t->resumed, MODEL_FORMAT, err) && resume_check(t, &t->resumed, err);
     idle_options_tell(t);
     if (o->dry_run) return true;
     return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, corpus, err);

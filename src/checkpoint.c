@@ -106,6 +106,21 @@ static json_t *metadata_with_crcs(const json_t *metadata, const struct tensor *t
     return all;
 }
 
+void checkpoint_note(json_t *metadata, const char *key, const char *value) {
+    json_t *text = json_string(value);
+    json_object_set_new(metadata, key, text ? text : json_null());
+}
+
+/* What readers refuse (metadata_check) must not be written: true if every note is a string. */
+static bool notes_check(const char *path, const json_t *metadata, struct error *err) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)metadata, key, value) if (!json_is_string(value))
+        return error_set(err, EXIT_OUTPUT, "%s: metadata %s: cannot write: is not text in UTF-8; rename what it names",
+                         path, key);
+    return true;
+}
+
 /* The header's text, padded so that the data behind it is aligned, and CRC filled in. malloc'ed. */
 static char *header_make(const struct tensor *tensors, size_t n, const json_t *metadata, size_t *size) {
     json_t *root = json_object();
@@ -134,9 +149,16 @@ static char *header_make(const struct tensor *tensors, size_t n, const json_t *m
 bool checkpoint_write(const char *path, const struct tensor *tensors, size_t n, const json_t *metadata,
                       struct error *err) {
     struct atomic_file out;
-    if (!atomic_open(&out, path, err)) return false;
     size_t size;
+    if (!notes_check(path, metadata, err)) return false;
     char *header = header_make(tensors, n, metadata, &size);
+    if (size > HEADER_MAX)
+        error_set(err, EXIT_OUTPUT, "%s: header: cannot write: too long (got %zu bytes, want at most %d)", path, size,
+                  HEADER_MAX);
+    if (size > HEADER_MAX || !atomic_open(&out, path, err)) {
+        free(header);
+        return false;
+    }
     uint64_t length = size;
     fwrite(&length, sizeof length, 1, out.file);
     fwrite(header, 1, size, out.file);
@@ -423,6 +445,14 @@ char *checkpoint_path(const char *run) {
     if (stat(path, &info) == 0) return path;
     free(path);
     return string_format("%s/last.safetensors", run);
+}
+
+bool checkpoint_format(const struct checkpoint *c, const char *want, struct error *err) {
+    const char *got = checkpoint_string(c, "format", err);
+    if (!got) return false;
+    if (strcmp(got, want) == 0) return true;
+    return input_error(c, err, "metadata format: another one (got %s, want %s); read it with the version of the "
+                       "program that wrote it", got, want);
 }
 
 const char *checkpoint_string(const struct checkpoint *c, const char *key, struct error *err) {

@@ -28,9 +28,13 @@ size_t tensor_bytes(const struct tensor *t);
 /* Writes tensors (no name twice) in the order given, atomically. The data begins at a multiple of 64 bytes
  * and has no holes, so U8 tensors belong at the end or they shift the rest off its alignment. `metadata` is
  * an object of strings or NULL (borrowed, not changed); keys that start with "crc32." are reserved and not
- * taken over. EXIT_OUTPUT on failure. */
+ * taken over. EXIT_OUTPUT on failure, also where a reader would not open the file: a note that is no text, a header
+ * that is too large. */
 bool checkpoint_write(const char *path, const struct tensor *tensors, size_t n, const json_t *metadata,
                       struct error *err);
+
+/* Sets a string of metadata. One that is not UTF-8, which JSON cannot hold, makes checkpoint_write fail. */
+void checkpoint_note(json_t *metadata, const char *key, const char *value);
 
 /* An open checkpoint: header parsed and checked (sizes, shapes, dtypes, no overlap, no hole, no byte
  * left over, header CRC), file mapped read-only. */
@@ -60,6 +64,9 @@ void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size
 /* What the user means by the name of a run: in a directory its best.safetensors, or where there is none its
  * last.safetensors; else the file itself. malloc'ed. */
 char *checkpoint_path(const char *run);
+
+/* Compares the metadata string "format" with the one that the caller reads: EXIT_INPUT if it is another. */
+bool checkpoint_format(const struct checkpoint *c, const char *want, struct error *err);
 
 /* A metadata string, or NULL and an EXIT_INPUT error that names the key. */
 const char *checkpoint_string(const struct checkpoint *c, const char *key, struct error *err);

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "text.h"
 
 bool file_exists(const char *path) {
     struct stat st;
@@ -90,15 +91,16 @@ static bool name_is_free(char *path) {
 
 bool rundir_claim_default(struct rundir *r, const char *corpus, struct error *err) {
     char *full = strcmp(corpus, "-") == 0 ? NULL : realpath(corpus, NULL); /* so that "." and "dir/" have names */
-    const char *base = full && full[1] ? strrchr(full, '/') + 1 : "stdin", *dot = strrchr(base + 1, '.');
-    const int length = dot ? (int)(dot - base) : (int)strlen(base);
+    const char *last = full && full[1] ? strrchr(full, '/') + 1 : "stdin", *dot = strchr(last + 1, '.');
+    char *base = text_as_utf8(last, dot ? (size_t)(dot - last) : strlen(last)); /* as --resume wants it */
     bool claimed = false;
     err->code = EXIT_BUSY;
     for (int i = 1; !claimed && err->code == EXIT_BUSY; i++) {
-        char *path = i == 1 ? string_format("runs/%.*s", length, base) : string_format("runs/%.*s-%d", length, base, i);
+        char *path = i == 1 ? string_format("runs/%s", base) : string_format("runs/%s-%d", base, i);
         claimed = name_is_free(path) && rundir_claim(r, path, err);
         free(path);
     }
+    free(base);
     free(full);
     return claimed;
 }

@@ -20,7 +20,7 @@ bool file_exists(const char *path);
  * there is a run in it already, or files of the names that a run writes which are none of ours; EXIT_BUSY; EXIT_OUTPUT. */
 bool rundir_claim(struct rundir *r, const char *path, struct error *err);
 
-/* The same with runs/NAME after the corpus (without its last suffix; "-": stdin), or the first of runs/NAME-2, ... in
+/* The same with runs/NAME after the corpus (without suffixes; "-": stdin), or the first of runs/NAME-2, ... in
  * which nothing was begun. */
 bool rundir_claim_default(struct rundir *r, const char *corpus, struct error *err);
 

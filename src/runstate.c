@@ -13,7 +13,7 @@ struct runstate runstate_new(uint64_t seed) {
 }
 
 void metadata_set(json_t *metadata, const char *key, char *value) {
-    json_object_set_new(metadata, key, json_string(value));
+    checkpoint_note(metadata, key, value);
     free(value);
 }
 

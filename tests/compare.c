@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "../mhmoe.h"
+#include "../src/text.h"
 #include "../src/util.h"
 #include "compare_report.h"
 #include "statistics.h"
@@ -318,17 +319,13 @@ static bool finals_run(struct driver *d, struct error *err) {
 
 /* Sizes and costs of a model, from the configuration that its calibration was really run with. */
 static bool model_inspect(const struct request *r, struct model_result *m, struct error *err) {
-    struct config config = {0};
-    const struct option_group group = {model_options, &config};
+    struct config config;
     struct checkpoint checkpoint;
     struct sizes s;
     char *directory = calibration_directory(r, m->model), *path = string_format("%s/last.safetensors", directory);
     bool ok = checkpoint_open(&checkpoint, path, err);
     if (ok) {
-        const char *text = checkpoint_string(&checkpoint, "config", err);
-        json_t *object = text ? json_loads(text, 0, NULL) : NULL;
-        ok = text && options_from_json(&group, object, err) && config_check(&config, &s, err);
-        json_decref(object);
+        ok = config_from_checkpoint(&config, &checkpoint, err) && config_check(&config, &s, err);
         checkpoint_close(&checkpoint);
     }
     if (ok) {
@@ -549,6 +546,11 @@ int main(int argc, char **argv) {
     program_start(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
+    for (int i = first; i >= 0 && i < argc; i++)
+        if (!text_is_utf8(argv[i])) {
+            error_set(&err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a plan; rename it", argv[i]);
+            error_exit(&err);
+        }
     if (first < 0) error_exit(&err);
     d->options.request.corpora = argv + first;
     d->options.request.n_corpora = (size_t)(argc - first);

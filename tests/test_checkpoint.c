@@ -272,8 +272,9 @@ static void test_every_byte(void **state) {
     tensors_free(saved);
 }
 
-/* Writes a file with this header, its CRC made right, and `data` bytes behind it. */
-static void crafted_write(const char *header, size_t data) {
+/* Writes a file with this header, its CRC made right but for the bits `wrong` of digit `digit`, and `data` zeros
+ * behind it. */
+static void header_write(const char *header, size_t data, int digit, char wrong) {
     static const char key[] = "\"crc32.header\":\"";
     char text[2000], digits[9];
     uint64_t length = strlen(header);
@@ -281,6 +282,7 @@ static void crafted_write(const char *header, size_t data) {
     char *place = strstr(text, key);
     if (place) {
         snprintf(digits, sizeof digits, "%08lx", crc32_z(0, (unsigned char *)text, length));
+        digits[digit] ^= wrong;
         memcpy(place + strlen(key), digits, 8);
     }
     char bytes[3000] = {0};
@@ -288,6 +290,8 @@ static void crafted_write(const char *header, size_t data) {
     memcpy(bytes + 8, text, length);
     file_write("crafted", bytes, 8 + length + data);
 }
+
+static void crafted_write(const char *header, size_t data) { header_write(header, data, 0, 0); }
 
 /* Headers that are wrong although their CRC is right: somebody else's bug, or malice. */
 static void test_crafted(void **state) {
@@ -367,6 +371,142 @@ static void test_no_checkpoint(void **state) {
     assert_false(checkpoint_open(&c, "text", &err));
     assert_string_equal(err.text, "text: too short (got 5 bytes, want at least 10); not a checkpoint");
     unlink("text");
+}
+
+/* Every digit of a CRC counts, and nothing but eight of them will do. */
+static void test_crc_digits(void **state) {
+    (void)state;
+    static const char *const forms[] = {"%.7s", "%.8s0", "0%.8s", "%.8s ", " %.8s", "%.6s", "0x%.8s", "%.0s"};
+    const unsigned char zeros[8] = {0};
+    char right[9], text[400];
+    struct checkpoint c;
+    struct error err;
+    float memory[2];
+    const struct tensor want = {"w", DTYPE_F32, 1, {2}, memory};
+    snprintf(right, sizeof right, "%08lx", crc32(0, zeros, sizeof zeros));
+    for (int i = 0; i < 8 + (int)(sizeof forms / sizeof *forms) + 1; i++) {
+        char digits[20];
+        if (i > 8) snprintf(digits, sizeof digits, forms[i - 9], right);
+        else strcpy(digits, right);
+        if (i < 8) digits[i] = digits[i] == '1' ? '2' : '1';
+        snprintf(text, sizeof text, "{\"__metadata__\":{\"crc32.w\":\"%s\",\"crc32.header\":\"00000000\"}," F32(
+                 "w", "[2]", "[0,8]") "}", digits);
+        crafted_write(text, 8);
+        assert_true(checkpoint_open(&c, "crafted", &err));
+        assert_int_equal(checkpoint_read(&c, &want, &err), i == 8); /* none of them wrong */
+        if (i != 8) {
+            char *says = string_format("crafted: tensor w: damaged (CRC-32 is %s, want %s); take another checkpoint",
+                                       right, digits);
+            assert_int_equal(err.code, EXIT_INPUT);
+            assert_string_equal(err.text, says);
+            free(says);
+        }
+        checkpoint_close(&c);
+        header_write(text, 8, i % 8, 1 + i / 8);
+        assert_false(checkpoint_open(&c, "crafted", &err));
+        assert_non_null(strstr(err.text, "crafted: header: damaged (its CRC-32 is "));
+    }
+    unlink("crafted");
+}
+
+/* A header of just so many bytes is read (and found to be zeros), one of a byte more is not. Both files have holes
+ * for what they lack. */
+static void test_header_limit(void **state) {
+    (void)state;
+    enum { LIMIT = 100000000 };
+    struct checkpoint c;
+    struct error err;
+    for (uint64_t length = LIMIT; length <= LIMIT + 1; length++) {
+        file_write("holes", &length, sizeof length);
+        assert_int_equal(truncate("holes", (off_t)(LIMIT + 100)), 0);
+        assert_false(checkpoint_open(&c, "holes", &err));
+        assert_int_equal(err.code, EXIT_INPUT);
+        const char *want = length == LIMIT ? "holes: header: not a JSON object ("
+                                           : "holes: byte 0: impossible header length (got 100000001, want at most "
+                                             "100000000); not a checkpoint, or cut off";
+        assert_int_equal(strncmp(err.text, want, strlen(want)), 0);
+    }
+    uint64_t length = 93; /* the file's own size is the other limit: 100 bytes, 8 of them the length */
+    file_write("holes", &length, sizeof length);
+    assert_int_equal(truncate("holes", 100), 0);
+    assert_false(checkpoint_open(&c, "holes", &err));
+    assert_non_null(strstr(err.text, "impossible header length (got 93, want at most 92)"));
+    length = 92;
+    file_write("holes", &length, sizeof length);
+    assert_int_equal(truncate("holes", 100), 0);
+    assert_false(checkpoint_open(&c, "holes", &err));
+    assert_non_null(strstr(err.text, "not a JSON object"));
+    unlink("holes");
+}
+
+/* What no reader would open is not written: a file that was there stays. */
+static void test_unreadable_is_not_written(void **state) {
+    (void)state;
+    enum { LIMIT = 100000000 };
+    static const char *const bad[] = {"caf\xe9", "\xc3", "a\xed\xa0\x80", "\xc0\xaf", "\xff", "\xf4\x90\x80\x80"};
+    struct tensor tensors[TENSORS];
+    struct checkpoint c;
+    struct error err;
+    tensors_make(tensors, 9);
+    sample_write("a.safetensors", tensors);
+    json_t *metadata = json_object();
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        checkpoint_note(metadata, "step", "3");
+        checkpoint_note(metadata, "data_dir", bad[i]);
+        assert_false(checkpoint_write("a.safetensors", tensors, TENSORS, metadata, &err));
+        assert_int_equal(err.code, EXIT_OUTPUT);
+        assert_string_equal(err.text, "a.safetensors: metadata data_dir: cannot write: is not text in UTF-8; rename "
+                                      "what it names");
+        assert_true(survives("a.safetensors", tensors));
+    }
+    static const char good[] = "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \"\\\n\x01";
+    checkpoint_note(metadata, "data_dir", good);
+    assert_true(checkpoint_write("a.safetensors", tensors, TENSORS, metadata, &err));
+    assert_true(checkpoint_open(&c, "a.safetensors", &err));
+    assert_string_equal(checkpoint_string(&c, "data_dir", &err), good);
+    checkpoint_close(&c);
+    json_object_set_new(metadata, "step", json_integer(3));
+    assert_false(checkpoint_write("a.safetensors", tensors, TENSORS, metadata, &err));
+    assert_non_null(strstr(err.text, "a.safetensors: metadata step: cannot write: "));
+
+    char *long_text = malloc(LIMIT);
+    memset(long_text, 'x', LIMIT - 1);
+    long_text[LIMIT - 1] = 0;
+    checkpoint_note(metadata, "step", long_text);
+    free(long_text);
+    assert_false(checkpoint_write("a.safetensors", tensors, TENSORS, metadata, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    assert_non_null(strstr(err.text, "a.safetensors: header: cannot write: too long (got 1000"));
+    assert_true(survives("a.safetensors", tensors));
+    assert_int_equal(access("a.safetensors.tmp", F_OK), -1);
+    json_decref(metadata);
+    tensors_free(tensors);
+    unlink("a.safetensors");
+}
+
+static void test_format_is_compared(void **state) {
+    (void)state;
+    static const char *const others[] = {"mhmoe 2", "mhmoe 1 ", "mhmoe 10", "mhmoe", "", "Mhmoe 1"};
+    struct checkpoint c;
+    struct error err;
+    for (size_t i = 0, n = sizeof others / sizeof *others; i <= n + 1; i++) {
+        json_t *metadata = json_object();
+        const bool right = i > n;
+        if (i > 0) checkpoint_note(metadata, "format", right ? "mhmoe 1" : others[i - 1]);
+        assert_true(checkpoint_write("a", NULL, 0, metadata, &err));
+        json_decref(metadata);
+        assert_true(checkpoint_open(&c, "a", &err));
+        assert_int_equal(checkpoint_format(&c, "mhmoe 1", &err), right);
+        checkpoint_close(&c);
+        if (right) continue;
+        char *says = i == 0 ? string_format("a: metadata format: missing; not a checkpoint of this program")
+                            : string_format("a: metadata format: another one (got %s, want mhmoe 1); read it with the "
+                                            "version of the program that wrote it", others[i - 1]);
+        assert_int_equal(err.code, EXIT_INPUT);
+        assert_string_equal(err.text, says);
+        free(says);
+    }
+    unlink("a");
 }
 
 /* A tensor without a CRC is refused when it is read. */
@@ -477,7 +617,9 @@ int main(void) {
         cmocka_unit_test(test_every_byte),    cmocka_unit_test(test_crafted),
         cmocka_unit_test(test_no_checkpoint), cmocka_unit_test(test_no_tensor_crc),
         cmocka_unit_test(test_copy),          cmocka_unit_test(test_path),
-        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_full),          cmocka_unit_test(test_crc_digits),
+        cmocka_unit_test(test_header_limit),  cmocka_unit_test(test_unreadable_is_not_written),
+        cmocka_unit_test(test_format_is_compared),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);
 }

@@ -146,13 +146,13 @@ static void names_expect(const char *corpus, const char *path) {
     rundir_release(&r);
 }
 
-/* The corpus's name without its last suffix, and the first number under which nothing is or is being begun. */
+/* The corpus's name without suffixes, and the first number under which nothing is or is being begun. */
 static void runs_without_a_name_get_one(void **state) {
     (void)state;
     struct rundir first, second;
     struct error err;
     run("mkdir -p 'texts/a.b' && touch texts/a.b/x.tar.gz texts/.hidden texts/plain");
-    names_expect("texts/a.b/x.tar.gz", "runs/x.tar");
+    names_expect("texts/a.b/x.tar.gz", "runs/x");
     names_expect("texts/a.b/", "runs/a");
     names_expect("texts/.hidden", "runs/.hidden");
     names_expect("texts/plain", "runs/plain");

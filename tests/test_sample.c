@@ -40,16 +40,32 @@ static tokenizer *letters_tokenizer(void) {
     return t;
 }
 
-static void model_save(const struct model *m, const char *path) {
-    struct tensor tensors[PARAMETER_TENSORS + 1];
+static struct tensor tokenizer_tensor(const tokenizer *t) {
+    size_t size;
+    const void *model = tokenizer_model(t, &size);
+    return (struct tensor){"tokenizer.model", DTYPE_U8, 1, {size}, (void *)model};
+}
+
+/* Writes the model's tensors with anything for a tokenizer (NULL: none) and for the metadata. */
+static void checkpoint_save(const char *path, const struct model *m, const struct tensor *tokenizer,
+                            const json_t *metadata) {
+    struct tensor tensors[MODEL_TENSORS + 1];
     struct error err;
-    size_t size, n = model_tensors(m, m->param_block, "", tensors);
-    tokenizer *t = letters_tokenizer();
-    void *model = (void *)tokenizer_model(t, &size);
-    tensors[n++] = (struct tensor){"tokenizer.model", DTYPE_U8, 1, {size}, model};
-    char *config = config_to_string(&m->config);
-    json_t *metadata = json_pack("{s:s}", "config", config);
+    size_t n = model_state(m, tensors);
+    if (tokenizer) tensors[n++] = *tokenizer;
     if (!checkpoint_write(path, tensors, n, metadata, &err)) fail_msg("%s", err.text);
+}
+
+static json_t *metadata_make(const char *config) {
+    return json_pack("{s:s, s:s}", "format", MODEL_FORMAT, "config", config);
+}
+
+static void model_save(const struct model *m, const char *path) {
+    tokenizer *t = letters_tokenizer();
+    const struct tensor tensor = tokenizer_tensor(t);
+    char *config = config_to_string(&m->config);
+    json_t *metadata = metadata_make(config);
+    checkpoint_save(path, m, &tensor, metadata);
     json_decref(metadata);
     free(config);
     tokenizer_free(t);
@@ -59,9 +75,9 @@ static void model_save(const struct model *m, const char *path) {
  * is then a letter. GOLDEN goes through attention, routing, experts and the cache, and past the end of the
  * window. Each of its pieces leads by 0.023 or more, where logits differ by about 1 and rounding is 1e-6: no
  * other compiler or processor may change it. (A model trained here could be undecided.) */
-static struct model letters_model(void) {
+static struct model letters_model_of(int vocab) {
     struct config config = small_config;
-    config.vocab = LETTERS_VOCAB;
+    config.vocab = vocab;
     config.seq = SEQ;
     config.layers = 3;
     config.moe_every = 2;
@@ -70,6 +86,7 @@ static struct model letters_model(void) {
     memset(m.params.wte, 0, m.sizes.C * sizeof(real));                       /* unknown */
     return m;
 }
+static struct model letters_model(void) { return letters_model_of(LETTERS_VOCAB); }
 static const char GOLDEN[] = "ab ddd doooooooooommlmmmjjjaaooodoooomdoooo\n";
 static const char GOLDEN_START[] = "jjjjjjjjjjjacccdpppooodoooooooooooommlmm\n"; /* without a prompt */
 
@@ -210,6 +227,184 @@ static void bad_input_is_refused(void **state) {
     refuse(3, "missing.txt", "cannot read", "sample --model letters --prompt-file missing.txt");
 }
 
+/* ---- Checkpoints that were put together wrongly, every CRC right ---- */
+
+/* Loads the letters' tensors under another config and format (NULL: none). Returns the exit code. */
+static int load_code(const struct model *m, const char *config, const char *format, struct error *err) {
+    struct checkpoint c;
+    struct model loaded;
+    json_t *metadata = metadata_make(config);
+    if (format) checkpoint_note(metadata, "format", format);
+    else json_object_del(metadata, "format");
+    checkpoint_save("odd.safetensors", m, NULL, metadata);
+    json_decref(metadata);
+    *err = (struct error){0};
+    assert_true(checkpoint_open(&c, "odd.safetensors", err));
+    const bool ok = model_load(&loaded, &c, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, err);
+    if (ok) model_destroy(&loaded);
+    checkpoint_close(&c);
+    if (!ok) assert_int_equal(strncmp(err->text, "odd.safetensors: ", 17), 0);
+    return ok ? EXIT_DONE : err->code;
+}
+
+/* The same with one value of the config exchanged (NULL: taken out). */
+static int changed_code(const struct model *m, const char *key, json_t *value, struct error *err) {
+    char *config = config_to_string(&m->config);
+    json_t *object = json_loads(config, 0, NULL);
+    free(config);
+    if (value) json_object_set_new(object, key, value);
+    else assert_int_equal(json_object_del(object, key), 0);
+    config = json_dumps(object, 0);
+    const int code = load_code(m, config, MODEL_FORMAT, err);
+    json_decref(object);
+    free(config);
+    return code;
+}
+
+static void expect_text(const struct error *err, const char *want) {
+    if (strcmp(err->text, want) != 0) fail_msg("got  %s\nwant %s", err->text, want);
+}
+
+static void bad_configs_are_refused(void **state) {
+    (void)state;
+    struct model m = letters_model();
+    struct error err;
+    char *config = config_to_string(&m.config), want[200];
+    assert_int_equal(load_code(&m, config, MODEL_FORMAT, &err), EXIT_DONE);
+    for (const struct option_spec *spec = model_options; spec->name; spec++) {
+        assert_int_equal(changed_code(&m, spec->name, NULL, &err), EXIT_INPUT);
+        snprintf(want, sizeof want, "odd.safetensors: config: configuration: %s: missing", spec->name);
+        expect_text(&err, want);
+        assert_int_equal(changed_code(&m, spec->name, json_null(), &err), EXIT_INPUT);
+        snprintf(want, sizeof want, "odd.safetensors: config: configuration: %s: bad value (got null, ", spec->name);
+        assert_int_equal(strncmp(err.text, want, strlen(want)), 0);
+        if (spec->type != OPTION_INT && spec->type != OPTION_REAL) continue;
+        assert_int_equal(changed_code(&m, spec->name, json_integer((json_int_t)spec->high + 1), &err), EXIT_INPUT);
+        assert_int_equal(changed_code(&m, spec->name, json_integer((json_int_t)spec->low - 1), &err), EXIT_INPUT);
+    }
+    assert_int_equal(changed_code(&m, "tokens", json_integer(3), &err), EXIT_INPUT);
+    expect_text(&err, "odd.safetensors: config: configuration: tokens: unknown");
+    assert_int_equal(changed_code(&m, "attn-heads", json_integer(5), &err), EXIT_INPUT); /* of 12 channels */
+    expect_text(&err, "odd.safetensors: config: --channels 12 is not divisible by --attn-heads 5; use --channels 15");
+    assert_int_equal(changed_code(&m, "topk", json_integer(6), &err), EXIT_INPUT); /* of 5 experts */
+    assert_int_equal(changed_code(&m, "moe-every", json_integer(4), &err), EXIT_INPUT); /* of 3 layers */
+    assert_int_equal(changed_code(&m, "moe-heads", json_integer(5), &err), EXIT_INPUT);
+    static const char *const texts[] = {"", "{", "5", "null", "\"mhmoe\"", "{\"seq\":17,\"seq\":17}", "{} x"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        assert_int_equal(load_code(&m, texts[i], MODEL_FORMAT, &err), EXIT_INPUT);
+        assert_int_equal(strncmp(err.text, "odd.safetensors: config: not JSON (", 35), 0);
+    }
+    assert_int_equal(load_code(&m, "[]", MODEL_FORMAT, &err), EXIT_INPUT);
+    assert_int_equal(load_code(&m, config, "mhmoe 2", &err), EXIT_INPUT);
+    expect_text(&err, "odd.safetensors: metadata format: another one (got mhmoe 2, want mhmoe 1); read it with the "
+                "version of the program that wrote it");
+    assert_int_equal(load_code(&m, "{", "mhmoe 2", &err), EXIT_INPUT); /* whose config may look otherwise */
+    assert_non_null(strstr(err.text, "mhmoe 2"));
+    assert_int_equal(load_code(&m, config, NULL, &err), EXIT_INPUT);
+    free(config);
+    model_destroy(&m);
+}
+
+/* Every option that decides on a shape, or on whether there is a tensor. */
+static void other_shapes_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        int value;
+        const char *tensor;
+    } cases[] = {
+        {"vocab", LETTERS_VOCAB + 1, "wte"}, {"vocab", LETTERS_VOCAB - 1, "wte"}, {"seq", SEQ - 1, "wpe"},
+        {"layers", 4, "ln1w"}, {"channels", 24, "wte"}, {"moe-every", 1, "headw"}, {"moe-heads", 2, "routerw"},
+        {"experts", 6, "routerw"}, {"experts", 4, "routerw"}, {"expert-hidden", 8, "expw1"},
+        {"expert-hidden", 0, "expw1"},
+        {"head-depth", 2, "headw"}, {"merge-depth", 2, "mergew"}, {"shared-hidden", 3, "sharedw1"},
+    };
+    struct model m = letters_model();
+    struct error err;
+    char want[100];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(changed_code(&m, cases[i].key, json_integer(cases[i].value), &err), EXIT_MISMATCH);
+        snprintf(want, sizeof want, "odd.safetensors: tensor %s: ", cases[i].tensor);
+        if (strncmp(err.text, want, strlen(want)) != 0) fail_msg("%s: %s", cases[i].key, err.text);
+    }
+    assert_int_equal(changed_code(&m, "router", json_string("cosine"), &err), EXIT_MISMATCH);
+    expect_text(&err, "odd.safetensors: tensor routerp: missing; this checkpoint is of another model");
+    assert_int_equal(changed_code(&m, "balance", json_string("bias"), &err), EXIT_MISMATCH);
+    expect_text(&err, "odd.safetensors: tensor router.bias: missing; this checkpoint is of another model");
+    assert_int_equal(changed_code(&m, "ffn", json_string("dense"), &err), EXIT_MISMATCH);
+    model_destroy(&m);
+}
+
+/* The same through the program, and what only it looks at: the tokenizer. */
+static void bad_checkpoints_are_refused(void **state) {
+    (void)state;
+    struct model m = letters_model();
+    tokenizer *t = letters_tokenizer();
+    const struct tensor right = tokenizer_tensor(t), junk = {"tokenizer.model", DTYPE_U8, 1, {8}, "no model"};
+    char *config = config_to_string(&m.config);
+    json_t *metadata = metadata_make(config);
+    checkpoint_save("odd.safetensors", &m, NULL, metadata);
+    refuse(EXIT_INPUT, "odd.safetensors: tensor tokenizer.model: missing", "", "sample --model odd.safetensors");
+    checkpoint_save("odd.safetensors", &m, &junk, metadata);
+    refuse(EXIT_INPUT, "odd.safetensors: tokenizer: not a SentencePiece model", "", "sample --model odd.safetensors");
+    checkpoint_note(metadata, "config", "{\"vocab\":274}");
+    checkpoint_save("odd.safetensors", &m, &right, metadata);
+    refuse(EXIT_INPUT, "odd.safetensors: config: configuration: seq: missing", "", "sample --model odd.safetensors");
+    checkpoint_note(metadata, "format", "mhmoe 2");
+    checkpoint_save("odd.safetensors", &m, &right, metadata);
+    refuse(EXIT_INPUT, "got mhmoe 2, want mhmoe 1", "the version of the program", "sample --model odd.safetensors");
+    refuse(EXIT_INPUT, "got mhmoe 2, want mhmoe 1", "the version of the program", "analyse odd.safetensors");
+    refuse(EXIT_INPUT, "got mhmoe 2, want mhmoe 1", "the version of the program",
+           "mkdir odd && mv odd.safetensors odd/last.safetensors && touch odd/config && train --resume odd");
+    run("rm -r odd runs");
+    json_object_del(metadata, "config");
+    checkpoint_note(metadata, "format", MODEL_FORMAT);
+    checkpoint_save("odd.safetensors", &m, &right, metadata);
+    refuse(EXIT_INPUT, "odd.safetensors: metadata config: missing", "", "sample --model odd.safetensors");
+    for (int more = -1; more <= 1; more += 2) {
+        struct model other = letters_model_of(LETTERS_VOCAB + more);
+        model_save(&other, "odd.safetensors");
+        char *says = string_format("tokenizer of %d pieces, model of %d;", LETTERS_VOCAB, LETTERS_VOCAB + more);
+        refuse(EXIT_MISMATCH, says, "put together wrongly", "sample --model odd.safetensors");
+        free(says);
+        model_destroy(&other);
+    }
+    tokenizer_free(t);
+    json_decref(metadata);
+    free(config);
+    model_destroy(&m);
+}
+
+/* ---- Bytes that are no characters ---- */
+
+static void any_bytes_can_be_a_prompt(void **state) {
+    (void)state;
+    run("printf 'b\\351 d\\303' >bytes.txt; sample --model letters --top-k 6 --prompt-file bytes.txt");
+    assert_int_equal(strncmp(output, "b\xef\xbf\xbd d\xef\xbf\xbd", 9), 0); /* what cannot be shown is U+FFFD */
+    char *text = string_format("%s", output);
+    sample_expect(text, "sample --model letters --top-k 6 --prompt \"$(cat bytes.txt)\"");
+    sample_expect(text, "cat bytes.txt | sample --model letters --top-k 6 -p -");
+    run("sample --model letters --top-k 6 --prompt 'b\xef\xbf\xbd d\xef\xbf\xbd'");
+    assert_string_not_equal(output, text); /* but is not what the model sees: that is one piece a byte */
+    refuse(2, "--print-config: --prompt cannot be printed", "UTF-8",
+           "sample --prompt \"$(cat bytes.txt)\" --print-config");
+    free(text);
+}
+
+/* A corpus may have any name: its run has one that can be said, and goes on. A name that is long is not cut within a
+ * character. */
+static void any_bytes_can_be_a_name(void **state) {
+    (void)state;
+#define FOUR "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+    static const char *const names[] = {"caf\xe9", "\xff\xfe", "a" FOUR FOUR FOUR FOUR FOUR FOUR FOUR FOUR FOUR};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        run("mkdir odd; cd odd; seq 3000 >'%s.txt'; train '%s.txt' --vocab 269 --seq 9 --layers 2 --channels 8 "
+            "--batch 2 --moe-heads 2 --steps 3 --until 2", names[i], names[i]);
+        run("cd odd; train --resume runs/*; sample --model runs/*; sample; cp -r runs/* \"$(printf 'r\\351')\"; "
+            "sample --model \"$(printf 'r\\351')\"; rm -r ../odd");
+    }
+}
+
 static void output_failure_is_told(void **state) {
     (void)state;
     refuse(4, "standard output", "No space left", "sample --model letters >/dev/full");
@@ -225,6 +420,11 @@ int main(void) {
         cmocka_unit_test(characters_stay_whole),
         cmocka_unit_test(newest_run_is_read),
         cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(bad_configs_are_refused),
+        cmocka_unit_test(other_shapes_are_refused),
+        cmocka_unit_test(bad_checkpoints_are_refused),
+        cmocka_unit_test(any_bytes_can_be_a_prompt),
+        cmocka_unit_test(any_bytes_can_be_a_name),
         cmocka_unit_test(output_failure_is_told),
     };
     return cmocka_run_group_tests(tests, models_make, workplace_remove);
