@@ -362,6 +362,8 @@ static void test_no_checkpoint(void **state) {
     assert_false(checkpoint_open(&c, "none", &err));
     assert_int_equal(err.code, EXIT_INPUT);
     assert_string_equal(err.text, "none: cannot read: No such file or directory");
+    assert_false(checkpoint_open(&c, "/dev/null", &err));
+    assert_string_equal(err.text, "/dev/null: cannot read: not a regular file");
     assert_false(checkpoint_open(&c, ".", &err));
     assert_string_equal(err.text, ".: cannot read: not a regular file");
     file_write("text", "Once upon a time", 16);
@@ -370,6 +372,12 @@ static void test_no_checkpoint(void **state) {
     file_write("text", "short", 5);
     assert_false(checkpoint_open(&c, "text", &err));
     assert_string_equal(err.text, "text: too short (got 5 bytes, want at least 10); not a checkpoint");
+    file_write("text", "\2\0\0\0\0\0\0\0{}", 10); /* the least: read, but it has no CRC */
+    assert_false(checkpoint_open(&c, "text", &err));
+    assert_int_equal(strncmp(err.text, "text: header: no CRC", 20), 0);
+    file_write("text", "\1\0\0\0\0\0\0\0{", 9);
+    assert_false(checkpoint_open(&c, "text", &err));
+    assert_string_equal(err.text, "text: too short (got 9 bytes, want at least 10); not a checkpoint");
     unlink("text");
 }
 

@@ -6,12 +6,14 @@
 #include <cmocka.h>
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../src/options.h"
+#include "../src/rng.h"
 
 struct model {
     int layers, kind;
@@ -447,6 +449,31 @@ static void test_config_round_trip(void **state) {
     options_free(copies, 2);
 }
 
+/* As many digits as a number needs, and no more. */
+static void test_real_digits(void **state) {
+    static const char *const shortest[] = {"0.1", "0.30000000000000004", "1e+300", "0.001", "100000", "1e-07",
+                                           "0.010000000000000002", "2.2250738585072014e-308", "-7"};
+    struct fixture *f = *state;
+    struct rng rng;
+    rng_seed(&rng, 1, 2);
+    for (int i = 0; i < 2000; i++) {
+        char text[2000], want[40];
+        const int known = i < (int)(sizeof shortest / sizeof *shortest);
+        const double value = known ? strtod(shortest[i], NULL) : rng_normal(&rng) * pow(10, (int)(i % 40) - 20);
+        f->run.shift = value;
+        FILE *out = fmemopen(text, sizeof text, "w");
+        options_print(f->groups, 2, out);
+        fclose(out);
+        char *at = strstr(text, "\nshift = ") + 9;
+        at[strcspn(at, "\n")] = 0;
+        snprintf(want, sizeof want, "--shift=%s", at);
+        f->run.shift = 0;
+        assert_int_equal(line_parse(f, want), 2);
+        assert_true(f->run.shift == value);
+        if (known) assert_string_equal(at, shortest[i]);
+    }
+}
+
 /* ---- What exits ---- */
 
 /* The standard output of a child that parses the line; its exit code must be `code`. */
@@ -595,6 +622,7 @@ int main(void) {
         UNIT(test_config),   UNIT(test_config_errors),   UNIT(test_config_round_trip), UNIT(test_help),
         UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),         UNIT(test_numbers),
         UNIT(test_no_numbers), UNIT(test_bytes),         UNIT(test_config_forms),
+        UNIT(test_real_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,6 +135,9 @@ static void greedy_text_is_golden(void **state) {
     sample_expect(GOLDEN, "sample --model letters --prompt 'ab ' -n 40 --greedy --seed 7 --threads 3");
     sample_expect(GOLDEN, "sample -m letters/last.safetensors -p 'ab ' -n 40 --temperature 0");
     sample_expect(GOLDEN, "sample --model letters -p 'ab ' -n 40 --top-k 1");
+    sample_expect(GOLDEN, "sample --model letters -p 'ab ' -n 40 --top-p 0.0001");
+    sample_expect(GOLDEN, "sample --model letters -p 'ab ' -n 40 --top-p 0 --temperature 100");
+    sample_expect(GOLDEN, "sample --model letters -p 'ab ' -n 40 --temperature 1e-300 --top-p 1");
     sample_expect("ab ddd d\n", "sample --model letters -p 'ab ' -n 5 -g");
     sample_expect(GOLDEN_START, "sample --model letters -n 40 -g");
 }
@@ -189,6 +192,8 @@ static void seeds_choose_the_text(void **state) {
     assert_int_not_equal(strncmp(second, one, 40), 0);
     assert_int_not_equal(strncmp(third, one, 40), 0);
     assert_int_not_equal(strncmp(third, second, 40), 0);
+    run("sample --model letters --top-k 6 --seed 4 -p a"); /* not the next seed's either */
+    assert_int_not_equal(strncmp(output, second, 40), 0);
     free(one);
     free(start);
 }
@@ -211,6 +216,14 @@ static void newest_run_is_read(void **state) {
     sample_expect(CHARACTERS "\n", "cd newest && sample -g"); /* the best model of b */
     sample_expect(CHARACTERS "\n", "sample -g --model newest/runs/b");
     sample_expect(GOLDEN, "touch -d @3000 newest/runs/c/* && cd newest && sample -g -p 'ab ' -n 40");
+    static const char *const times[][2] = {{"@4000", "@4000.000000001"}, {"@4000.9", "@4001.1"}, {"@4000.3", "@4001.3"}};
+    run("rm -r newest/runs/b && cp bytes/last.safetensors newest/runs/a");
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) { /* newer, if by a nanosecond, in either order */
+        run("cd newest/runs && touch -d %s a/* && touch -d %s c/*", times[i][0], times[i][1]);
+        sample_expect(GOLDEN, "cd newest && sample -g -p 'ab ' -n 40");
+        run("cd newest/runs && touch -d %s c/* && touch -d %s a/*", times[i][0], times[i][1]);
+        sample_expect(CHARACTERS "\n", "cd newest && sample -g");
+    }
     run("rm -r newest");
 }
 
@@ -409,6 +422,7 @@ static void output_failure_is_told(void **state) {
     (void)state;
     refuse(4, "standard output", "No space left", "sample --model letters >/dev/full");
     refuse(4, "standard output", "No space left", "sample --model letters -p a --samples 1000000 >/dev/full");
+    refuse(4, "standard output", "No space left", "timeout 60 sample --model letters --top-k 6 -n 1G >/dev/full");
 }
 
 int main(void) {

@@ -120,6 +120,9 @@ static void test_array_grow(void **state) {
     }
     for (int i = 0; i < 1000; i++) assert_int_equal(array[i], i);
     assert_int_equal(capacity, 1024);
+    int *same = array_grow(array, &capacity, 1024, sizeof *array); /* full, but not beyond */
+    assert_ptr_equal(same, array);
+    assert_int_equal(capacity, 1024);
     array = array_grow(array, &capacity, 5000, sizeof *array); /* more than twice: exactly what is needed */
     assert_int_equal(capacity, 5000);
     free(array);
