@@ -307,6 +307,37 @@ static size_t picks_layout(struct activations *a, const struct sizes *s, struct 
     return 3 * picks + LMA * (s->E + 1);
 }
 
+/* Far more than any machine has, and so far below 2^64 that nothing wraps that is rounded up, packed, or added. */
+#define MEMORY_MOST 0x1p52
+
+/* Numbers of activations, in double, which does not wrap: what 16 more rows add (each tensor begins on a multiple of 16)
+ * to those of 16. */
+static double activations_count(const struct sizes *s, struct model_setup setup) {
+    const double rows = (double)setup.batch * (double)s->T;
+    struct activations none = {0};
+    struct sizes few = *s;
+    few.T = 16;
+    few.V = setup.batch = 1; /* logits exist a few rows at a time */
+    const size_t first = activations_layout(&none, &few, setup);
+    few.T = 32;
+    return (double)first + rows / 16 * (double)(activations_layout(&none, &few, setup) - first);
+}
+
+bool model_fits(const struct sizes *s, struct model_setup setup, struct error *err) {
+    struct parameter_info info[PARAMETER_TENSORS];
+    const size_t sequences = setup.batch;
+    const double choices = (double)sequences * (double)s->T * (double)(s->H * s->K);
+    const double bytes = sizeof(real) * (activations_count(s, setup) + (double)parameters_layout(info, s));
+    if (bytes > MEMORY_MOST)
+        return error_set(err, EXIT_USAGE, "the model needs more memory than any machine has (got over %.1g bytes for "
+                         "%zu sequences of %zu tokens, want at most %.1g); lower --batch, --seq, or the model's sizes",
+                         bytes, sequences, s->T, MEMORY_MOST);
+    if (choices > INT32_MAX)
+        return error_set(err, EXIT_USAGE, "a micro-batch of %zu sequences of %zu tokens is too large (got %.0f choices "
+                         "of an expert, want at most %d); lower --batch", sequences, s->T, choices, INT32_MAX);
+    return true;
+}
+
 /* Work memory, for as many threads as there are now. */
 static void scratch_ensure(struct model *m) {
     struct activations *a = m->acts;
@@ -327,7 +358,7 @@ static void scratch_ensure(struct model *m) {
 
 bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err) {
     *m = (struct model){.config = *config, .setup = setup};
-    if (!config_check(config, &m->sizes, err)) return false;
+    if (!config_check(config, &m->sizes, err) || !model_fits(&m->sizes, setup, err)) return false;
     const struct sizes *s = &m->sizes;
     const bool training = setup.use == MODEL_TRAIN;
     m->n_parameters = parameters_layout(m->info, s);

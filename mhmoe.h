@@ -145,6 +145,9 @@ struct model {
     void *on_picks_context;
 };
 
+/* EXIT_USAGE if no machine could hold it, at sizes that no size_t or index could count. */
+bool model_fits(const struct sizes *sizes, struct model_setup setup, struct error *err);
+
 /* Allocates a model; all parameters zero. */
 bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err);
 void model_destroy(struct model *m);
@@ -183,7 +186,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
 
 void model_clear_statistics(struct model *m);
 
-/* What a step costs, for --dry-run; all from the shapes. */
+/* What a step costs, for --dry-run; all from the shapes, which must have passed model_fits. */
 struct model_cost {
     size_t parameters, active_parameters; /* active: those that one token's forward touches */
     double forward_flops, training_flops; /* a token, at full sequence length; 2 a multiply-add; with recompute,

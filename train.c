@@ -272,7 +272,7 @@ static size_t memory_peak(const struct train *t, const struct model_cost *cost) 
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
 static bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
-    if (!config_check(&t->config, &sizes, err)) return false;
+    if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup_of(&t->options), err)) return false;
     const struct model_cost c = model_cost(&sizes, setup_of(&t->options));
     printf("parameters         %zu\n", c.parameters);
     printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
