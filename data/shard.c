@@ -3,7 +3,7 @@
  * The index comes behind the blocks, so that a writer needs no more memory than one block, and the header is
  * written last, with the CRC of the index and of itself. Nothing in the file escapes a check: header and
  * index have CRCs, a block's length must be the one in the index, its CRC covers its data, and padding is
- * zero. */
+ * zero. The first write that fails is remembered here, since a seek makes stdio forget it. */
 #include "shard.h"
 
 #include <errno.h>
@@ -58,8 +58,19 @@ struct shard_writer {
     size_t blocks, index_capacity;
     int32_t tokens[SHARD_BLOCK];
     char packed[SHARD_BLOCK * 4];
-    size_t n; /* tokens waiting */
+    size_t n;  /* tokens waiting */
+    int cause; /* errno of the first failure; 0: none so far */
 };
+
+static void bytes_write(struct shard_writer *w, const void *data, size_t size) {
+    if (w->cause == 0 && fwrite(data, 1, size, w->file.file) != size) w->cause = errno ? errno : EIO;
+}
+
+static bool write_failed(const struct shard_writer *w, struct error *err) {
+    if (w->cause == ENOMEM) return error_set(err, EXIT_MEMORY, "%s: out of memory", w->file.path);
+    return error_set(err, EXIT_OUTPUT, "%s: cannot write: %s; free some space or choose another place", w->file.path,
+                     strerror(w->cause));
+}
 
 struct shard_writer *shard_create(const char *path, int vocab, uint64_t tokenizer_hash, struct error *err) {
     struct shard_writer *w = array_alloc(1, sizeof *w);
@@ -75,7 +86,7 @@ struct shard_writer *shard_create(const char *path, int vocab, uint64_t tokenize
     w->header.tokenizer_hash = tokenizer_hash;
     w->header.data_hash = HASH_START;
     w->offset = sizeof w->header;
-    fwrite(&w->header, sizeof w->header, 1, w->file.file); /* its place; shard_close writes the final one */
+    bytes_write(w, &w->header, sizeof w->header); /* its place; shard_close writes the final one */
     return w;
 }
 
@@ -89,10 +100,11 @@ static void block_write(struct shard_writer *w) {
     tokens_pack(w->tokens, w->n, (int)w->header.width, w->packed);
     uLongf size = compressBound(bytes);
     Bytef *data = array_alloc(size, 1);
-    compress(data, &size, (const Bytef *)w->packed, bytes); /* cannot fail: the bound is respected */
+    /* The bound is respected, so that only memory can be short. */
+    if (compress(data, &size, (const Bytef *)w->packed, bytes) != Z_OK && w->cause == 0) w->cause = ENOMEM;
     struct block_header header = {(uint32_t)size, crc_of(data, size)};
-    fwrite(&header, sizeof header, 1, w->file.file);
-    fwrite(data, 1, size, w->file.file);
+    bytes_write(w, &header, sizeof header);
+    bytes_write(w, data, size);
     free(data);
     index_push(w);
     w->blocks++;
@@ -112,38 +124,47 @@ bool shard_append(struct shard_writer *w, const int32_t *tokens, size_t n, struc
         w->tokens[w->n++] = tokens[i];
         if (w->n == SHARD_BLOCK) block_write(w);
     }
-    return true;
+    return w->cause == 0 || write_failed(w, err);
+}
+
+/* What comes behind the blocks, and the header in its place. */
+static void ends_write(struct shard_writer *w) {
+    static const char zeros[INDEX_ALIGNMENT];
+    index_push(w);
+    const size_t padding = -w->offset % INDEX_ALIGNMENT, index_bytes = (w->blocks + 1) * sizeof *w->index;
+    bytes_write(w, zeros, padding);
+    bytes_write(w, w->index, index_bytes);
+    w->header.index_offset = w->offset + padding;
+    w->header.index_crc = crc_of(w->index, index_bytes);
+    w->header.header_crc = crc_of(&w->header, offsetof(struct header, header_crc));
+    if (w->cause == 0 && fseek(w->file.file, 0, SEEK_SET) != 0) w->cause = errno;
+    bytes_write(w, &w->header, sizeof w->header);
 }
 
 bool shard_close(struct shard_writer *w, bool keep, struct error *err) {
-    bool ok = true;
-    if (keep) {
-        if (w->n > 0) block_write(w);
-        index_push(w);
-        static const char zeros[INDEX_ALIGNMENT];
-        size_t padding = -w->offset % INDEX_ALIGNMENT, index_bytes = (w->blocks + 1) * sizeof *w->index;
-        fwrite(zeros, 1, padding, w->file.file);
-        fwrite(w->index, 1, index_bytes, w->file.file);
-        w->header.index_offset = w->offset + padding;
-        w->header.index_crc = crc_of(w->index, index_bytes);
-        w->header.header_crc = crc_of(&w->header, offsetof(struct header, header_crc));
-        rewind(w->file.file);
-        fwrite(&w->header, sizeof w->header, 1, w->file.file);
-        ok = atomic_commit(&w->file, err);
-    } else {
-        atomic_abandon(&w->file);
-    }
+    if (keep && w->n > 0) block_write(w);
+    if (keep) ends_write(w);
+    bool ok = !keep || w->cause == 0 || write_failed(w, err);
+    if (keep && ok) ok = atomic_commit(&w->file, err);
+    else atomic_abandon(&w->file);
     free(w->index);
     free(w);
     return ok;
+}
+
+/* The directory of a shard: what has to be deleted when one in it is damaged. */
+static int parent_length(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? (int)(slash - path) : 0;
 }
 
 /* Every complaint about a damaged file ends in the same advice. */
 static bool damage_report(struct error *err, const struct shard *s, const char *place, size_t offset,
                           const char *what, uint64_t got, uint64_t want) {
     return error_set(err, EXIT_INPUT,
-                     "%s: %s, byte %zu: %s (got %llu, want %llu); delete its directory and prepare it again",
-                     s->path, place, offset, what, (unsigned long long)got, (unsigned long long)want);
+                     "%s: %s, byte %zu: %s (got %llu, want %llu); delete the directory %.*s and name the corpus again",
+                     s->path, place, offset, what, (unsigned long long)got, (unsigned long long)want,
+                     parent_length(s->path), s->path);
 }
 
 static bool header_check(struct shard *s, struct error *err) {
@@ -153,7 +174,8 @@ static bool header_check(struct shard *s, struct error *err) {
     }
     memcpy(&h, s->map, sizeof h);
     if (memcmp(h.magic, MAGIC, sizeof MAGIC) != 0) {
-        return error_set(err, EXIT_INPUT, "%s: byte 0: not a shard (want the magic %.8s)", s->path, MAGIC);
+        return error_set(err, EXIT_INPUT, "%s: byte 0: not a shard (want the magic %.8s); delete the directory %.*s and "
+                         "name the corpus again", s->path, MAGIC, parent_length(s->path), s->path);
     }
     uint32_t crc = crc_of(&h, offsetof(struct header, header_crc));
     if (crc != h.header_crc) {
@@ -244,25 +266,48 @@ static bool tokens_unpack(const struct shard *s, const void *packed, size_t n, i
     return true;
 }
 
-bool shard_read_block(const struct shard *s, size_t b, int32_t *tokens, size_t *n, struct error *err) {
-    char place[32];
-    snprintf(place, sizeof place, "block %zu", b);
-    size_t offset = s->index[b], end = s->index[b + 1];
-    const char *at = (const char *)s->map + offset;
+enum { PLACE_BYTES = 32 };
+static const char *block_name(char place[PLACE_BYTES], size_t b) {
+    snprintf(place, PLACE_BYTES, "block %zu", b);
+    return place;
+}
+
+/* The compressed data of block b: its length is the one in the index, its CRC right. */
+static bool block_find(const struct shard *s, size_t b, const Bytef **data, size_t *size, struct error *err) {
+    char place[PLACE_BYTES];
+    const size_t offset = s->index[b];
     struct block_header header;
-    memcpy(&header, at, sizeof header);
-    if (header.size != end - offset - sizeof header) {
-        return damage_report(err, s, place, offset, "wrong length", header.size,
-                             end - offset - sizeof header);
-    }
-    uint32_t crc = crc_of(at + sizeof header, header.size);
-    if (crc != header.crc) return damage_report(err, s, place, offset, "wrong CRC-32", crc, header.crc);
+    memcpy(&header, (const char *)s->map + offset, sizeof header);
+    *data = (const Bytef *)s->map + offset + sizeof header;
+    *size = s->index[b + 1] - offset - sizeof header;
+    if (header.size != *size)
+        return damage_report(err, s, block_name(place, b), offset, "wrong length", header.size, *size);
+    const uint32_t crc = crc_of(*data, *size);
+    return crc == header.crc ||
+           damage_report(err, s, block_name(place, b), offset, "wrong CRC-32", crc, header.crc);
+}
+
+bool shard_verify(const struct shard *s, struct error *err) {
+    const Bytef *data;
+    size_t size;
+    for (size_t b = 0; b < s->blocks; b++)
+        if (!block_find(s, b, &data, &size, err)) return false;
+    return true;
+}
+
+bool shard_read_block(const struct shard *s, size_t b, int32_t *tokens, size_t *n, struct error *err) {
+    char place[PLACE_BYTES];
+    const Bytef *data;
+    size_t size, offset = s->index[b];
+    if (!block_find(s, b, &data, &size, err)) return false;
+    block_name(place, b);
     *n = b + 1 < s->blocks ? SHARD_BLOCK : s->count - b * SHARD_BLOCK;
     uLongf bytes = *n * (size_t)s->width;
     char *packed = array_alloc(bytes, 1);
-    int status = uncompress((Bytef *)packed, &bytes, (const Bytef *)at + sizeof header, header.size);
+    const int status = uncompress((Bytef *)packed, &bytes, data, size);
     bool ok = status == Z_OK && bytes == *n * (size_t)s->width;
-    if (!ok) damage_report(err, s, place, offset, "wrong number of bytes", bytes, *n * (size_t)s->width);
+    if (status == Z_MEM_ERROR) error_set(err, EXIT_MEMORY, "%s: out of memory", s->path);
+    else if (!ok) damage_report(err, s, place, offset, "wrong number of bytes", bytes, *n * (size_t)s->width);
     ok = ok && tokens_unpack(s, packed, *n, tokens, place, offset, err);
     free(packed);
     return ok;

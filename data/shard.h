@@ -12,8 +12,9 @@ struct shard_writer;
 
 /* Tokens are u16 for a vocabulary of up to 65,536, u32 above. */
 struct shard_writer *shard_create(const char *path, int vocab, uint64_t tokenizer_hash, struct error *err);
+/* EXIT_MISMATCH for a token outside of the vocabulary; a write that failed, now or before, is EXIT_OUTPUT. */
 bool shard_append(struct shard_writer *w, const int32_t *tokens, size_t n, struct error *err);
-/* Finishes the file and frees w; with `keep` false removes it instead. */
+/* Finishes the file and frees w; with `keep` false, or when anything could not be written, removes it. */
 bool shard_close(struct shard_writer *w, bool keep, struct error *err);
 
 struct shard {
@@ -31,6 +32,9 @@ struct shard {
 
 bool shard_open(struct shard *s, const char *path, struct error *err);
 void shard_close_read(struct shard *s);
+
+/* The lengths and CRCs of all blocks, without inflating them: about as fast as the disk is. */
+bool shard_verify(const struct shard *s, struct error *err);
 
 /* Decompresses block b into tokens (room for SHARD_BLOCK) and verifies its CRC and that every id is below
  * vocab; *n receives the number of tokens. */
