@@ -22,7 +22,7 @@ CXXFLAGS += -std=gnu++17 $(FLAGS)
 LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lz -lm
 LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
-PARTS = mhmoe.c $(wildcard src/*.c) data/prepare.c data/loader.c data/shard.c tokenizer/writer.c
+PARTS = mhmoe.c $(wildcard src/*.c) $(addprefix data/,cache.c prepare.c loader.c shard.c) tokenizer/writer.c
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
@@ -60,6 +60,10 @@ $(BUILD)/test_compare: $(BUILD)/tests/compare_study.o $(BUILD)/tests/compare_rep
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
+# It has the calls fail by which files are written.
+comma = ,
+$(BUILD)/test_cache: LINK += $(addprefix -Wl$(comma)--wrap=,chmod fflush fopen fseek fsync fwrite mkdtemp rename rewind \
+                               shard_create)
 
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock

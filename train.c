@@ -636,9 +636,12 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
             return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name its corpus again", t->data_dir,
                              resumed->path);
     } else {
+        struct option_group groups[GROUPS];
+        option_groups(t, groups);
         const struct prepare_options prepare = {.paths = corpora, .n_paths = n, .val_path = o->val,
-                                                .vocab = t->config.vocab, .tokenizer = t->tokenizer,
-                                                .cache = o->cache, .verbose = true};
+                                                .vocab = t->config.vocab,
+                                                .vocab_at_most = !options_given(groups, GROUPS, t->given, "vocab"),
+                                                .tokenizer = t->tokenizer, .cache = o->cache, .verbose = true};
         if (!(t->data_dir = data_prepare(&prepare, err))) return false;
     }
     if (!t->tokenizer) {

@@ -1,23 +1,25 @@
 /* From text to shards, in four steps that data_prepare names: list the inputs, look in the cache, train a
  * tokenizer, encode. See prepare.h for the result.
  *
- * All is written to a directory of its own and renamed when it is whole, so neither an interruption nor a
- * second process at the same time can leave half a result. Threads encode pieces of text that are cut without
+ * All is written to a directory of its own that gets its name when it is whole (cache.h), so neither an interruption
+ * nor a second process at the same time can leave half a result. Threads encode pieces of text that are cut without
  * regard to their number, so the shards do not depend on it. Next: shard.h, ../tokenizer/tokenizer.h. */
 #include "prepare.h"
 
 #include <errno.h>
 #include <fts.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #include "../src/text.h"
+#include "cache.h"
 #include "shard.h"
 
 enum {
-    FORMAT = 1,                /* raise it when the same inputs give other shards */
+    FORMAT = 2,                /* raise it when the same inputs give other shards */
     VAL_SHARE = 20,            /* one twentieth of each file */
     BINARY_PROBE = 8 << 10,    /* a NUL in so many bytes makes a file in a directory binary */
     TRAINING_BYTES = 20 << 20, /* of text for the tokenizer: more changes little and takes longer */
@@ -47,6 +49,17 @@ struct input_list {
 };
 
 /* ---- Reading ---- */
+
+/* A line on standard error, where they are wanted. */
+__attribute__((format(printf, 2, 3))) static void note(const struct prepare_options *o, const char *format, ...) {
+    va_list args;
+    if (!o->verbose) return;
+    fprintf(stderr, "%s: note: ", program_invocation_short_name);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
 
 static bool name_ends(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
@@ -96,6 +109,7 @@ static bool text_gunzip(const char *path, struct bytes *text, struct error *err)
     inflateEnd(&z);
     free(packed.data);
     if (status == Z_STREAM_END) return true;
+    if (status == Z_MEM_ERROR) return error_set(err, EXIT_MEMORY, "%s: out of memory", path);
     return error_set(
         err, EXIT_INPUT, "%s: byte %zu: %s; fetch this file again", path, at,
         status == Z_BUF_ERROR ? "the gzip stream is cut short" : "not a gzip stream, or damaged");
@@ -279,18 +293,19 @@ static const char *sampler_next(void *context, size_t *size) {
     return NULL;
 }
 
-static tokenizer *tokenizer_make(const struct input_list *list, bool split, int vocab, struct error *err) {
+/* Of the training text. `most` is as in tokenizer_train. */
+static tokenizer *tokenizer_make(const struct input_list *list, bool split, int vocab, int *most, struct error *err) {
     double bytes = 0;
-    for (size_t i = 0; i < list->n; i++) {
+    for (size_t i = 0; i < list->n; i++)
         bytes += (double)list->inputs[i].size * (name_ends(list->inputs[i].path, ".gz") ? GZIP_RATIO : 1);
-    }
-    double share = bytes > TRAINING_BYTES ? TRAINING_BYTES / bytes : 1;
+    const double share = bytes > TRAINING_BYTES ? TRAINING_BYTES / bytes : 1;
     struct error reading;
     struct sampler s = {.list = list, .split = split, .share = share, .err = &reading};
-    tokenizer *t = tokenizer_train(sampler_next, &s, vocab, err);
+    tokenizer *t = tokenizer_train(sampler_next, &s, vocab, most, err);
     if (s.open) text_release(&list->inputs[s.i], &s.text);
     if (!s.failed) return t;
     *err = reading;
+    *most = 0;
     if (t) tokenizer_free(t);
     return NULL;
 }
@@ -380,15 +395,67 @@ static bool inputs_encode(const struct input_list *list, struct token_stream *tr
     return ok;
 }
 
-/* ---- The cache ---- */
+/* ---- Held-out text that is in the corpus, too ---- */
 
-static void directory_remove(char *dir) {
-    FTS *walk = fts_open((char *[]){dir, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    for (FTSENT *entry; walk && (entry = fts_read(walk));) {
-        if (entry->fts_info != FTS_D) remove(entry->fts_path);
-    }
-    if (walk) fts_close(walk);
+struct job {
+    const struct prepare_options *options;
+    struct input_list train, val; /* val is empty unless there is a val_path */
+    struct input_list left_out;   /* inputs to train on that are held out, too */
+    tokenizer *tokenizer;
+};
+
+/* What makes texts the same: neither the name, nor a link, nor compression. */
+struct content {
+    size_t size;
+    uint64_t hash;
+};
+
+static bool content_of(const struct input *input, struct content *content, struct error *err) {
+    struct bytes text;
+    if (!text_read(input, &text, err)) return false;
+    *content = (struct content){text.size, hash_bytes(HASH_START, text.data, text.size)};
+    text_release(input, &text);
+    return true;
 }
+
+/* Whether an input is one of n held-out texts. Only what may be one is read. */
+static bool input_held_out(const struct input *input, const struct content *held_out, size_t n, bool *is,
+                           struct error *err) {
+    struct content content;
+    const bool packed = name_ends(input->path, ".gz");
+    bool candidate = false;
+    *is = false;
+    for (size_t i = 0; i < n; i++) candidate |= held_out[i].size > 0 && (packed || held_out[i].size == input->size);
+    if (!candidate) return true;
+    if (!content_of(input, &content, err)) return false;
+    for (size_t i = 0; i < n; i++)
+        *is |= content.size > 0 && content.size == held_out[i].size && content.hash == held_out[i].hash;
+    return true;
+}
+
+/* Moves what is held out from the inputs to train on to left_out. */
+static bool held_out_leave(struct job *job, struct error *err) {
+    struct input_list *train = &job->train, *out = &job->left_out;
+    struct content *held_out = array_alloc(job->val.n, sizeof *held_out);
+    bool ok = true, is;
+    for (size_t i = 0; ok && i < job->val.n; i++) ok = content_of(&job->val.inputs[i], &held_out[i], err);
+    for (size_t i = 0; ok && i < train->n;) {
+        ok = input_held_out(&train->inputs[i], held_out, job->val.n, &is, err);
+        if (!ok || !is) {
+            i++;
+            continue;
+        }
+        out->inputs = array_grow(out->inputs, &out->capacity, out->n + 1, sizeof *out->inputs);
+        out->inputs[out->n++] = train->inputs[i];
+        memmove(&train->inputs[i], &train->inputs[i + 1], (--train->n - i) * sizeof *train->inputs);
+    }
+    free(held_out);
+    if (!ok || train->n > 0) return ok;
+    return error_set(err, EXIT_INPUT, "%s: all of it is held out by --val %s; leave out --val, or name other text, too",
+                     job->options->paths[0], job->options->val_path);
+}
+
+/* ---- Into the cache ---- */
 
 /* CACHE/NAME-HASH, where NAME is that of the first input. */
 static char *cache_path(const struct prepare_options *o, uint64_t hash) {
@@ -402,12 +469,7 @@ static char *cache_path(const struct prepare_options *o, uint64_t hash) {
     return path;
 }
 
-struct job {
-    const struct prepare_options *options;
-    struct input_list train, val; /* val is empty unless there is a val_path */
-    tokenizer *tokenizer;
-};
-
+/* A vocabulary that the text turns out not to support has the name of the one that was asked for. */
 static uint64_t job_hash(const struct job *job) {
     const struct prepare_options *o = job->options;
     uint64_t pieces = o->tokenizer ? tokenizer_hash(o->tokenizer) : (uint64_t)o->vocab;
@@ -435,55 +497,106 @@ static bool streams_write(struct job *job, const char *dir, struct error *err) {
     return ok;
 }
 
+/* What was left out, one path a line, so that a later run can say so, too. */
+static bool left_out_write(const struct job *job, const char *dir, struct error *err) {
+    struct atomic_file file;
+    if (job->left_out.n == 0) return true;
+    char *path = string_format("%s/left-out.txt", dir);
+    const bool opened = atomic_open(&file, path, err);
+    for (size_t i = 0; opened && i < job->left_out.n; i++) fprintf(file.file, "%s\n", job->left_out.inputs[i].path);
+    free(path);
+    return opened && atomic_commit(&file, err);
+}
+
+static void left_out_tell(const struct prepare_options *o, const char *dir) {
+    char *path = string_format("%s/left-out.txt", dir), *line = NULL, *first = NULL;
+    size_t capacity = 0, n = 0;
+    FILE *file = fopen(path, "r");
+    for (; file && getline(&line, &capacity, file) > 0; n++)
+        if (n == 0) first = string_format("%.*s", (int)strcspn(line, "\n"), line);
+    if (n == 1) note(o, "%s is held out by --val %s: left out of training", first, o->val_path);
+    if (n > 1) note(o, "%s and %zu more are held out by --val %s: left out of training", first, n - 1, o->val_path);
+    if (file) fclose(file);
+    free(first);
+    free(line);
+    free(path);
+}
+
+/* Trains the tokenizer; where the text does not support so many pieces, one of as many as it does, if that will do. */
+static bool job_tokenizer(struct job *job, struct error *err) {
+    const struct prepare_options *o = job->options;
+    int vocab = o->vocab, most = 0;
+    job->tokenizer = o->tokenizer;
+    while (!job->tokenizer) {
+        if (o->verbose) fprintf(stderr, "training a tokenizer of %d pieces\n", vocab);
+        job->tokenizer = tokenizer_make(&job->train, o->val_path == NULL, vocab, &most, err);
+        if (!job->tokenizer && (!o->vocab_at_most || most <= 0 || most >= vocab)) return false;
+        vocab = most;
+    }
+    return true;
+}
+
 /* Trains the tokenizer if there is none, encodes, and leaves everything in dir. */
 static bool job_run(struct job *job, const char *dir, struct error *err) {
     const struct prepare_options *o = job->options;
-    job->tokenizer = o->tokenizer;
-    if (!job->tokenizer) {
-        if (o->verbose) fprintf(stderr, "training a tokenizer of %d pieces\n", o->vocab);
-        job->tokenizer = tokenizer_make(&job->train, o->val_path == NULL, o->vocab, err);
-        if (!job->tokenizer) return false;
-    }
+    if ((o->val_path && !held_out_leave(job, err)) || !job_tokenizer(job, err)) return false;
     if (o->verbose) fprintf(stderr, "encoding %zu files\n", job->train.n + job->val.n);
     char *model = string_format("%s/tokenizer.model", dir);
-    bool ok = tokenizer_save(job->tokenizer, model, err) && streams_write(job, dir, err);
+    const bool ok = tokenizer_save(job->tokenizer, model, err) && left_out_write(job, dir, err) &&
+                    streams_write(job, dir, err);
     free(model);
     if (!o->tokenizer) tokenizer_free(job->tokenizer);
     return ok;
 }
 
-/* Runs the job in a directory of its own and gives that its name; another process may have been quicker. */
 static bool cache_fill(struct job *job, const char *dir, struct error *err) {
-    if (!directory_make(job->options->cache, err)) return false;
-    char *temporary = string_format("%s.XXXXXX", dir);
-    bool ok = mkdtemp(temporary) != NULL;
-    if (!ok) {
-        error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s", temporary, strerror(errno));
-        free(temporary);
-        return false;
-    }
-    chmod(temporary, 0755);
-    ok = job_run(job, temporary, err);
-    if (ok && rename(temporary, dir) != 0 && errno != EEXIST && errno != ENOTEMPTY) {
-        ok = error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s", dir, strerror(errno));
-    }
-    directory_remove(temporary); /* nothing is there after a rename */
-    free(temporary);
-    return ok;
+    struct cache_work work;
+    if (!cache_begin(&work, job->options->cache, dir, err)) return false;
+    if (job_run(job, work.path, err)) return cache_commit(&work, err);
+    cache_abandon(&work);
+    return false;
+}
+
+/* Whether the entry is there and whole. A damaged one is made again, as the inputs are at hand. */
+static bool cache_find(const struct job *job, const char *dir, bool *found, struct error *err) {
+    *found = access(dir, F_OK) == 0 && cache_check(dir, err);
+    if (*found || access(dir, F_OK) != 0) return true;
+    if (err->code != EXIT_INPUT || !cache_replaceable(dir, err)) return false;
+    note(job->options, "%.*s: preparing this text again", (int)strcspn(err->text, ";"), err->text);
+    return true;
+}
+
+/* The entry may be that of a run which took what the text supports: enough for this one? */
+static bool vocab_check(const struct prepare_options *o, const char *dir, struct error *err) {
+    if (o->tokenizer) return true;
+    char *model = string_format("%s/tokenizer.model", dir);
+    tokenizer *t = tokenizer_load(model, err);
+    const int pieces = t ? tokenizer_vocab(t) : 0;
+    if (t) tokenizer_free(t);
+    free(model);
+    if (!t || pieces >= o->vocab) return t != NULL;
+    if (!o->vocab_at_most) return tokenizer_too_large(o->vocab, pieces, err);
+    note(o, "this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
+    return true;
 }
 
 char *data_prepare(const struct prepare_options *options, struct error *err) {
     struct job job = {.options = options};
     char *val_paths[] = {(char *)options->val_path};
     char *dir = NULL;
+    bool found;
     bool ok = inputs_list(&job.train, options->paths, options->n_paths, options->verbose, err) &&
               (!options->val_path || inputs_list(&job.val, val_paths, 1, options->verbose, err));
     if (ok) {
         dir = cache_path(options, job_hash(&job));
-        ok = access(dir, F_OK) == 0 || cache_fill(&job, dir, err);
+        cache_sweep(options->cache);
+        ok = cache_find(&job, dir, &found, err) && (found || cache_fill(&job, dir, err)) &&
+             vocab_check(options, dir, err);
     }
+    if (ok) left_out_tell(options, dir);
     inputs_free(&job.train);
     inputs_free(&job.val);
+    inputs_free(&job.left_out);
     if (ok) return dir;
     free(dir);
     return NULL;

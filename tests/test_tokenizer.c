@@ -76,7 +76,7 @@ static tokenizer *prose_train(int vocab, struct error *err) {
     rng_seed(&rng, 3, 0);
     struct source source = {array_alloc(TRAINING_BYTES, 1), TRAINING_BYTES};
     prose_write(&rng, source.text, source.size);
-    tokenizer *t = tokenizer_train(source_next, &source, vocab, err);
+    tokenizer *t = tokenizer_train(source_next, &source, vocab, NULL, err);
     free(source.text);
     return t;
 }
@@ -120,7 +120,7 @@ static void any_bytes_can_be_trained_on(void **state) {
     (void)state;
     struct error err;
     struct source source = {varied_text(TRAINING_BYTES), TRAINING_BYTES};
-    tokenizer *t = tokenizer_train(source_next, &source, 3 * VOCAB, &err);
+    tokenizer *t = tokenizer_train(source_next, &source, 3 * VOCAB, NULL, &err);
     if (!t) fail_msg("%s", err.text);
     round_trip(t, source.text, TRAINING_BYTES);
     tokenizer_free(t);
@@ -341,7 +341,7 @@ static void vocabulary_bounds_are_exact(void **state) {
         assert_int_equal(tokenizer_vocab(t), i ? most : least);
         tokenizer_free(t);
     }
-    assert_null(tokenizer_train(source_next, &(struct source){NULL, 0}, VOCAB, &err));
+    assert_null(tokenizer_train(source_next, &(struct source){NULL, 0}, VOCAB, NULL, &err));
     assert_int_equal(err.code, EXIT_INPUT);
 }
 

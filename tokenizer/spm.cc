@@ -123,16 +123,13 @@ std::unordered_map<std::string, std::string> trainer_options(int vocab) {
 }
 
 /* SentencePiece's message, which holds the bound, as ours. */
-bool training_error(const char *message, int vocab, struct error *err) {
+bool training_error(const char *message, int vocab, int *most, struct error *err) {
     int bound = 0;
     const char *high = strstr(message, "Vocabulary size too high");
     const char *low = strstr(message, "Vocabulary size is smaller");
     if (high && sscanf(high, "Vocabulary size too high (%*d). Please set it to a value <= %d", &bound) == 1) {
-        return error_set(
-            err, EXIT_USAGE,
-            "tokenizer: this text does not support so large a vocabulary (got %d, want at most %d); "
-            "lower --vocab or add text",
-            vocab, bound);
+        *most = bound;
+        return tokenizer_too_large(vocab, bound, err);
     }
     if (low && sscanf(low, "Vocabulary size is smaller than required_chars. %*d vs %d", &bound) == 1) {
         return error_set(
@@ -260,7 +257,16 @@ auto guarded(F function) {
 
 } // namespace
 
-tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, struct error *err) {
+bool tokenizer_too_large(int vocab, int most, struct error *err) {
+    return error_set(err, EXIT_USAGE,
+                     "tokenizer: this text does not support so large a vocabulary (got %d, want at most %d); "
+                     "lower --vocab or add text", vocab, most);
+}
+
+tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, int *most, struct error *err) {
+    int unused;
+    if (!most) most = &unused;
+    *most = 0;
     return guarded([&]() -> tokenizer * {
         SpanIterator spans(next_text, context);
         if (spans.done()) {
@@ -272,7 +278,7 @@ tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab,
         const auto options = trainer_options(std::max(vocab, RESERVED));
         const auto status = sentencepiece::SentencePieceTrainer::Train(options, &spans, &model);
         if (!status.ok()) {
-            training_error(status.message(), vocab, err);
+            training_error(status.message(), vocab, most, err);
             return nullptr;
         }
         if (vocab < RESERVED) {

@@ -22,9 +22,12 @@ typedef const char *(*tokenizer_source)(void *context, size_t *size);
 
 /* Trains a BPE model of exactly `vocab` pieces: identity normalisation, no dummy prefix, whitespace kept,
  * byte fallback, an end-of-text piece. Deterministic. EXIT_USAGE if vocab is too small (it says the least
- * possible) or more than the text supports (it says the most), EXIT_INPUT if there is no text. NULL on
- * failure. */
-tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, struct error *err);
+ * possible) or more than the text supports (it says the most; so does *most, else 0, unless it is NULL),
+ * EXIT_INPUT if there is no text. NULL on failure. */
+tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, int *most, struct error *err);
+
+/* The error of a vocabulary that is larger than the text supports; false. */
+bool tokenizer_too_large(int vocab, int most, struct error *err);
 
 /* `name` is used in messages only. NULL (EXIT_INPUT) if the block is not a model this program can use
  * exactly (BPE, identity normalisation, byte fallback, no dummy prefix). */

@@ -1,0 +1,200 @@
+/* The cache of prepared texts: see cache.h for what it promises.
+ *
+ * Two locks: a process holds its own directory as long as it fills it, and the cache for the moments in which it makes
+ * that directory, removes others, or puts an entry in its place. So nobody sees a directory that is not locked yet,
+ * and nobody removes an entry that another has just replaced. */
+#include "cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <fts.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "../tokenizer/tokenizer.h"
+#include "shard.h"
+
+#define HEX4 "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
+static const char WORK_NAMES[] = "*-" HEX4 HEX4 HEX4 HEX4 ".??????"; /* ENTRY.XXXXXX */
+
+static int directory_open(const char *path) {
+    return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void directory_remove(char *dir) {
+    FTS *walk = fts_open((char *[]){dir, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    for (FTSENT *entry; walk && (entry = fts_read(walk));)
+        if (entry->fts_info != FTS_D) remove(entry->fts_path);
+    if (walk) fts_close(walk);
+}
+
+static int names_compare(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void names_free(struct dirent **names, int n) {
+    for (int i = 0; i < n; i++) free(names[i]);
+    if (n >= 0) free(names);
+}
+
+/* ---- Is it whole? ---- */
+
+/* One shard, and whether it is of this tokenizer. */
+static bool shard_check(const char *path, const tokenizer *t, struct error *err) {
+    struct shard s;
+    if (!shard_open(&s, path, err)) return false;
+    const uint64_t want = tokenizer_hash(t);
+    bool ok = shard_verify(&s, err);
+    if (ok && (s.tokenizer_hash != want || s.vocab != tokenizer_vocab(t)))
+        ok = error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than the tokenizer.model beside it (got "
+                       "%016llx, want %016llx); delete this directory and name the corpus again", path,
+                       (unsigned long long)s.tokenizer_hash, (unsigned long long)want);
+    shard_close_read(&s);
+    return ok;
+}
+
+/* The shards of a split: there is at least one, and no number is missing before the last. */
+static bool split_check(const char *entry, struct dirent **names, int n, const char *split, const tokenizer *t,
+                        struct error *err) {
+    char *pattern = string_format("%s-*.shard", split);
+    bool ok = true;
+    for (int i = 0, found = 0; ok && (i < n || found == 0); i++) {
+        if (i < n && fnmatch(pattern, names[i]->d_name, 0) != 0) continue;
+        char *path = string_format("%s/%s-%05d.shard", entry, split, found++);
+        ok = shard_check(path, t, err);
+        free(path);
+    }
+    free(pattern);
+    return ok;
+}
+
+bool cache_check(const char *entry, struct error *err) {
+    struct dirent **names;
+    const int n = scandir(entry, &names, NULL, names_compare);
+    if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", entry, strerror(errno));
+    char *model = string_format("%s/tokenizer.model", entry);
+    tokenizer *t = tokenizer_load(model, err);
+    const bool ok = t && split_check(entry, names, n, "train", t, err) && split_check(entry, names, n, "val", t, err);
+    if (t) tokenizer_free(t);
+    free(model);
+    names_free(names, n);
+    return ok;
+}
+
+/* The first thing in an entry that prepare.c did not write; NULL if there is none. */
+static const char *name_foreign(struct dirent **names, int n) {
+    static const char *const ours[] = {"tokenizer.model*", "left-out.txt*", "train-*.shard*", "val-*.shard*"};
+    for (int i = 0; i < n; i++) {
+        const char *name = names[i]->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        size_t k = names[i]->d_type == DT_DIR ? sizeof ours / sizeof *ours : 0;
+        while (k < sizeof ours / sizeof *ours && fnmatch(ours[k], name, 0) != 0) k++;
+        if (k == sizeof ours / sizeof *ours) return name;
+    }
+    return NULL;
+}
+
+bool cache_replaceable(const char *entry, struct error *err) {
+    struct dirent **names;
+    const int n = scandir(entry, &names, NULL, names_compare);
+    const char *foreign = n < 0 ? entry : name_foreign(names, n);
+    const struct error damage = *err;
+    if (foreign)
+        error_set(err, EXIT_INPUT, "%s: damaged (%.*s), and not replaced, as %s is not of its making; delete %s and run "
+                  "this again", entry, (int)strcspn(damage.text, ";"), damage.text, foreign, entry);
+    names_free(names, n);
+    return !foreign;
+}
+
+/* ---- What others left ---- */
+
+/* To be called with the cache locked, so that every directory whose process lives is locked, too. */
+static void leftovers_remove(const char *cache) {
+    struct dirent **names;
+    const int n = scandir(cache, &names, NULL, names_compare);
+    for (int i = 0; i < n; i++) {
+        if (fnmatch(WORK_NAMES, names[i]->d_name, 0) != 0) continue;
+        char *path = string_format("%s/%s", cache, names[i]->d_name);
+        const int lock = directory_open(path);
+        if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0) directory_remove(path);
+        if (lock >= 0) close(lock);
+        free(path);
+    }
+    names_free(names, n);
+}
+
+void cache_sweep(const char *cache) {
+    const int fd = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) leftovers_remove(cache); /* if another is at it, it sweeps */
+    if (fd >= 0) close(fd);
+}
+
+/* ---- Filling ---- */
+
+static void work_release(struct cache_work *w) {
+    if (w->lock >= 0) close(w->lock);
+    if (w->cache >= 0) close(w->cache);
+    free(w->entry);
+    free(w->path);
+}
+
+void cache_abandon(struct cache_work *w) {
+    directory_remove(w->path);
+    work_release(w);
+}
+
+bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err) {
+    if (!directory_make(cache, err)) return false;
+    *w = (struct cache_work){string_format("%s", entry), string_format("%s.XXXXXX", entry), -1, -1};
+    w->cache = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (w->cache >= 0) {
+        flock(w->cache, LOCK_EX);
+        leftovers_remove(cache);
+        if (mkdtemp(w->path)) w->lock = directory_open(w->path);
+        if (w->lock >= 0) flock(w->lock, LOCK_EX | LOCK_NB);
+        flock(w->cache, LOCK_UN);
+    }
+    if (w->lock >= 0 && chmod(w->path, 0755) == 0) return true;
+    error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", w->path, strerror(errno));
+    cache_abandon(w);
+    return false;
+}
+
+/* Renames and makes it permanent; what could not be made permanent is taken back. Some file systems cannot sync a
+ * directory (EINVAL) and need not. */
+static bool entry_place(const struct cache_work *w) {
+    if (rename(w->path, w->entry) != 0) return false;
+    if (fsync(w->cache) == 0 || errno == EINVAL) return true;
+    const int cause = errno;
+    if (rename(w->entry, w->path) != 0) directory_remove(w->entry);
+    errno = cause;
+    return false;
+}
+
+static bool place_failed(const struct cache_work *w, struct error *err) {
+    return error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", w->entry,
+                     strerror(errno));
+}
+
+/* Something has this name: a whole entry stays, since another process was quicker; a damaged one makes room. */
+static bool entry_replace(const struct cache_work *w, struct error *err) {
+    if (cache_check(w->entry, err)) return true;
+    if (err->code != EXIT_INPUT || !cache_replaceable(w->entry, err)) return false;
+    directory_remove(w->entry);
+    return entry_place(w) || place_failed(w, err);
+}
+
+bool cache_commit(struct cache_work *w, struct error *err) {
+    flock(w->cache, LOCK_EX);
+    bool ok = entry_place(w);
+    if (!ok) {
+        const bool taken = errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR;
+        ok = taken ? entry_replace(w, err) : place_failed(w, err);
+    }
+    cache_abandon(w); /* nothing is left to remove where it got its name */
+    return ok;
+}

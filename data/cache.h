@@ -1,0 +1,37 @@
+/* The cache: a directory of prepared texts, each an entry that is there whole or not at all.
+ *
+ * An entry is filled in a directory of its own, ENTRY.XXXXXX, which its process keeps locked, and gets its name when
+ * it is whole. A directory of that kind which nobody holds was left by a process that is gone: the next one removes
+ * it. See README.md here for what an entry holds, prepare.c for how its name is made. */
+#ifndef CACHE_H
+#define CACHE_H
+
+#include "../src/util.h"
+
+/* What is being filled. The locks are flocks of the directories: the system drops them when the process ends, however
+ * it does. Where a file system has none, nothing is taken for left behind. */
+struct cache_work {
+    char *entry, *path; /* its name when it is whole, and now */
+    int cache, lock;    /* the cache's directory, and this one, locked */
+};
+
+/* Removes what processes that are gone have left in a cache. */
+void cache_sweep(const char *cache);
+
+/* Makes the cache and in it an empty directory; then fill w->path, and commit or abandon. */
+bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err);
+
+/* Gives it its name. Another process may have been quicker: then its entry stays, and this one goes. A damaged entry
+ * is replaced if it may be. Releases w, whether it succeeds or not. */
+bool cache_commit(struct cache_work *w, struct error *err);
+void cache_abandon(struct cache_work *w);
+
+/* Whether an entry is whole: the tokenizer, the shards of both splits, the CRC of each block. EXIT_INPUT: it is damaged;
+ * EXIT_MISMATCH: it is whole, but of a tokenizer and shards that do not belong together. */
+bool cache_check(const char *entry, struct error *err);
+
+/* Whether a damaged entry may be replaced: it holds nothing but what prepare.c writes. If not, `err`, which says what
+ * is damaged, becomes the message that says what to delete. */
+bool cache_replaceable(const char *entry, struct error *err);
+
+#endif
