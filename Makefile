@@ -55,9 +55,9 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
-$(BUILD)/test_compare: $(BUILD)/tests/compare_study.o $(BUILD)/tests/compare_report.o
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
+$(BUILD)/test_compare $(BUILD)/test_compare_report: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/compare_*.c))
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 # It has the calls fail by which files are written.

@@ -1,9 +1,10 @@
 /* make compare: trains the models of a study on equal terms, each run a ./train, and reports on them.
  *
  * First each model is measured for a few steps, and the plan is made: as many steps, the same for all, as fit into
- * --minutes. Then every model is tried with every learning rate, and with its best one trained on every seed. The
- * plan is kept (plan.json), and a run is known by its directory, so that the same command goes on where it was
- * interrupted. The studies and command lines are in compare_study.c; compare_report.c makes something of the logs. */
+ * --minutes. Then every model's learning rates race over the seeds (compare_search.h), and the best is trained on
+ * every seed. The plan is kept (plan.json), and a run is known by its directory, so that the same command goes on
+ * where it was interrupted, and one with more seeds from what is done. The studies and command lines are in
+ * compare_study.c; compare_log.c reads the runs' logs, compare_report.c makes something of them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -39,8 +40,12 @@ static const struct option_spec compare_options[] = {
     {"steps", 0, OPTION_LONG, FIELD(steps), "0", 0, 1e12, NULL, "N", "steps of a run (0: as --minutes allows)",
      NULL},
     {"seeds", 0, OPTION_INT, FIELD(seeds), "3", 2, 1000, NULL, "N",
-     "runs of each model with its best learning rate", NULL},
-    {"lrs", 0, OPTION_STRING, FIELD(lrs), "5e-4,1e-3,2e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
+     "runs of each model with a learning rate; can be raised later", NULL},
+    {"lrs", 0, OPTION_STRING, FIELD(lrs), "2e-3,4e-3", 0, 0, NULL, "LIST", "learning rates to try", NULL},
+    {"widen", 0, OPTION_INT, FIELD(widen), "1", 0, 16, NULL, "N",
+     "learning rates tried beyond those if the best is at their edge", NULL},
+    {"warmup", 0, OPTION_LONG, FIELD(warmup), "0", 0, 1e12, NULL, "N",
+     "steps in which the learning rate rises (0: a tenth of a run, but 250 if that is at most 7 tenths)", NULL},
     {"search-fraction", 0, OPTION_REAL, FIELD(search_fraction), "1", 0.01, 1, NULL, "X",
      "length of the runs that try learning rates (1: the best one is a final run, too)", NULL},
     {"jobs", 'j', OPTION_INT, FIELD(jobs), "1", 1, 1024, NULL, "N",
@@ -187,16 +192,18 @@ static bool child_check(const struct task *t, struct error *err) {
 
 /* ---- Runs ------------------------------------------------------------------------------------- */
 
-/* True if the run's log has its end. */
-static bool task_finished(struct task *t) {
+static enum log_state task_look(struct task *t) {
     char *log = string_format("%s/log.jsonl", t->directory);
-    const bool finished = result_read(t->result, log, t->run.steps);
+    const enum log_state state = result_read(t->result, log, t->run.steps);
     free(log);
-    return finished;
+    return state;
 }
 
 /* Starts a run, or goes on with it. */
-static bool task_start(struct driver *d, struct task *t, struct error *err) {
+static bool task_start(struct driver *d, struct task *t, enum log_state state, struct error *err) {
+    if (state == LOG_OLD)
+        return error_set(err, EXIT_INPUT, "%s/log.jsonl: from an earlier version (got val_loss without tokens, want "
+                         "both, and final_loss); remove %s", t->directory, t->directory);
     struct words w = {0};
     char *checkpoint = string_format("%s/last.safetensors", t->directory);
     if (access(checkpoint, F_OK) == 0) command_resume(&w, &d->options.request, t->directory);
@@ -213,9 +220,9 @@ static bool task_end(struct task *t, struct error *err) {
     t->seconds = time_seconds() - t->start;
     if (t->code == EXIT_DIVERGED) *t->result = result_diverged();
     else if (!child_check(t, err)) return false;
-    else if (!task_finished(t))
+    else if (task_look(t) != LOG_FINISHED)
         return error_set(err, EXIT_INPUT,
-                         "%s/log.jsonl: does not end with the validation of step %" PRId64
+                         "%s/log.jsonl: does not end with the final loss of step %" PRId64
                          "; remove %s and start again",
                          t->directory, t->run.steps, t->directory);
     return true;
@@ -232,8 +239,9 @@ static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*don
         const bool failed = !ok;
         if (ok && !d->stop && next < n && working < (size_t)d->options.request.jobs) {
             struct task *t = &tasks[next++];
-            if (task_finished(t)) d->run++;
-            else if ((ok = task_start(d, t, err))) working++;
+            const enum log_state state = task_look(t);
+            if (state == LOG_FINISHED) d->run++;
+            else if ((ok = task_start(d, t, state, err))) working++;
         } else {
             struct task *t = children_wait(d, tasks, n);
             working--;
@@ -279,39 +287,62 @@ static bool stage_run(struct driver *d, struct task *tasks, size_t n, struct err
     return ok;
 }
 
-/* A search of full length with the best learning rate is the final run with seed 1. */
-static bool search_is_final(const struct comparison *c) { return searches(c) && c->request->search_fraction == 1; }
-static size_t finals_left(const struct comparison *c) { return (size_t)c->request->seeds - search_is_final(c); }
-
-/* Stage 1: every learning rate with seed 1. Models take turns, so that a slow hour hits all of them. */
-static bool search_run(struct driver *d, struct error *err) {
+/* The runs that trials lack. Models take turns, so that a slow hour hits all of them. malloc'ed. */
+static struct task *search_tasks(struct driver *d, size_t *n) {
     struct comparison *c = &d->comparison;
     const int64_t steps = search_steps(c->steps, d->options.request.search_fraction);
-    const size_t models = c->study->n, n = models * searches(c);
-    struct task *tasks = array_alloc(n, sizeof *tasks);
-    for (size_t k = 0; k < n; k++) {
-        struct model_result *m = &c->models[k % models];
-        tasks[k].run = (struct study_run){m->model, c->rates[k / models], 1, steps};
-        tasks[k].result = &m->searches[k / models];
-    }
+    struct task *tasks = NULL;
+    size_t capacity = 0;
+    *n = 0;
+    for (size_t seed = 0; seed < (size_t)d->options.request.seeds; seed++)
+        for (struct model_result *m = c->models; m < c->models + c->study->n; m++)
+            for (struct trial *t = m->search.trials; t < m->search.trials + m->search.n; t++) {
+                if (seed < t->seeds || seed >= t->seeds + trial_lacks(&m->search, t)) continue;
+                tasks = array_grow(tasks, &capacity, *n + 1, sizeof *tasks);
+                tasks[(*n)++] = (struct task){.run = {m->model, t->rate, (int64_t)seed + 1, steps},
+                                              .result = &t->results[seed]};
+            }
+    return tasks;
+}
+
+static bool search_round(struct driver *d, struct error *err) {
+    const struct comparison *c = &d->comparison;
+    size_t n;
+    struct task *tasks = search_tasks(d, &n);
     if (!stage_run(d, tasks, n, err)) return false;
-    for (struct model_result *m = c->models; m < c->models + models; m++)
-        for (size_t l = 0; l < searches(c); l++)
-            if (m->searches[l].loss < m->searches[m->best].loss) m->best = l;
+    for (struct model_result *m = c->models; m < c->models + c->study->n; m++)
+        for (struct trial *t = m->search.trials; t < m->search.trials + m->search.n; t++)
+            t->seeds += trial_lacks(&m->search, t);
     return true;
 }
 
-/* Stage 2: every seed with the best of them. */
+/* Stage 1: every model's race, side by side. */
+static bool search_run(struct driver *d, struct error *err) {
+    struct comparison *c = &d->comparison;
+    for (bool any = searches(c); any;) {
+        any = false;
+        for (size_t i = 0; i < c->study->n; i++) any |= search_next(&c->models[i].search);
+        if (any && !search_round(d, err)) return false;
+    }
+    return true;
+}
+
+/* A search of full length with the best learning rate is the final runs. */
+static bool search_is_final(const struct comparison *c) { return searches(c) && c->request->search_fraction == 1; }
+static size_t finals_left(const struct comparison *c) { return search_is_final(c) ? 0 : (size_t)c->request->seeds; }
+
+/* Stage 2: every seed with the best of them, if they are not done. */
 static bool finals_run(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
     const size_t models = c->study->n, n = models * (size_t)d->options.request.seeds;
     struct task *tasks = array_alloc(n, sizeof *tasks);
     for (size_t k = 0; k < n; k++) {
         struct model_result *m = &c->models[k % models];
-        tasks[k].run = (struct study_run){m->model, c->rates[m->best], (int64_t)(k / models) + 1, c->steps};
+        tasks[k].run = (struct study_run){m->model, best_rate(m), (int64_t)(k / models) + 1, c->steps};
         tasks[k].result = &m->finals[k / models];
     }
-    if (search_is_final(c)) d->run -= models; /* they have been counted */
+    for (size_t i = 0; i < models && search_is_final(c); i++) /* they have been counted */
+        d->run -= c->models[i].search.trials[search_best(&c->models[i].search)].seeds;
     return stage_run(d, tasks, n, err);
 }
 
@@ -394,7 +425,8 @@ static bool plan_make(struct driver *d, struct error *err) {
     struct timing *timings = array_alloc(c->study->n, sizeof *timings);
     for (size_t i = 0; i < c->study->n; i++) timings[i] = c->models[i].timing;
     const double spare = 0.9; /* machines are not equally fast all day */
-    const int64_t fit = plan_steps(timings, c->study->n, searches(c), r->search_fraction, finals_left(c), r->jobs,
+    const int64_t fit = plan_steps(timings, c->study->n, search_stage(r, c->n_rates),
+                                   (struct stage){finals_left(c), 1, 1}, r->jobs,
                                    spare * 60 * r->minutes - (time_seconds() - start));
     free(timings);
     c->steps = r->steps ? r->steps : fit;
@@ -405,7 +437,8 @@ static bool plan_make(struct driver *d, struct error *err) {
                      r->minutes, d->runs, FEWEST_STEPS);
 }
 
-/* What must be the same for a plan to go on: everything but the place and the program. New reference. */
+/* What must be the same for a plan to go on: everything but the place and the program; seeds may become more. New
+ * reference. */
 static json_t *request_json(struct driver *d) {
     const struct option_group group = {compare_options, &d->options};
     json_t *request = options_to_json(&group), *corpora = json_array();
@@ -433,28 +466,58 @@ static bool plan_write(struct driver *d, const char *path, struct error *err) {
     return opened && atomic_commit(&file, err);
 }
 
-/* Takes over the steps of an earlier plan, if it was for the same. */
-static bool plan_continue(struct driver *d, const json_t *plan, const char *path, struct error *err) {
+static bool request_value_fits(const char *key, const json_t *mine, const json_t *theirs) {
+    if (strcmp(key, "seeds") == 0) return theirs && json_integer_value(mine) >= json_integer_value(theirs);
+    return json_equal(mine, theirs);
+}
+
+/* True if an earlier plan was for the same; the message names each option that was not, with both values. */
+static bool plan_check(struct driver *d, const json_t *plan, const char *path, struct error *err) {
     json_t *mine = request_json(d), *theirs = json_object_get(plan, "request"), *value;
-    const char *key, *differs = NULL;
-    json_object_foreach(mine, key, value) if (!json_equal(value, json_object_get(theirs, key))) differs = key;
-    if (differs) {
-        char *got = json_dumps(json_object_get(mine, differs), JSON_ENCODE_ANY);
-        char *want = json_dumps(json_object_get(theirs, differs), JSON_ENCODE_ANY);
-        error_set(err, EXIT_MISMATCH,
-                  "%s: a plan for something else (%s: got %s, it has %s); give the same options, or another --out",
-                  path, differs, got, want ? want : "nothing");
+    char *differences = NULL;
+    const char *key;
+    bool known = true;
+    json_object_foreach(mine, key, value) {
+        const json_t *other = json_object_get(theirs, key);
+        if (request_value_fits(key, value, other)) continue;
+        char *got = json_dumps(value, JSON_ENCODE_ANY), *want = other ? json_dumps(other, JSON_ENCODE_ANY) : NULL;
+        char *longer = string_format("%s%s%s: got %s, it has %s", differences ? differences : "",
+                                     differences ? "; " : "", key, got, want ? want : "none");
+        known &= want != NULL;
         free(got);
         free(want);
-    }
-    d->comparison.steps = json_integer_value(json_object_get(plan, "steps"));
-    for (size_t i = 0; i < d->study.n; i++) {
-        const json_t *model = json_array_get(json_object_get(plan, "models"), i);
-        d->comparison.models[i].timing.step = json_real_value(json_object_get(model, "step_seconds"));
+        free(differences);
+        differences = longer;
     }
     json_decref(mine);
-    return !differs && (d->comparison.steps > 0 ||
-                        error_set(err, EXIT_INPUT, "%s: steps: missing; remove it and the runs beside it", path));
+    if (!differences) return true;
+    if (known)
+        error_set(err, EXIT_MISMATCH, "%s: a plan for something else (%s); give the same options, or another --out",
+                  path, differences);
+    else
+        error_set(err, EXIT_MISMATCH, "%s: from an earlier version (%s); remove %s, or give another --out", path,
+                  differences, d->options.request.out);
+    free(differences);
+    return false;
+}
+
+/* Takes over the steps of an earlier plan, if it was for the same or for fewer seeds. */
+static bool plan_continue(struct driver *d, const json_t *plan, const char *path, struct error *err) {
+    if (!plan_check(d, plan, path, err)) return false;
+    d->comparison.steps = json_integer_value(json_object_get(plan, "steps"));
+    for (size_t i = 0; i < d->study.n; i++) {
+        struct timing *timing = &d->comparison.models[i].timing;
+        const json_t *model = json_array_get(json_object_get(plan, "models"), i);
+        timing->step = json_real_value(json_object_get(model, "step_seconds"));
+        timing->overhead = json_real_value(json_object_get(model, "overhead_seconds"));
+    }
+    if (d->comparison.steps <= 0)
+        return error_set(err, EXIT_INPUT, "%s: steps: missing; remove it and the runs beside it", path);
+    const json_int_t seeds = json_integer_value(json_object_get(json_object_get(plan, "request"), "seeds"));
+    if (seeds == d->options.request.seeds) return true;
+    fprintf(stderr, "compare: %s: made for %" JSON_INTEGER_FORMAT " seeds; goes on with %d\n", path, seeds,
+            d->options.request.seeds);
+    return plan_write(d, path, err);
 }
 
 static bool plan_open(struct driver *d, struct error *err) {
@@ -470,7 +533,9 @@ static bool plan_open(struct driver *d, struct error *err) {
     free(path);
     for (size_t i = 0; ok && i < d->study.n; i++)
         ok = model_inspect(&d->options.request, &d->comparison.models[i], err);
-    if (ok) fprintf(stderr, "%zu runs of %" PRId64 " steps\n", d->runs, d->comparison.steps);
+    if (ok)
+        fprintf(stderr, "%s%zu runs of %" PRId64 " steps\n", searches(&d->comparison) ? "at most " : "", d->runs,
+                d->comparison.steps);
     return ok;
 }
 
@@ -508,7 +573,7 @@ static bool comparison_open(struct driver *d, struct error *err) {
     const size_t n_rates = rates_parse(r->lrs, d->rates, MOST_RATES);
     if (n_rates == 0)
         return error_set(err, EXIT_USAGE,
-                         "--lrs: bad value (got '%s', want 1 to %d numbers above 0, as in 1e-3,2e-3)", r->lrs,
+                         "--lrs: bad value (got '%s', want 1 to %d different numbers above 0, as in 1e-3,2e-3)", r->lrs,
                          MOST_RATES);
     if (!study_choose(d, err) || !directory_make(r->out, err)) return false;
     d->comparison = (struct comparison){.request = r,
@@ -517,11 +582,11 @@ static bool comparison_open(struct driver *d, struct error *err) {
                                         .n_rates = n_rates,
                                         .models = array_alloc(d->study.n, sizeof *d->comparison.models)};
     for (size_t i = 0; i < d->study.n; i++)
-        d->comparison.models[i] =
-            (struct model_result){.model = &d->study.models[i],
-                                  .searches = array_alloc(n_rates, sizeof(struct result)),
-                                  .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
-    d->runs = d->study.n * (searches(&d->comparison) + finals_left(&d->comparison));
+        d->comparison.models[i] = (struct model_result){
+            .model = &d->study.models[i],
+            .search = search_begin(d->rates, n_rates, (size_t)r->widen, (size_t)r->seeds),
+            .finals = array_alloc((size_t)r->seeds, sizeof(struct result))};
+    d->runs = d->study.n * (search_stage(r, n_rates).runs + finals_left(&d->comparison));
     return true;
 }
 
@@ -529,9 +594,8 @@ static void driver_close(struct driver *d) {
     const struct option_group group = {compare_options, &d->options};
     for (size_t i = 0; i < d->study.n; i++) {
         struct model_result *m = &d->comparison.models[i];
-        for (size_t l = 0; l < d->comparison.n_rates; l++) result_free(&m->searches[l]);
+        search_free(&m->search);
         for (int s = 0; s < d->options.request.seeds; s++) result_free(&m->finals[s]);
-        free(m->searches);
         free(m->finals);
     }
     free(d->comparison.models);

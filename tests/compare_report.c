@@ -1,5 +1,7 @@
 /* See compare_report.h. Differences are paired by seed, since the seed sets the weights and the order of the data on
- * both sides; the learning rate is each model's best of the same few. */
+ * both sides; the learning rate is each model's best (compare_search.h). Tables are of the final loss, over all
+ * held-out text; curves, what is read off them, and the differences on the way are of validations, over the same few
+ * sequences of it each time. */
 #include "compare_report.h"
 
 #include <inttypes.h>
@@ -7,41 +9,6 @@
 #include <string.h>
 #include "../src/plot.h"
 #include "statistics.h"
-
-/* ---- Runs ---- */
-
-bool result_read(struct result *r, const char *log, int64_t steps) {
-    *r = (struct result){.by_step = runlog_curve(log, "step", "val_loss")};
-    struct curve bits = runlog_curve(log, "step", "val_bits_per_byte"), seconds = runlog_curve(log, "step", "seconds");
-    struct curve rates = runlog_curve(log, "step", "tokens_per_second");
-    const size_t n = r->by_step.n;
-    const bool finished = n > 0 && r->by_step.x[n - 1] == (double)steps && bits.n == n;
-    if (finished) {
-        r->loss = r->by_step.y[n - 1];
-        r->bits_per_byte = bits.y[n - 1];
-        r->rate = median(rates.y, rates.n);
-        r->seconds = seconds.y[seconds.n - 1];
-        for (size_t i = 0, s = 0; i < n; i++) {
-            while (s + 1 < seconds.n && seconds.x[s] < r->by_step.x[i]) s++;
-            curve_add(&r->by_seconds, seconds.y[s], r->by_step.y[i]);
-        }
-    } else {
-        curve_free(&r->by_step);
-    }
-    curve_free(&seconds);
-    curve_free(&rates);
-    curve_free(&bits);
-    return finished;
-}
-
-struct result result_diverged(void) {
-    return (struct result){.loss = INFINITY, .bits_per_byte = INFINITY, .rate = NAN, .seconds = NAN};
-}
-
-void result_free(struct result *r) {
-    curve_free(&r->by_step);
-    curve_free(&r->by_seconds);
-}
 
 /* ---- Over the seeds of a model ---- */
 
@@ -74,13 +41,43 @@ static double final_mean(const struct comparison *c, const struct model_result *
     return finals_statistic(c, m, offsetof(struct result, loss), mean);
 }
 
-/* The loss that every model reaches: the highest of their means. */
-static double common_loss(const struct comparison *c) {
-    double highest = -INFINITY;
-    for (size_t i = 0; i < c->study->n; i++) {
-        const double loss = final_mean(c, &c->models[i]);
-        if (isfinite(loss)) highest = fmax(highest, loss);
+/* The mean over the seeds at each validation; a model that diverged has no line. */
+static struct curve mean_curve(const struct comparison *c, const struct model_result *m, bool seconds) {
+    struct curve sum = {0};
+    size_t n = SIZE_MAX;
+    for (size_t s = 0; s < seeds_of(c); s++)
+        if (m->finals[s].by_tokens.n < n) n = m->finals[s].by_tokens.n;
+    for (size_t i = 0; i < n; i++) {
+        double x = 0, y = 0;
+        for (size_t s = 0; s < seeds_of(c); s++) {
+            const struct curve *curve = seconds ? &m->finals[s].by_seconds : &m->finals[s].by_tokens;
+            x += curve->x[i];
+            y += curve->y[i];
+        }
+        curve_add(&sum, x / (double)seeds_of(c), y / (double)seeds_of(c));
     }
+    return sum;
+}
+
+/* Those of all models. free with curves_free. */
+static struct curve *mean_curves(const struct comparison *c, bool seconds) {
+    struct curve *curves = array_alloc(c->study->n, sizeof *curves);
+    for (size_t i = 0; i < c->study->n; i++) curves[i] = mean_curve(c, &c->models[i], seconds);
+    return curves;
+}
+
+static void curves_free(struct curve *curves, size_t n) {
+    for (size_t i = 0; i < n; i++) curve_free(&curves[i]);
+    free(curves);
+}
+
+/* The validation loss that every model reaches: the highest at the end of their mean curves. */
+static double common_loss(const struct comparison *c) {
+    struct curve *curves = mean_curves(c, false);
+    double highest = -INFINITY;
+    for (size_t i = 0; i < c->study->n; i++)
+        if (curves[i].n > 0) highest = fmax(highest, curves[i].y[curves[i].n - 1]);
+    curves_free(curves, c->study->n);
     return highest;
 }
 
@@ -118,37 +115,24 @@ static const struct model_result *baseline_of(const struct comparison *c, const 
     return m->model->baseline ? model_named(c, m->model->baseline) : m;
 }
 
-/* The mean over the seeds at each validation; a model that diverged has no line. */
-static struct curve mean_curve(const struct comparison *c, const struct model_result *m, bool seconds) {
-    struct curve sum = {0};
-    size_t n = SIZE_MAX;
-    for (size_t s = 0; s < seeds_of(c); s++)
-        if (m->finals[s].by_step.n < n) n = m->finals[s].by_step.n;
-    for (size_t i = 0; i < n; i++) {
-        double x = 0, y = 0;
-        for (size_t s = 0; s < seeds_of(c); s++) {
-            x += seconds ? m->finals[s].by_seconds.x[i] : m->finals[s].by_step.x[i];
-            y += m->finals[s].by_step.y[i];
-        }
-        const double seeds = (double)seeds_of(c), tokens = (double)c->request->batch * c->request->seq;
-        curve_add(&sum, x / seeds * (seconds ? 1 : tokens), y / seeds);
-    }
-    return sum;
-}
-
-/* Those of all models. free with curves_free. */
-static struct curve *mean_curves(const struct comparison *c, bool seconds) {
-    struct curve *curves = array_alloc(c->study->n, sizeof *curves);
-    for (size_t i = 0; i < c->study->n; i++) curves[i] = mean_curve(c, &c->models[i], seconds);
-    return curves;
-}
-
-static void curves_free(struct curve *curves, size_t n) {
-    for (size_t i = 0; i < n; i++) curve_free(&curves[i]);
-    free(curves);
-}
-
 /* ---- report.md ---- */
+
+/* The rates that the search began with, and what it does with them. */
+static void search_method_print(FILE *out, const struct comparison *c) {
+    const struct request *r = c->request;
+    if (!searches(c)) {
+        fprintf(out, "Learning rate %g, not searched for, seeds 1 to %d.\n", c->rates[0], r->seeds);
+        return;
+    }
+    fprintf(out, "Learning rates tried for each model over %" PRId64 " steps:",
+            search_steps(c->steps, r->search_fraction));
+    for (size_t i = 0; i < c->n_rates; i++) fprintf(out, " %g", c->rates[i]);
+    fprintf(out,
+            ", each with the same seeds, 1 to %d unless it left the race, being worse than the best by the test below "
+            "(first looked at with %d seeds). Where the best was at the edge, the next one beyond was tried, at most "
+            "%d more a model. The best is the one with the lowest mean.\nThen seeds 1 to %d with the best.\n",
+            r->seeds, SEARCH_SEEDS < r->seeds ? SEARCH_SEEDS : r->seeds, r->widen, r->seeds);
+}
 
 static void method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
@@ -160,19 +144,12 @@ static void method_print(FILE *out, const struct comparison *c) {
             r->layers, r->channels, r->moe_every, r->vocab, r->seq);
     fprintf(out,
             "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
-            "the same seed.\n",
-            c->steps, r->batch * r->seq, tokens);
-    if (!searches(c)) fprintf(out, "Learning rate %g, not searched for", c->rates[0]);
-    else {
-        fprintf(out, "Learning rates tried for each model with seed 1 over %" PRId64 " steps:",
-                search_steps(c->steps, r->search_fraction));
-        for (size_t i = 0; i < c->n_rates; i++) fprintf(out, " %g", c->rates[i]);
-        fprintf(out, "; with the best of them");
-    }
-    fprintf(out,
-            ", seeds 1 to %d.\nThe last validation is on all held-out text; those on the way on %d sequences of "
-            "it.\n",
-            r->seeds, r->eval_windows);
+            "the same seed; the learning rate rises for %" PRId64 " steps.\n",
+            c->steps, r->batch * r->seq, tokens, warmup_steps(r, c->steps));
+    search_method_print(out, c);
+    fprintf(out, "The final loss is over all held-out text; validations on the way, and curves, are over the same %d "
+                 "sequences of it each time.\n",
+            r->eval_windows);
     if (r->jobs > 1)
         fprintf(out, "%d runs beside each other, so that each had only its share of the machine.\n", r->jobs);
     if (r->mhmoe) fprintf(out, "MH-MoE with `%s`.\n", r->mhmoe);
@@ -202,20 +179,37 @@ static void costs_print(FILE *out, const struct comparison *c) {
     }
 }
 
+/* What each model's search found. */
+static void search_print(FILE *out, const struct comparison *c) {
+    static const char *const places[] = {"the lowest tried", "inside", "the highest tried"};
+    if (!searches(c)) return;
+    fprintf(out, "\n## Search\n\nMean final loss and sample standard deviation of each learning rate (over so many "
+                 "seeds).\n\n| model | learning rates | best | which is |\n| --- | --- | --: | --- |\n");
+    for (size_t i = 0; i < c->study->n; i++) {
+        const struct search *s = &c->models[i].search;
+        fprintf(out, "| %s |", c->models[i].model->label);
+        for (size_t k = 0; k < s->n; k++)
+            fprintf(out, "%s %g: %.4f ± %.4f (%zu)", k ? ";" : "", s->trials[k].rate, trial_mean(&s->trials[k]),
+                    trial_deviation(&s->trials[k]), s->trials[k].seeds);
+        fprintf(out, " | %g | %s |\n", best_rate(&c->models[i]), places[1 + search_edge(s)]);
+    }
+}
+
 static void results_print(FILE *out, const struct comparison *c) {
     const double level = common_loss(c);
     fprintf(out,
-            "\n## Result\n\nMean and sample standard deviation over the seeds; tokens/s and seconds are of "
-            "training alone.\n\n"
-            "| model | best lr | validation loss | perplexity | bits per byte | tokens/s | seconds to loss %.4f |\n"
+            "\n## Result\n\nMean and sample standard deviation over the seeds; tokens/s and seconds are of training "
+            "alone. The last column is when validation on the way was down to %.4f, where the model with the highest "
+            "ended.\n\n"
+            "| model | best lr | final loss | perplexity | bits per byte | tokens/s | seconds to loss %.4f |\n"
             "| --- | --: | --: | --: | --: | --: | --: |\n",
-            level);
+            level, level);
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
         const double loss = final_mean(c, m);
         size_t reached;
         const double seconds = seconds_to(c, m, level, &reached);
-        fprintf(out, "| %s | %g | %.4f ± %.4f | %.2f | %.4f | %.0f | ", m->model->label, c->rates[m->best], loss,
+        fprintf(out, "| %s | %g | %.4f ± %.4f | %.2f | %.4f | %.0f | ", m->model->label, best_rate(m), loss,
                 finals_statistic(c, m, offsetof(struct result, loss), deviation), exp(loss),
                 finals_statistic(c, m, offsetof(struct result, bits_per_byte), mean),
                 finals_statistic(c, m, offsetof(struct result, rate), median_of));
@@ -226,37 +220,41 @@ static void results_print(FILE *out, const struct comparison *c) {
     }
 }
 
-/* A best learning rate at the edge of those tried may not be the best there is. */
-static void edges_print(FILE *out, const struct comparison *c) {
-    const char *separator = "\nBest at the edge of the learning rates tried, so perhaps not at its best: ";
-    for (size_t i = 0; i < c->study->n && searches(c); i++) {
-        const double rate = c->rates[c->models[i].best];
-        bool above = false, below = false;
-        for (size_t l = 0; l < c->n_rates; l++) {
-            above |= c->rates[l] > rate;
-            below |= c->rates[l] < rate;
-        }
-        if (above && below) continue;
-        fprintf(out, "%s%s", separator, c->models[i].model->label);
-        separator = "; ";
+/* How the learning rate behind a verdict was found: "4 rates × 3 to 6 seeds, best at the edge". */
+static void searched_print(FILE *out, const struct search *s) {
+    size_t fewest = SIZE_MAX, most = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->trials[i].seeds < fewest) fewest = s->trials[i].seeds;
+        if (s->trials[i].seeds > most) most = s->trials[i].seeds;
     }
-    if (*separator == ';') fprintf(out, ".\n");
+    if (s->n == 1) {
+        fprintf(out, " one rate, not searched |");
+        return;
+    }
+    fprintf(out, " %zu rates × %zu", s->n, fewest);
+    if (fewest < most) fprintf(out, " to %zu", most);
+    fprintf(out, " seeds, best %s |", search_edge(s) ? "at the edge" : "inside");
 }
 
 static void differences_print(FILE *out, const struct comparison *c) {
     static const char *const verdicts[] = {"better", "not told apart", "worse"};
     const double t = student_95(seeds_of(c));
     fprintf(out,
-            "\n## Differences\n\nValidation loss minus that of the baseline with the same seed. The spread "
-            "supports an order if the mean is more than %.2f standard errors from 0 (Student's t, 95%%, %d pairs).\n\n"
-            "| model | baseline | difference | standard error | verdict |\n| --- | --- | --: | --: | --- |\n",
+            "\n## Differences\n\nFinal loss minus that of the baseline with the same seed. The spread supports an "
+            "order if the mean is more than %.3f standard errors from 0 (Student's t, 95%%, %d pairs). A rate that is "
+            "best at the edge of those tried may not be the best there is, and the verdict be about the rates.\n\n"
+            "| model | baseline | difference | standard error | verdict | its search | the baseline's |\n"
+            "| --- | --- | --: | --: | --- | --- | --- |\n",
             t, c->request->seeds);
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i], *b = baseline_of(c, m);
         if (m == b) continue;
         const struct paired p = difference(c, m);
-        fprintf(out, "| %s | %s | %+.4f | %.4f | %s |\n", m->model->label, b->model->label, p.mean, p.error,
+        fprintf(out, "| %s | %s | %+.4f | %.4f | %s |", m->model->label, b->model->label, p.mean, p.error,
                 verdicts[1 + paired_verdict(p)]);
+        searched_print(out, &m->search);
+        searched_print(out, &b->search);
+        fputc('\n', out);
     }
 }
 
@@ -269,7 +267,7 @@ static void way_print(FILE *out, const struct comparison *c) {
     for (size_t i = 0; i < models; i++)
         if (curves[i].n < n) n = curves[i].n;
     if (n > 0) {
-        fprintf(out, "\nThe same on the way, mean over the seeds:\n\n| million tokens |");
+        fprintf(out, "\nOn the way, by the validations there, mean over the seeds:\n\n| million tokens |");
         for (size_t v = 0; v < n; v++) fprintf(out, " %.3g |", curves[0].x[v] * 1e-6);
         fprintf(out, "\n| --- |");
         for (size_t v = 0; v < n; v++) fprintf(out, " --: |");
@@ -287,25 +285,26 @@ static void way_print(FILE *out, const struct comparison *c) {
 /* ---- report.csv: a line a run ---- */
 
 static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, const char *stage,
-                      double lr, int seed, int64_t steps, const struct result *r) {
-    fprintf(out, "%s,%s,%s,%g,%d,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g\n", c->study->name,
-            m->model->name, stage, lr, seed, steps, (double)steps * c->request->batch * c->request->seq,
-            m->whole.parameters, m->whole.multiply_adds, m->layer.parameters, m->layer.multiply_adds, r->loss,
-            exp(r->loss), r->bits_per_byte, r->rate, r->seconds);
+                      double lr, int64_t steps, size_t seed, const struct result *r) {
+    fprintf(out, "%s,%s,%s,%g,%zu,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g\n", c->study->name,
+            m->model->name, stage, lr, seed, steps, r->tokens, m->whole.parameters, m->whole.multiply_adds,
+            m->layer.parameters, m->layer.multiply_adds, r->loss, exp(r->loss), r->bits_per_byte, r->rate, r->seconds);
 }
 
 static void csv_print(FILE *out, const struct comparison *c) {
     const int64_t searched = search_steps(c->steps, c->request->search_fraction);
     fprintf(out, "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,"
-                 "layer_multiply_adds,validation_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
+                 "layer_multiply_adds,final_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
-        for (size_t l = 0; l < searches(c); l++) {
-            if (searched == c->steps && l == m->best) continue; /* it is the first of the final ones */
-            run_print(out, c, m, "search", c->rates[l], 1, searched, &m->searches[l]);
+        const struct search *s = &m->search;
+        for (const struct trial *t = s->trials; t < s->trials + s->n; t++) {
+            if (searched == c->steps && t == &s->trials[search_best(s)]) continue; /* they are the final ones */
+            for (size_t k = 0; k < t->seeds; k++)
+                run_print(out, c, m, "search", t->rate, searched, k + 1, &t->results[k]);
         }
-        for (size_t s = 0; s < seeds_of(c); s++)
-            run_print(out, c, m, "final", c->rates[m->best], (int)s + 1, c->steps, &m->finals[s]);
+        for (size_t k = 0; k < seeds_of(c); k++)
+            run_print(out, c, m, "final", best_rate(m), c->steps, k + 1, &m->finals[k]);
     }
 }
 
@@ -330,8 +329,8 @@ static bool plot_write(const struct comparison *c, const char *name, bool second
 static void markdown_print(FILE *out, const struct comparison *c) {
     method_print(out, c);
     costs_print(out, c);
+    search_print(out, c);
     results_print(out, c);
-    edges_print(out, c);
     differences_print(out, c);
     way_print(out, c);
     fprintf(out, "\nEach run: `report.csv`. Curves: `loss-tokens.svg`, `loss-seconds.svg`.\n");

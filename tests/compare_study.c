@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "compare_search.h"
+#include "statistics.h"
 
 #define SMOE {"smoe", "SMoE, top-1 of 8", NULL, false, 4, "--ffn smoe --experts 8 --topk 1"}
 #define MHMOE "--ffn mhmoe --topk 3 --moe-heads "
@@ -68,12 +70,26 @@ const struct study studies[] = {
 };
 const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", NULL};
 
+/* Two rates that directories' names cannot tell apart would be one run. */
+static bool rates_ascend(const double *rates, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        char *a = string_format("%g", rates[i - 1]), *b = string_format("%g", rates[i]);
+        const bool alike = strcmp(a, b) == 0;
+        free(a);
+        free(b);
+        if (alike) return false;
+    }
+    return true;
+}
+
 size_t rates_parse(const char *text, double *rates, size_t most) {
     size_t n = 0;
     for (char *end; n < most; text = end + 1) {
         rates[n] = strtod(text, &end);
-        if (end == text || !(rates[n++] > 0) || (*end && *end != ',')) return 0;
-        if (!*end) return n;
+        if (end == text || !(rates[n] > 0) || isinf(rates[n++]) || (*end && *end != ',')) return 0;
+        if (*end) continue;
+        qsort(rates, n, sizeof *rates, compare_doubles);
+        return rates_ascend(rates, n) ? n : 0;
     }
     return 0;
 }
@@ -128,6 +144,12 @@ static void model_words(struct words *w, const struct request *r, const struct s
     free(baseline);
 }
 
+int64_t warmup_steps(const struct request *r, int64_t steps) {
+    if (r->warmup) return r->warmup < steps ? r->warmup : steps;
+    const int64_t enough = 250, most = steps * 7 / 10, least = enough < most ? enough : most;
+    return steps / 10 > least ? steps / 10 : least;
+}
+
 int64_t eval_every(int64_t steps) { return steps < 10 ? 1 : (steps + 9) / 10; }
 
 static int threads_each(const struct request *r) {
@@ -142,7 +164,7 @@ void command_start(struct words *w, const struct request *r, const struct study_
     words_add(w, "--threads=%d", threads_each(r));
     words_add(w, "--seed=%" PRId64, run->seed);
     words_add(w, "--steps=%" PRId64, run->steps);
-    words_add(w, "--warmup=%" PRId64, run->steps / 10);
+    words_add(w, "--warmup=%" PRId64, warmup_steps(r, run->steps));
     words_add(w, "--lr=%.17g", run->lr);
     words_add(w, "--batch=%d", r->batch);
     words_add(w, "--eval-every=%" PRId64, eval_every(run->steps));
@@ -172,25 +194,33 @@ int64_t search_steps(int64_t steps, double fraction) {
     return n > 1 ? n : 1;
 }
 
-/* A stage of `runs` runs of each model. Beside each other the longest begin and the shortest are last, so that places
- * are idle for about as long as one of those takes. */
-static double stage_seconds(const struct timing *models, size_t n, size_t runs, double steps, int jobs) {
+struct stage search_stage(const struct request *r, size_t n_rates) {
+    size_t rounds = 1 + (size_t)r->widen;
+    for (int seeds = SEARCH_SEEDS; seeds < r->seeds; seeds *= 2) rounds++;
+    const size_t rates = n_rates + (size_t)r->widen;
+    return n_rates > 1 ? (struct stage){rates * (size_t)r->seeds, r->search_fraction, rounds} : (struct stage){0};
+}
+
+/* Beside each other the longest begin and the shortest are last, so that at the end of a round places are idle for
+ * about as long as one of those takes. */
+static double stage_seconds(const struct timing *models, size_t n, struct stage stage, double steps, int jobs) {
     double all = 0, longest = 0, shortest = INFINITY;
     for (size_t i = 0; i < n; i++) {
-        const double run = models[i].step * steps + models[i].overhead;
-        all += (double)runs * run;
+        const double run = models[i].step * steps * stage.fraction + models[i].overhead;
+        all += (double)stage.runs * run;
         longest = fmax(longest, run);
         shortest = fmin(shortest, run);
     }
-    return runs ? fmax(longest, all / jobs + (1 - 1.0 / jobs) * shortest) : 0;
+    const double rounds = (double)stage.rounds;
+    return stage.runs ? fmax(rounds * longest, all / jobs + rounds * (1 - 1.0 / jobs) * shortest) : 0;
 }
 
-int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals, int jobs,
+int64_t plan_steps(const struct timing *models, size_t n, struct stage search, struct stage finals, int jobs,
                    double seconds) {
     int64_t fits = 0, beyond = INT64_C(1) << 40;
     while (beyond - fits > 1) {
         const int64_t steps = fits + (beyond - fits) / 2;
-        const double takes = stage_seconds(models, n, searches, fraction * (double)steps, jobs) +
+        const double takes = stage_seconds(models, n, search, (double)steps, jobs) +
                              stage_seconds(models, n, finals, (double)steps, jobs);
         if (takes <= seconds) fits = steps;
         else beyond = steps;

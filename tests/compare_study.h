@@ -26,14 +26,14 @@ extern const char *const study_words[];
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
     char *out, *train, *lrs, *mhmoe;
-    int study, seeds, jobs, threads, vocab, seq, layers, channels, attn_heads, moe_every, batch, eval_windows;
+    int study, seeds, widen, jobs, threads, vocab, seq, layers, channels, attn_heads, moe_every, batch, eval_windows;
     double minutes, search_fraction;
-    int64_t steps;
+    int64_t steps, warmup;
     char **corpora;
     size_t n_corpora;
 };
 
-/* "1e-3,2e-3" as at most `most` positive numbers; 0 if it is not that. */
+/* "1e-3,2e-3" as at most `most` positive numbers, no two alike, ascending; 0 if it is not that. */
 size_t rates_parse(const char *text, double *rates, size_t most);
 
 struct study_run {
@@ -65,13 +65,27 @@ struct timing {
     double step, overhead;
 };
 
-/* The number of steps, the same for every run, with which `searches` runs of `fraction` of them and then `finals`
- * whole runs of each model, `jobs` at a time, end within `seconds`; less than 1 if they cannot. */
-int64_t plan_steps(const struct timing *models, size_t n, size_t searches, double fraction, size_t finals, int jobs,
+/* What a plan has of each model: at most so many runs, of a share of the steps, in rounds one after another. */
+struct stage {
+    size_t runs;
+    double fraction;
+    size_t rounds;
+};
+
+/* Runs of a search among n rates: with every seed, as if no rate left the race and as many came in as may. */
+struct stage search_stage(const struct request *r, size_t n_rates);
+
+/* The number of steps, the same for every run, with which a search and then the final runs of each model, `jobs` at a
+ * time, end within `seconds`; less than 1 if they cannot. */
+int64_t plan_steps(const struct timing *models, size_t n, struct stage search, struct stage finals, int jobs,
                    double seconds);
 
 /* Steps of a run of the search for the learning rate. */
 int64_t search_steps(int64_t steps, double fraction);
+
+/* Steps in which a run's learning rate rises: as --warmup says, or a tenth of them, but at least 250 as far as 7 tenths
+ * allow. Risen faster, it holds these models on their plateaus (docs/RESULTS.md). */
+int64_t warmup_steps(const struct request *r, int64_t steps);
 
 /* Steps between validations: ten of them in a run. */
 int64_t eval_every(int64_t steps);

@@ -46,10 +46,29 @@ static inline struct paired paired_difference(const double *a, const double *b, 
     return p;
 }
 
+/* The chance that |Student's t| with `df` degrees of freedom stays below tan(angle) sqrt(df). Whole numbers of them
+ * have a finite sum (Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4). */
+static inline double student_within(double angle, size_t df) {
+    const double c = cos(angle);
+    const size_t odd = df % 2;
+    double term = odd ? c : 1, sum = 0;
+    for (size_t k = 2 + odd; k <= df; k += 2) {
+        sum += term;
+        term *= c * c * (double)(k - 1) / (double)k;
+    }
+    return odd ? (angle + sin(angle) * sum) / M_PI_2 : sin(angle) * sum;
+}
+
 /* Student's t: of n such differences without a true one, 5% have a mean beyond this many standard errors. */
 static inline double student_95(size_t n) {
-    static const double t[] = {INFINITY, INFINITY, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26};
-    return n < sizeof t / sizeof *t ? t[n] : 2.26; /* falls to 1.96: to the safe side */
+    if (n < 2) return INFINITY;
+    double low = 0, high = M_PI_2;
+    for (int i = 0; i < 60; i++) {
+        const double middle = (low + high) / 2;
+        if (student_within(middle, n - 1) < 0.95) low = middle;
+        else high = middle;
+    }
+    return tan(low) * sqrt((double)(n - 1));
 }
 
 /* -1: below zero, 1: above, 0: the spread does not tell. */

@@ -38,6 +38,43 @@ static void test_paired(void **state) {
     assert_int_equal(paired_verdict((struct paired){INFINITY, NAN, 3}), 0); /* a seed diverged */
 }
 
+/* Of 1 to 100 degrees of freedom, by Simpson's rule over the density. */
+static const double student_table[] = {
+    12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139,
+    2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963,
+    2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831, 2.048407, 2.045230, 2.042272,
+    2.039513, 2.036933, 2.034515, 2.032245, 2.030108, 2.028094, 2.026192, 2.024394, 2.022691, 2.021075,
+    2.019541, 2.018082, 2.016692, 2.015368, 2.014103, 2.012896, 2.011741, 2.010635, 2.009575, 2.008559,
+    2.007584, 2.006647, 2.005746, 2.004879, 2.004045, 2.003241, 2.002465, 2.001717, 2.000995, 2.000298,
+    1.999624, 1.998972, 1.998341, 1.997730, 1.997138, 1.996564, 1.996008, 1.995469, 1.994945, 1.994437,
+    1.993943, 1.993464, 1.992997, 1.992543, 1.992102, 1.991673, 1.991254, 1.990847, 1.990450, 1.990063,
+    1.989686, 1.989319, 1.988960, 1.988610, 1.988268, 1.987934, 1.987608, 1.987290, 1.986979, 1.986675,
+    1.986377, 1.986086, 1.985802, 1.985523, 1.985251, 1.984984, 1.984723, 1.984467, 1.984217, 1.983972};
+
+static void test_student(void **state) {
+    (void)state;
+    for (size_t df = 1; df <= sizeof student_table / sizeof *student_table; df++) {
+        const double got = student_95(df + 1), want = student_table[df - 1];
+        if (!(fabs(got - want) <= 6e-7)) fail_msg("%zu: got %.7f, want %.6f", df, got, want); /* as it is rounded */
+    }
+    assert_true(fabs(student_95(1001) - 1.962339) <= 6e-7 && fabs(student_95(1000001) - 1.959966) <= 6e-7);
+    assert_true(isinf(student_95(1)) && isinf(student_95(0)));
+}
+
+/* Either side of the threshold, for any number of seeds. */
+static void test_verdict(void **state) {
+    (void)state;
+    for (size_t n = 2; n <= 101; n++) {
+        const double t = student_table[n - 2], within = 0.3 * t * (1 - 1e-6), beyond = 0.3 * t * (1 + 1e-6);
+        assert_int_equal(paired_verdict((struct paired){within, 0.3, n}), 0);
+        assert_int_equal(paired_verdict((struct paired){-within, 0.3, n}), 0);
+        assert_int_equal(paired_verdict((struct paired){beyond, 0.3, n}), 1);
+        assert_int_equal(paired_verdict((struct paired){-beyond, 0.3, n}), -1);
+    }
+    assert_int_equal(paired_verdict((struct paired){0, 0, 3}), 0);
+    assert_int_equal(paired_verdict((struct paired){1e-9, 0, 3}), 1); /* the same for each seed */
+}
+
 static void test_crossing(void **state) {
     (void)state;
     const double x[] = {1, 3, 5, 9}, y[] = {8, 6, 7, 3};
@@ -54,19 +91,24 @@ static void test_crossing(void **state) {
 static void test_plan(void **state) {
     (void)state;
     const struct timing models[] = {{0.1, 2}, {0.3, 3}};
-    /* 3 searches and 2 final runs: 0.4 * 5 N + 5 * 5 seconds */
-    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 1, 225), 100);
-    assert_int_equal(plan_steps(models, 2, 3, 1, 2, 1, 224.9), 99);
+    const struct stage none = {0}, once = {1, 1, 1}, twice = {2, 1, 1};
+    /* 3 searches and 2 final runs: 0.4 * 5 N + 5 * 5 seconds; rounds cost nothing where runs are in turn */
+    assert_int_equal(plan_steps(models, 2, (struct stage){3, 1, 1}, twice, 1, 225), 100);
+    assert_int_equal(plan_steps(models, 2, (struct stage){3, 1, 2}, twice, 1, 224.9), 99);
     /* searches of a quarter: 0.4 * (0.75 + 3) N + 5 * 6 */
-    assert_int_equal(plan_steps(models, 2, 3, 0.25, 3, 1, 180), 100);
+    assert_int_equal(plan_steps(models, 2, (struct stage){3, 0.25, 1}, (struct stage){3, 1, 1}, 1, 180), 100);
     /* two at a time: the search waits for its longest, 0.3 N + 3; the finals take half of 0.4 * 2 N + 5 * 2, and leave
      * a place idle for half of the shortest, 0.1 N + 2 */
-    assert_int_equal(plan_steps(models, 2, 1, 1, 2, 2, 33 + 45 + 6.01), 100);
-    assert_int_equal(plan_steps(models, 2, 1, 1, 2, 2, 33 + 45 + 5.99), 99);
-    /* with a place for each: no sooner than the longest of either stage, 2 * (0.3 N + 3); no search: once */
-    assert_int_equal(plan_steps(models, 2, 1, 1, 1, 100, 66.01), 100);
-    assert_int_equal(plan_steps(models, 2, 0, 1, 1, 100, 32.99), 99);
-    assert_true(plan_steps(models, 2, 3, 1, 2, 1, 20) < 1);
+    assert_int_equal(plan_steps(models, 2, once, twice, 2, 33 + 45 + 6.01), 100);
+    assert_int_equal(plan_steps(models, 2, once, twice, 2, 33 + 45 + 5.99), 99);
+    /* in three rounds of 8 runs in all: half of 0.4 * 8 N + 5 * 8, and three times half of 0.1 N + 2 */
+    assert_int_equal(plan_steps(models, 2, (struct stage){8, 1, 3}, none, 2, 160 + 20 + 18.01), 100);
+    assert_int_equal(plan_steps(models, 2, (struct stage){8, 1, 3}, none, 2, 160 + 20 + 17.99), 99);
+    /* with a place for each: no sooner than the longest of each round, 0.3 N + 3; no search: once */
+    assert_int_equal(plan_steps(models, 2, once, once, 100, 66.01), 100);
+    assert_int_equal(plan_steps(models, 2, none, once, 100, 32.99), 99);
+    assert_int_equal(plan_steps(models, 2, (struct stage){8, 1, 3}, once, 100, 4 * 33 + 0.01), 100);
+    assert_true(plan_steps(models, 2, (struct stage){3, 1, 1}, twice, 1, 20) < 1);
     assert_int_equal(search_steps(100, 1), 100);
     assert_int_equal(search_steps(100, 0.25), 25);
     assert_int_equal(search_steps(20, 0.01), 1);
@@ -75,14 +117,151 @@ static void test_plan(void **state) {
     assert_int_equal(eval_every(3), 1);
 }
 
+/* A plan allows for every rate with every seed, those that may come in, and a round for each thing that may happen. */
+static void test_search_stage(void **state) {
+    (void)state;
+    struct request r = {.seeds = 3, .widen = 1, .search_fraction = 0.5};
+    struct stage s = search_stage(&r, 2);
+    assert_true(s.runs == 9 && s.fraction == 0.5 && s.rounds == 2);
+    r.seeds = 7;
+    r.widen = 2;
+    s = search_stage(&r, 3);
+    assert_true(s.runs == 35 && s.rounds == 5); /* 3, 6, 7 seeds, and two rates more */
+    assert_int_equal(search_stage(&r, 1).runs, 0);
+}
+
+static void test_warmup(void **state) {
+    (void)state;
+    struct request r = {.warmup = 0};
+    static const int64_t want[][2] = {{1, 0}, {10, 7}, {100, 70}, {357, 249}, {360, 250}, {2500, 250}, {6500, 650}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+        assert_int_equal(warmup_steps(&r, want[i][0]), want[i][1]);
+    r.warmup = 30;
+    assert_int_equal(warmup_steps(&r, 1000), 30);
+    assert_int_equal(warmup_steps(&r, 20), 20); /* a short search */
+}
+
 static void test_rates(void **state) {
     (void)state;
     double rates[3];
-    assert_int_equal(rates_parse("1e-3,0.002,4e-3", rates, 3), 3);
+    assert_int_equal(rates_parse("1e-3,4e-3,0.002", rates, 3), 3);
     assert_true(rates[0] == 1e-3 && rates[1] == 2e-3 && rates[2] == 4e-3);
-    static const char *const wrong[] = {"", "x", "1e-3,", "1e-3;2e-3", "-1", "0", "1,2,3,4", "nan"};
+    static const char *const wrong[] = {"",        "x",   "1e-3,", "1e-3;2e-3", "-1",           "0",
+                                        "1,2,3,4", "nan", "inf,1", "2,1,2e0",   "1,2,1.0000001"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         if (rates_parse(wrong[i], rates, 3) != 0) fail_msg("%s", wrong[i]);
+}
+
+/* ---- The search ---- */
+
+/* What a run with a rate ends with; seeds count from 0. */
+struct outcome {
+    double rate, losses[6];
+};
+
+/* Runs a search over what is known. `ran` lists the runs in their order: rate:seeds each time some were added. */
+static struct search search_over(const struct outcome *known, const double *rates, size_t n, size_t widen, size_t seeds,
+                                 char ran[256]) {
+    struct search s = search_begin(rates, n, widen, seeds);
+    *ran = 0;
+    while (search_next(&s)) {
+        size_t lacked = 0;
+        for (size_t i = 0; i < s.n; i++) {
+            struct trial *t = &s.trials[i];
+            const struct outcome *o = known;
+            lacked += trial_lacks(&s, t);
+            if (trial_lacks(&s, t) == 0) continue;
+            while (o->rate != t->rate)
+                if (o++->rate == 0) fail_msg("%g is tried", t->rate);
+            while (trial_lacks(&s, t)) t->results[t->seeds].loss = o->losses[t->seeds], t->seeds++;
+            snprintf(ran + strlen(ran), 256 - strlen(ran), "%g:%zu ", t->rate, t->seeds);
+        }
+        assert_true(lacked > 0);
+    }
+    assert_false(search_next(&s)); /* asked again while others go on */
+    return s;
+}
+
+static void check_search(const struct outcome *known, const double *rates, size_t n, size_t widen, size_t seeds,
+                         const char *want, double best, int edge) {
+    char ran[256];
+    struct search s = search_over(known, rates, n, widen, seeds, ran);
+    assert_string_equal(ran, want);
+    if (s.trials[search_best(&s)].rate != best) fail_msg("%s: %g", want, s.trials[search_best(&s)].rate);
+    assert_int_equal(search_edge(&s), edge);
+    for (size_t i = 0; i < s.n; i++)
+        for (const struct outcome *o = known; o->rate; o++) /* each trial has its own */
+            if (o->rate == s.trials[i].rate) assert_true(s.trials[i].results[0].loss == o->losses[0]);
+    search_free(&s);
+}
+
+static const double two[] = {2e-3, 4e-3}, three[] = {1e-3, 2e-3, 4e-3};
+
+/* The best rate sits on a plateau with its first seed. It was lost when one seed chose; by three it still looks worse,
+ * but they do not agree on that. */
+static void test_search_plateau(void **state) {
+    (void)state;
+    static const struct outcome known[] = {{1e-3, {4.30, 4.31, 4.29, 4.30, 4.30, 4.30}},
+                                           {2e-3, {4.60, 4.20, 4.21, 4.20, 4.19, 4.20}},
+                                           {4e-3, {5.00, 5.01, 5.03, 5, 5, 5}},
+                                           {.rate = 0}};
+    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 0.001:6 0.002:6 ", 2e-3, 0);
+    check_search(known, three, 3, 0, 3, "0.001:3 0.002:3 0.004:3 ", 1e-3, -1);
+    check_search(known, three, 3, 0, 5, "0.001:3 0.002:3 0.004:3 0.001:5 0.002:5 ", 2e-3, 0);
+    check_search(known, three, 3, 0, 2, "0.001:2 0.002:2 0.004:2 ", 1e-3, -1);
+}
+
+/* A rate leaves if its differences to the best are beyond the report's threshold, here 4.30265 standard errors, however
+ * far apart seeds are; one that remains alone needs no more of them. */
+static void test_search_threshold(void **state) {
+    (void)state;
+    struct outcome known[] = {{1e-3, {6, 6.4, 5.9, 6, 6, 6}},
+                              {2e-3, {4.0, 4.5, 3.7, 4, 4, 4}},
+                              {4e-3, {4.1 - 0.0402, 4.6, 3.8 + 0.0402, 4.2, 4.2, 4.2}}, /* 4.309 */
+                              {.rate = 0}};
+    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
+    known[2].losses[0] = 4.1 - 0.0404; /* 4.287 */
+    known[2].losses[2] = 3.8 + 0.0404;
+    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 ", 2e-3, 0);
+}
+
+static void test_search_widens(void **state) {
+    (void)state;
+    static const struct outcome rising[] = {{2.5e-4, {3.9, 4}}, {5e-4, {3.8, 3.9}}, {1e-3, {4.0, 4.1}},
+                                            {2e-3, {4.2, 4.2}}, {4e-3, {4.4, 4.5}}, {.rate = 0}};
+    static const struct outcome falling[] = {{2e-3, {4.2, 4.2}}, {4e-3, {4.0, 4.1}},   {8e-3, {3.8, 3.8}},
+                                             {1.6e-2, {4, 3.9}}, {3.2e-2, {4.6, 4.7}}, {.rate = 0}};
+    static const struct outcome thirds[] = {{1e-3, {4.4, 4.4}}, {3e-3, {4.2, 4.2}}, {9e-3, {4.3, 4.3}}, {.rate = 0}};
+    check_search(rising, two, 2, 1, 2, "0.002:2 0.004:2 0.001:2 ", 1e-3, -1); /* no farther: still at the edge */
+    check_search(rising, two, 2, 0, 2, "0.002:2 0.004:2 ", 2e-3, -1);
+    check_search(falling, two, 2, 5, 2, "0.002:2 0.004:2 0.008:2 0.016:2 ", 8e-3, 0);
+    check_search(falling, two, 2, 1, 1, "0.002:1 0.004:1 0.008:1 ", 8e-3, 1);
+    check_search(thirds, (const double[]){1e-3, 3e-3}, 2, 1, 2, "0.001:2 0.003:2 0.009:2 ", 3e-3, 0);
+    check_search(rising, three, 3, 2, 1, "0.001:1 0.002:1 0.004:1 0.0005:1 0.00025:1 ", 5e-4, 0);
+}
+
+/* With more seeds another rate may become the best: the edge is looked at each time. */
+static void test_search_widens_late(void **state) {
+    (void)state;
+    static const struct outcome known[] = {{1e-3, {4.2, 4.3, 4.1, 4.2}},
+                                           {2e-3, {4.0, 4.3, 4.0, 4.5}},
+                                           {4e-3, {4.1, 4.2, 4.1, 3.9}},
+                                           {8e-3, {4.3, 4.4, 4.2, 4.3}},
+                                           {.rate = 0}};
+    check_search(known, three, 3, 1, 4, "0.001:3 0.002:3 0.004:3 0.001:4 0.002:4 0.004:4 0.008:4 ", 4e-3, 0);
+}
+
+static void test_search_diverges(void **state) {
+    (void)state;
+    const double inf = INFINITY;
+    const struct outcome known[] = {{5e-4, {4.0, 4.1, 4.0, 4.0}},
+                                    {1e-3, {inf, inf, inf, inf}},
+                                    {2e-3, {4.0, 4.1, 4.3, 4.0}},
+                                    {4e-3, {inf, 3.9, 3.8, 3.7}}, /* with one seed of three */
+                                    {8e-3, {inf, inf, inf, inf}},
+                                    {.rate = 0}};
+    check_search(known, three, 3, 0, 4, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
+    check_search(known, (const double[]){4e-3, 8e-3}, 2, 1, 2, "0.004:2 0.008:2 0.002:2 ", 2e-3, -1);
 }
 
 /* ---- Command lines ---- */
@@ -184,7 +363,7 @@ static void test_runs(void **state) {
     command_start(&w, &request, &run, directory);
     static const char *const start[] = {"./train",       "--out=O/smoe-lr0.002-seed3-steps50",
                                         "--threads=2",   "--seed=3",
-                                        "--steps=50",    "--warmup=5",
+                                        "--steps=50",    "--warmup=35",
                                         "--lr=0.002",    "--batch=8",
                                         "--eval-every=5"};
     for (size_t i = 0; i < sizeof start / sizeof *start; i++) {
@@ -232,25 +411,50 @@ static void test_shares(void **state) {
 
 /* ---- Logs ---- */
 
-static const char log_text[] = "{\"step\":1,\"loss\":6,\"tokens_per_second\":100,\"seconds\":1.5}\n"
-                               "{\"step\":2,\"loss\":5,\"tokens_per_second\":300,\"seconds\":2.0}\n"
-                               "{\"step\":2,\"val_loss\":5.5,\"val_bits_per_byte\":3.5,\"val_all\":false}\n"
-                               "{\"step\":3,\"loss\":4,\"tokens_per_second\":200,\"seconds\":3.25}\n"
-                               "{\"step\":3,\"val_loss\":4.5,\"val_bits_per_byte\":2.5,\"val_all\":true}\n";
+#define TRAINED                                                                                                        \
+    "{\"step\":1,\"tokens\":7,\"loss\":6,\"tokens_per_second\":100,\"seconds\":1.5}\n"                                 \
+    "{\"step\":2,\"tokens\":14,\"loss\":5,\"tokens_per_second\":300,\"seconds\":2.0}\n"                                \
+    "{\"step\":2,\"tokens\":14,\"val_loss\":5.5,\"val_bits_per_byte\":3.5}\n"                                          \
+    "{\"step\":3,\"tokens\":22,\"loss\":4,\"tokens_per_second\":200,\"seconds\":3.25}\n"
+#define VALIDATED "{\"step\":3,\"tokens\":22,\"val_loss\":4.5,\"val_bits_per_byte\":2.5}\n"
+#define ENDED "{\"step\":3,\"tokens\":22,\"final_loss\":4.25,\"final_bits_per_byte\":2.75,\"final_windows\":9}\n"
 
+static enum log_state read_text(const char *text, struct result *r, int64_t steps) {
+    text_save("log.jsonl", text, strlen(text));
+    return result_read(r, "log.jsonl", steps);
+}
+
+/* The table's loss is the final one; a curve holds validations alone. */
 static void test_result(void **state) {
     (void)state;
     struct result r;
-    text_save("log.jsonl", log_text, strlen(log_text));
-    assert_true(result_read(&r, "log.jsonl", 3));
-    assert_true(r.loss == 4.5 && r.bits_per_byte == 2.5 && r.rate == 200 && r.seconds == 3.25);
-    assert_int_equal(r.by_seconds.n, 2);
-    assert_true(r.by_seconds.x[0] == 2.0 && r.by_seconds.x[1] == 3.25 && r.by_seconds.y[0] == 5.5);
+    assert_int_equal(read_text(TRAINED VALIDATED ENDED, &r, 3), LOG_FINISHED);
+    assert_true(r.loss == 4.25 && r.bits_per_byte == 2.75 && r.tokens == 22 && r.rate == 200 && r.seconds == 3.25);
+    assert_true(r.by_tokens.n == 2 && r.by_tokens.x[0] == 14 && r.by_tokens.x[1] == 22);
+    assert_true(r.by_tokens.y[0] == 5.5 && r.by_tokens.y[1] == 4.5);
+    assert_true(r.by_seconds.n == 2 && r.by_seconds.x[0] == 2.0 && r.by_seconds.x[1] == 3.25);
+    assert_true(r.by_seconds.y[0] == 5.5 && r.by_seconds.y[1] == 4.5);
     result_free(&r);
-    assert_false(result_read(&r, "log.jsonl", 4));          /* not the last step */
-    text_save("log.jsonl", log_text, strlen(log_text) - 3); /* cut off */
-    assert_false(result_read(&r, "log.jsonl", 3));
-    assert_false(result_read(&r, "none.jsonl", 3));
+}
+
+static void test_result_unfinished(void **state) {
+    (void)state;
+    static const char whole[] = TRAINED VALIDATED ENDED;
+    char cut[sizeof whole];
+    struct result r;
+    assert_int_equal(read_text(whole, &r, 4), LOG_UNFINISHED); /* not the last step */
+    assert_int_equal(read_text(whole, &r, 2), LOG_UNFINISHED);
+    assert_int_equal(read_text(TRAINED VALIDATED, &r, 3), LOG_UNFINISHED);
+    assert_int_equal(read_text(TRAINED ENDED, &r, 3), LOG_UNFINISHED);
+    memcpy(cut, whole, sizeof whole - 4);
+    cut[sizeof whole - 4] = 0;
+    assert_int_equal(read_text(cut, &r, 3), LOG_UNFINISHED);
+    assert_true(r.by_tokens.n == 0 && r.by_tokens.x == NULL);
+    assert_int_equal(result_read(&r, "none.jsonl", 3), LOG_UNFINISHED);
+    /* earlier versions gave validations no tokens, and the last was over another text */
+    assert_int_equal(read_text("{\"step\":3,\"tokens\":22,\"loss\":4,\"tokens_per_second\":2,\"seconds\":3}\n"
+                               "{\"step\":3,\"val_loss\":4.5,\"val_bits_per_byte\":2.5,\"val_all\":true}\n", &r, 3),
+                     LOG_OLD);
 }
 
 /* ---- The program ---- */
@@ -294,6 +498,55 @@ static void test_program(void **state) {
     assert_null(strstr(errors, "seed"));
 }
 
+static void refuse_compare(int code, const char *says, const char *command) {
+    const int got = command_run(command);
+    if (got != code || !strstr(errors, says) || strncmp(errors, "compare: ", 9) != 0)
+        fail_msg("exit code %d: %s\n%s", got, command, errors);
+}
+
+#define SEARCHED "--models smoe --seeds 2 --lrs 2e-3,4e-3 --channels 24 --attn-heads 2 --seq 16 --vocab 300 --batch 2 " \
+    "--threads 1 --steps 20 text "
+
+/* In 20 steps a higher rate is better, so that the search goes on upwards; interrupted in that, it goes the same way. */
+static void test_search_program(void **state) {
+    (void)state;
+    run("compare --train train --out searched --widen 2 " SEARCHED);
+    assert_non_null(strstr(errors, "at most 8 runs of 20 steps\n"));
+    assert_non_null(strstr(errors, "[8/8] smoe, lr 0.016, seed 2"));
+    run("grep -q '^| SMoE, top-1 of 8 | 0.002: .* (2); 0.004: .* (2); 0.008: .* (2); 0.016: .* (2) | ' "
+        "searched/report.md && test $(grep -c ,search, searched/report.csv) = 6 && "
+        "test $(grep -c ,final, searched/report.csv) = 2 && "
+        "! ls searched/*lr0.032* 2> /dev/null && ! grep -q ',search,0.016,' searched/report.csv");
+    run("printf '%%s\\n' '#!/bin/sh' 'case \"$*\" in *lr0.008-seed2*) kill -TERM $PPID; sleep 9;; "
+        "*) exec train \"$@\";; esac' > searching && chmod +x searching");
+    assert_int_equal(command_run("compare --train ./searching --out half --widen 2 " SEARCHED), 128 + 15);
+    run("compare --train train --out half --widen 2 " SEARCHED);
+    assert_null(strstr(errors, "lr 0.004"));
+    assert_non_null(strstr(errors, "[6/8] smoe, lr 0.008, seed 2"));
+    run(COMPUTED "searched/report.csv > s; " COMPUTED "half/report.csv | cmp - s");
+    /* shorter searches: then both seeds of the whole length */
+    run("compare --train train --out shorter --widen 0 --search-fraction 0.5 " SEARCHED);
+    assert_non_null(strstr(errors, "at most 6 runs of 20 steps\n"));
+    assert_non_null(strstr(errors, "[6/6] smoe, lr 0.004, seed 2"));
+    run("test $(grep -c ',search,.*,10,' shorter/report.csv) = 4 && test $(grep -c ',final,0.004,.*,20,' "
+        "shorter/report.csv) = 2");
+}
+
+/* More seeds go on from what is done, and find what they would have found at once. */
+static void test_seeds_raised(void **state) {
+    (void)state;
+    run("compare --train train --out searched --widen 2 " SEARCHED "--seeds 4");
+    assert_non_null(strstr(errors, "compare: searched/plan.json: made for 2 seeds; goes on with 4\n"));
+    assert_null(strstr(errors, "seed 1:"));
+    assert_null(strstr(errors, "seed 2:"));
+    assert_non_null(strstr(errors, "smoe, lr 0.002, seed 3:"));
+    assert_non_null(strstr(errors, ", seed 4:"));
+    run("compare --train train --out four --widen 2 " SEARCHED "--seeds 4");
+    run(COMPUTED "searched/report.csv > s; " COMPUTED "four/report.csv | cmp - s && grep -q '4 pairs' searched/report.md");
+    refuse_compare(EXIT_MISMATCH, "searched/plan.json: a plan for something else (seeds: got 3, it has 4); give the same ",
+                   "compare --train train --out searched --widen 2 " SEARCHED "--seeds 3");
+}
+
 /* Runs beside each other find what they find in turn. If one fails, the others save and stop, and one reads of it. */
 static void test_jobs(void **state) {
     (void)state;
@@ -309,6 +562,25 @@ static void test_jobs(void **state) {
     run("ls fails/smoe*seed1*/last.safetensors");
 }
 
+/* A run without its end is done again; one of an earlier version, whose loss means something else, is not taken in. */
+static void test_left_half_way(void **state) {
+    (void)state;
+    run("sed -i '/final_loss/d' cut/smoe-lr0.002-seed2-steps20/log.jsonl");
+    run("compare --train train --steps 20 --out cut " TINY);
+    assert_non_null(strstr(errors, "smoe, lr 0.002, seed 2:"));
+    assert_null(strstr(errors, "seed 1:"));
+    run(COMPUTED "cut/report.csv | cmp - a");
+    run("sed -i '/final_loss/d; /val_loss/s/\"tokens\":[0-9]*,//' cut/smoe-lr0.002-seed2-steps20/log.jsonl && "
+        "cp cut/smoe-lr0.002-seed2-steps20/log.jsonl before");
+    assert_int_equal(command_run("compare --train train --steps 20 --out cut " TINY), EXIT_INPUT);
+    assert_non_null(strstr(errors, "\ncompare: cut/smoe-lr0.002-seed2-steps20/log.jsonl: from an earlier version (got "
+                                   "val_loss without tokens, want both, and final_loss); remove "
+                                   "cut/smoe-lr0.002-seed2-steps20\n"));
+    run("cmp before cut/smoe-lr0.002-seed2-steps20/log.jsonl && rm -r cut/smoe-lr0.002-seed2-steps20");
+    run("compare --train train --steps 20 --out cut " TINY);
+    run(COMPUTED "cut/report.csv | cmp - a");
+}
+
 /* A real signal reaches real children, which save, and each of them once: a second would end it unsaved. Those with
  * seed 2 are slow to save, and count. */
 static void test_signal(void **state) {
@@ -318,15 +590,37 @@ static void test_signal(void **state) {
         "*) exec train \"$@\";; esac' > slowly && chmod +x slowly");
     run("compare --train ./slowly --steps 1000000 --out long --jobs 4 " TINY "& pid=$!\n"
         "until test $(grep -ls '\"step\":5,' long/*-seed1-*/log.jsonl | wc -l) = 2 && test $(ls slow?* | wc -l) = 3\n"
-        "do sleep 0.02; done\n"
+        "do kill -0 $pid || exit 1; sleep 0.02; done\n"
         "kill -TERM $pid; wait $pid; test $? = 143 && test $(ls long/*-seed1-*/last.safetensors | wc -l) = 2 && "
         "test $(cat slow[0-9]* | tr -d '\\n') = 11");
 }
 
-static void refuse_compare(int code, const char *says, const char *command) {
-    const int got = command_run(command);
-    if (got != code || !strstr(errors, says) || strncmp(errors, "compare: ", 9) != 0)
-        fail_msg("exit code %d: %s\n%s", got, command, errors);
+/* All that a plan fixes is refused by name, with both values. */
+static void test_plan_fixes(void **state) {
+    (void)state;
+    static const char *const options[][3] = {
+        {"minutes", "6.0", "5.0"},    {"steps", "21", "20"},       {"lrs", "\"1e-3\"", "\"2e-3\""},
+        {"widen", "0", "1"},          {"warmup", "3", "0"},        {"search-fraction", "0.5", "1.0"},
+        {"channels", "48", "24"},     {"batch", "3", "2"},         {"eval-windows", "63", "64"},
+        {"jobs", "2", "1"},           {"threads", "2", "1"},       {"mhmoe", "\"--z-weight=1\"", "null"},
+        {"models", "\"smoe\"", "\"smoe,mhmoe-h2\""},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        char *says = string_format("compare: whole/plan.json: a plan for something else (%s: got %s, it has %s); give the "
+                                   "same options, or another --out\n",
+                                   options[i][0], options[i][1], options[i][2]);
+        char *command = string_format("compare --train train --steps 20 --out whole " TINY "--%s=%s", options[i][0],
+                                      options[i][1]);
+        refuse_compare(EXIT_MISMATCH, says, command);
+        free(command);
+        free(says);
+    }
+    refuse_compare(EXIT_MISMATCH, "(vocab: got 400, it has 300; batch: got 4, it has 2);",
+                   "compare --train train --steps 20 --out whole " TINY "--batch 4 --vocab 400");
+    run("cp -r whole older && sed -i '/\"widen\"/d' older/plan.json");
+    refuse_compare(EXIT_MISMATCH,
+                   "older/plan.json: from an earlier version (widen: got 1, it has none); remove older, or give another",
+                   "compare --train train --steps 20 --out older " TINY);
 }
 
 static void test_refusals(void **state) {
@@ -346,11 +640,16 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moments), cmocka_unit_test(test_paired), cmocka_unit_test(test_crossing),
-        cmocka_unit_test(test_plan), cmocka_unit_test(test_rates), cmocka_unit_test(test_studies),
-        cmocka_unit_test(test_runs), cmocka_unit_test(test_shares), cmocka_unit_test(test_baselines),
-        cmocka_unit_test(test_result), cmocka_unit_test(test_program), cmocka_unit_test(test_jobs),
-        cmocka_unit_test(test_signal), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_moments), cmocka_unit_test(test_paired), cmocka_unit_test(test_student),
+        cmocka_unit_test(test_verdict), cmocka_unit_test(test_crossing), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_search_stage), cmocka_unit_test(test_warmup), cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_search_plateau), cmocka_unit_test(test_search_threshold),
+        cmocka_unit_test(test_search_widens), cmocka_unit_test(test_search_widens_late),
+        cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_studies), cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_shares), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
+        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program), cmocka_unit_test(test_search_program),
+        cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_left_half_way),
+        cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

@@ -1,0 +1,242 @@
+/* What a comparison makes of its results: tables, CSV and plots of made-up runs, worked out by hand. Final losses and
+ * validations are unlike everywhere, and so are the seeds', so that one taken for another shows. */
+#include <math.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "command.h"
+#include "compare_report.h"
+
+enum { MODELS = 4, SEEDS = 3, RATES = 3, POINTS = 3 };
+
+/* A run's final loss, and its validations at 1000, 2000, 3000 tokens and `pace` times 10, 20, 30 seconds. */
+struct made {
+    double loss, validations[POINTS], pace;
+};
+
+/* Differences to SMoE by seed: dense -0.10, -0.05, -0.06, which is -4.58 standard errors; fine 0.0598, 0.1, 0.1402: 4.309
+ * of them; H = 2 0.0596, 0.1, 0.1404: 4.287. Student's t needs 4.303. Paired in any other way, none is told apart. */
+static const struct made made[MODELS][SEEDS] = {
+    {{4.05, {6, 5, 4.0}, 1}, {4.25, {6, 5, 4.0}, 1}, {4.15, {6, 5, 4.0}, 1.3}},
+    {{3.95, {6, 4.5, 3.5}, 2}, {4.20, {6, 4.5, 3.5}, 2}, {4.09, {6, 4.5, 3.5}, 2}},
+    {{4.1098, {6, 5, 4.2}, 1}, {4.35, {6, 5, 4.3}, 1}, {4.2902, {6, 5, 4.1}, 1}},
+    {{4.1096, {5.8, 5, 4.1}, 4}, {4.35, {5.8, 5, 4.1}, 4}, {4.2904, {5.8, 5, 4.1}, 4}},
+};
+
+struct made_up {
+    struct request request;
+    struct study study;
+    double rates[RATES];
+    struct model_result models[MODELS];
+    struct comparison comparison;
+};
+
+static struct result made_result(const struct made *m, size_t model, size_t seed) {
+    struct result r = {.loss = m->loss,
+                       .bits_per_byte = m->loss / 2,
+                       .tokens = 3000,
+                       .rate = (double)(100 * (model + 1)) + (double[]){0, 50, 7}[seed],
+                       .seconds = 30 * m->pace};
+    for (int i = 0; i < POINTS; i++) {
+        curve_add(&r.by_tokens, 1000 * (i + 1), m->validations[i]);
+        curve_add(&r.by_seconds, 10 * (i + 1) * m->pace, m->validations[i]);
+    }
+    return r;
+}
+
+/* The search of model i: the second of three rates is the best, save for H = 2, whose third is. */
+static struct search made_search(const struct made_up *u, size_t i) {
+    struct search s = search_begin(u->rates, RATES, 0, SEEDS);
+    s.seeds = SEEDS;
+    for (size_t k = 0; k < RATES; k++) {
+        s.trials[k].seeds = SEEDS;
+        for (size_t seed = 0; seed < SEEDS; seed++)
+            s.trials[k].results[seed] = (struct result){
+                .loss = 5 + (k == (i == 3 ? 2 : 1) ? 0 : 0.25) + 0.125 * (double)seed, .bits_per_byte = 3 + (double)k,
+                .tokens = 3000, .rate = 10, .seconds = 20};
+    }
+    return s;
+}
+
+static void made_open(struct made_up *u) {
+    *u = (struct made_up){.request = {.out = "made", .seeds = SEEDS, .widen = 1, .jobs = 1, .vocab = 1024, .seq = 64,
+                                      .layers = 2, .channels = 96, .moe_every = 2, .batch = 8, .eval_windows = 65,
+                                      .search_fraction = 1, .steps = 6},
+                          .study = {studies[0].name, studies[0].question, studies[0].models, MODELS},
+                          .rates = {1e-3, 2e-3, 4e-3}};
+    u->comparison = (struct comparison){&u->request, &u->study, u->rates, RATES, 6, u->models};
+    for (size_t i = 0; i < MODELS; i++) {
+        struct model_result *m = &u->models[i];
+        const double cost = (double)(i + 1);
+        *m = (struct model_result){.model = &u->study.models[i],
+                                   .sizes = {.C = 96, .H = 1, .E = 8, .K = 1, .F = 384},
+                                   .whole = {1000 * cost, 100 * cost},
+                                   .layer = {10 * cost, cost},
+                                   .search = made_search(u, i),
+                                   .finals = array_alloc(SEEDS, sizeof *m->finals)};
+        for (size_t seed = 0; seed < SEEDS; seed++) m->finals[seed] = made_result(&made[i][seed], i, seed);
+    }
+}
+
+static void made_close(struct made_up *u) {
+    for (size_t i = 0; i < MODELS; i++) {
+        search_free(&u->models[i].search);
+        for (size_t seed = 0; seed < SEEDS; seed++) result_free(&u->models[i].finals[seed]);
+        free(u->models[i].finals);
+    }
+}
+
+static char text[1 << 16];
+
+static void report_read(struct made_up *u, const char *name) {
+    struct error err;
+    if (!report_write(&u->comparison, &err)) fail_msg("%s", err.text);
+    char *path = string_format("%s/%s", u->request.out, name);
+    text_read(path, text, sizeof text);
+    free(path);
+}
+
+static void expect(const char *line) {
+    if (!strstr(text, line)) fail_msg("'%s' is not in\n%s", line, text);
+}
+static void expect_not(const char *line) {
+    if (strstr(text, line)) fail_msg("'%s' is in\n%s", line, text);
+}
+
+static void test_results(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "report.md");
+    /* Validations' mean curves end at 4.0, 3.5, 4.2, 4.1. SMoE is at 4.2 after 28, 28, 36.4 seconds; dense, twice as
+     * slow, after 46; fine after 30 and 28.9, once never; H = 2 after 4 times 28.9. */
+    expect("| model | best lr | final loss | perplexity | bits per byte | tokens/s | seconds to loss 4.2000 |");
+    expect("| SMoE, top-1 of 8 | 0.002 | 4.1500 ± 0.1000 | 63.43 | 2.0750 | 107 | 30.8 |\n");
+    expect("| dense | 0.002 | 4.0800 ± 0.1253 | 59.15 | 2.0400 | 207 | 46.0 |\n");
+    expect("| fine-grained SMoE, top-2 | 0.002 | 4.2500 ± 0.1250 | 70.11 | 2.1250 | 307 | 29.4 (2 of 3 seeds) |\n");
+    expect("| MH-MoE, H = 2 | 0.004 | 4.2500 ± 0.1252 | 70.11 | 2.1250 | 407 | 115.6 |\n");
+    made_close(&u);
+}
+
+static void test_differences(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "report.md");
+    expect("more than 4.303 standard errors from 0 (Student's t, 95%, 3 pairs)");
+    expect("| dense | SMoE, top-1 of 8 | -0.0700 | 0.0153 | better | 3 rates × 3 seeds, best inside | "
+           "3 rates × 3 seeds, best inside |\n");
+    expect("| fine-grained SMoE, top-2 | SMoE, top-1 of 8 | +0.1000 | 0.0232 | worse | ");
+    expect("| MH-MoE, H = 2 | SMoE, top-1 of 8 | +0.1000 | 0.0233 | not told apart | "
+           "3 rates × 3 seeds, best at the edge | 3 rates × 3 seeds, best inside |\n");
+    /* on the way: of the validations, none of which is a final loss */
+    expect("| million tokens | 0.001 | 0.002 | 0.003 |\n");
+    expect("| dense | +0.000 | -0.500 | -0.500 |\n");
+    expect("| fine-grained SMoE, top-2 | +0.000 | +0.000 | +0.200 |\n");
+    expect("| MH-MoE, H = 2 | -0.200 | +0.000 | +0.100 |\n");
+    made_close(&u);
+}
+
+static void test_search(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "report.md");
+    expect("Learning rates tried for each model over 6 steps: 0.001 0.002 0.004, each with the same seeds, 1 to 3 ");
+    expect("| SMoE, top-1 of 8 | 0.001: 5.3750 ± 0.1250 (3); 0.002: 5.1250 ± 0.1250 (3); 0.004: 5.3750 ± 0.1250 (3) | "
+           "0.002 | inside |\n");
+    expect("| MH-MoE, H = 2 | 0.001: 5.3750 ± 0.1250 (3); 0.002: 5.3750 ± 0.1250 (3); 0.004: 5.1250 ± 0.1250 (3) | "
+           "0.004 | the highest tried |\n");
+    for (size_t i = 0; i < MODELS; i++) {
+        struct trial *trials = u.models[i].search.trials;
+        trials[0].seeds = 2;
+        trials[0].results[0].loss = trials[0].results[1].loss = 4;
+        trials[1].out = true;
+    }
+    report_read(&u, "report.md");
+    expect("| SMoE, top-1 of 8 | 0.001: 4.0000 ± 0.0000 (2); 0.002: ");
+    expect(" | 0.001 | the lowest tried |\n");
+    expect(" 3 rates × 2 to 3 seeds, best at the edge |");
+    u.comparison.n_rates = 1;
+    for (size_t i = 0; i < MODELS; i++) {
+        search_free(&u.models[i].search);
+        u.models[i].search = search_begin(u.rates, 1, 0, SEEDS);
+    }
+    report_read(&u, "report.md");
+    expect("Learning rate 0.001, not searched for, seeds 1 to 3.\n");
+    expect("| better | one rate, not searched | one rate, not searched |\n");
+    expect_not("## Search");
+    made_close(&u);
+}
+
+static void test_csv(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "report.csv");
+    assert_int_equal(strncmp(text,
+                             "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,"
+                             "layer_multiply_adds,final_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n"
+                             "main,smoe,search,0.001,1,6,3000,1000,100,10,1,5.25,190.566268,3,10,20\n"
+                             "main,smoe,search,0.001,2,6,3000,1000,100,10,1,5.375,215.939872,3,10,20\n", 320), 0);
+    expect("\nmain,smoe,search,0.004,3,6,3000,1000,100,10,1,5.5,244.691932,5,10,20\nmain,smoe,final,0.002,1,6,3000,");
+    expect("\nmain,smoe,final,0.002,3,6,3000,1000,100,10,1,4.15,63.4339982,2.075,107,39\n");
+    expect("\nmain,dense,final,0.002,2,6,3000,2000,200,20,2,4.2,66.686331,2.1,250,60\n");
+    expect("\nmain,mhmoe-h2,final,0.004,1,6,3000,4000,400,40,4,4.1096,");
+    expect("\nmain,mhmoe-h2,search,0.002,1,6,3000,");
+    expect_not("main,smoe,search,0.002,"); /* those are the final runs */
+    expect_not("main,mhmoe-h2,search,0.004,");
+    u.request.search_fraction = 0.5; /* now they are others, of 3 steps */
+    report_read(&u, "report.csv");
+    expect("\nmain,smoe,search,0.002,2,3,3000,1000,100,10,1,5.125,");
+    expect("\nmain,smoe,final,0.002,2,6,3000,");
+    made_close(&u);
+}
+
+/* Each point of the plots says its value: the mean over the seeds. */
+static void test_plots(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "loss-tokens.svg");
+    static const char *const tokens[] = {"smoe: 6 at 1000", "smoe: 5 at 2000", "smoe: 4 at 3000",
+                                         "dense: 4.5 at 2000", "dense: 3.5 at 3000", "fine: 4.2 at 3000",
+                                         "mhmoe-h2: 5.8 at 1000", "mhmoe-h2: 4.1 at 3000", ">tokens<"};
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) expect(tokens[i]);
+    report_read(&u, "loss-seconds.svg");
+    static const char *const seconds[] = {"smoe: 6 at 11<", "smoe: 5 at 22<", "smoe: 4 at 33<", "dense: 3.5 at 60<",
+                                          "fine: 4.2 at 30<", "mhmoe-h2: 5 at 80<", ">seconds of training<"};
+    for (size_t i = 0; i < sizeof seconds / sizeof *seconds; i++) expect(seconds[i]);
+    made_close(&u);
+}
+
+/* A model of which a run diverged has no curve, no verdict and no part in the loss that all reach. */
+static void test_diverged(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    result_free(&u.models[2].finals[1]);
+    u.models[2].finals[1] = result_diverged();
+    report_read(&u, "report.md");
+    expect("seconds to loss 4.1000 |");
+    expect("| fine-grained SMoE, top-2 | 0.002 | inf ");
+    expect("| fine-grained SMoE, top-2 | SMoE, top-1 of 8 | +inf | ");
+    expect(" | not told apart | 3 rates");
+    expect_not("million tokens");
+    report_read(&u, "loss-tokens.svg");
+    expect("smoe: 4 at 3000");
+    expect_not("fine: ");
+    made_close(&u);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_results), cmocka_unit_test(test_differences), cmocka_unit_test(test_search),
+        cmocka_unit_test(test_csv),     cmocka_unit_test(test_plots),       cmocka_unit_test(test_diverged),
+    };
+    if (!workplace_enter() || mkdir("made", 0777) != 0) return EXIT_OUTPUT;
+    return cmocka_run_group_tests(tests, NULL, workplace_remove);
+}
