@@ -12,7 +12,7 @@
 #include <string.h>
 #include "text.h"
 
-enum { WIDTH = 720, EDGE = 18, PLOT_TOP = 62, DIGIT = 7 /* width of a figure at 12 px */ };
+enum { EDGE = 18, PLOT_TOP = 62 };
 
 /* ---- Text ---- */
 
@@ -23,11 +23,25 @@ static void text_draw(FILE *out, double x, double y, const char *attributes, con
     fputs("</text>\n", out);
 }
 
-/* Roughly how wide UTF-8 text is at 12 px. */
-static double text_width(const char *text) {
-    int characters = 0;
-    for (; *text; text++) characters += ((unsigned char)*text & 0xc0) != 0x80;
-    return DIGIT * characters;
+/* The same as text_draw in no more than `room` pixels. */
+static void text_fit(FILE *out, double x, double y, const char *attributes, const char *text, double room) {
+    char *some = text_shorten(text, room);
+    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" %s>", x, y, attributes);
+    if (strcmp(some, text) != 0) {
+        fputs("<title>", out);
+        xml_print(out, "%s", text);
+        fputs("</title>", out);
+    }
+    xml_print(out, "%s", some);
+    fputs("</text>\n", out);
+    free(some);
+}
+
+/* In the middle of a stretch, but not over the edges of the plot. */
+static void text_centre(FILE *out, double from, double to, double y, const char *text, double width) {
+    const double half = fmin(text_width(text), width - 2 * EDGE) / 2;
+    const double x = fmin(fmax((from + to) / 2, EDGE + half), width - EDGE - half);
+    text_fit(out, x, y, "class=\"middle\"", text, width - 2 * EDGE);
 }
 
 /* ---- Scales and ticks ---- */
@@ -143,9 +157,38 @@ static void palette_print(FILE *out, const char *const *colours) {
     }
 }
 
-static void svg_open(FILE *out, double height, const char *title) {
+enum { TITLE_LINES = 4, TITLE_HEIGHT = 19 };
+
+/* Breaks a title between words: where each line begins and how many bytes it has. Returns the number of lines; the
+ * last one has what is left. */
+static int title_break(const char *title, double room, const char *starts[], int sizes[]) {
+    int lines = 1;
+    double width = 0;
+    starts[0] = title, sizes[0] = 0;
+    for (const char *word = title; *word;) {
+        const char *end = strchrnul(word + 1, ' ');
+        char *text = string_format("%.*s", (int)(end - word), word);
+        const double more = text_width(text);
+        free(text);
+        if (sizes[lines - 1] > 0 && width + more > room && lines < TITLE_LINES) {
+            word += *word == ' ';
+            starts[lines] = word, sizes[lines] = 0, width = 0, lines++;
+        }
+        sizes[lines - 1] += (int)(end - word);
+        width += more;
+        word = end;
+    }
+    return lines;
+}
+
+/* Lines of a title that is too long for one stand above the rest, whose place stays. */
+static void svg_open(FILE *out, double width, double height, const char *title) {
+    const double room = (width - 2 * EDGE) / 1.42; /* in widths at 12 px: letters are larger, and bold */
+    const char *starts[TITLE_LINES];
+    int sizes[TITLE_LINES];
+    const int lines = title_break(title, room, starts, sizes), above = (lines - 1) * TITLE_HEIGHT;
     fprintf(out,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\" "
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 %d %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
             "style=\"max-width:100%%;height:auto\" role=\"img\">\n<style>\n"
             "text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;"
             "font-variant-numeric:tabular-nums;fill:#59636e}\n"
@@ -153,7 +196,7 @@ static void svg_open(FILE *out, double height, const char *title) {
             ".grid{stroke:#e4e8ec}.axis{stroke:#818b98}.end{text-anchor:end}.middle{text-anchor:middle}\n"
             ".line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}\n"
             ".many{stroke-width:1;opacity:.6}.hit{opacity:0}.hit:hover{opacity:1}.cell{font-size:10.5px}\n",
-            WIDTH, height, WIDTH, height);
+            -above, width, height + above, width, height + above);
     palette_print(out, light);
     fputs("@media (prefers-color-scheme:dark){\ntext{fill:#9198a1}.title{fill:#f0f6fc}.ground{fill:#0d1117}\n"
           ".missing{fill:#3d444d}.grid{stroke:#262c36}.axis{stroke:#656c76}\n",
@@ -161,13 +204,21 @@ static void svg_open(FILE *out, double height, const char *title) {
     palette_print(out, dark);
     fputs("}\n</style>\n<title>", out);
     xml_print(out, "%s", title);
-    fprintf(out, "</title>\n<rect class=\"ground\" width=\"%d\" height=\"%.0f\"/>\n", WIDTH, height);
-    text_draw(out, EDGE, 27, "class=\"title\"", title);
+    fprintf(out, "</title>\n<rect class=\"ground\" y=\"%d\" width=\"%.0f\" height=\"%.0f\"/>\n", -above, width,
+            height + above);
+    for (int i = 0; i < lines; i++) {
+        char *line = string_format("%.*s", sizes[i], starts[i]);
+        text_fit(out, EDGE, 27 - above + i * TITLE_HEIGHT, "class=\"title\"", line, room);
+        free(line);
+    }
 }
 
 /* ---- Lines ---- */
 
 enum { LINES_HEIGHT = 420, LINES_BOTTOM = LINES_HEIGHT - 54, LABEL_HEIGHT = 15, HITS = 200 };
+
+/* A plot without names beside it is at least this share of its width. */
+static const double least_plot = 0.6;
 
 /* Where a series ends, and what is written there. */
 struct label {
@@ -177,7 +228,7 @@ struct label {
 };
 
 static void axes_draw(FILE *out, const struct scale *x, const struct scale *y, const char *x_label,
-                      const char *y_label) {
+                      const char *y_label, double width) {
     struct ticks t;
     ticks_choose(&t, y, 6);
     for (int i = 0; i < t.n; i++) {
@@ -185,24 +236,24 @@ static void axes_draw(FILE *out, const struct scale *x, const struct scale *y, c
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/>\n", x->from, place, x->to);
         text_draw(out, x->from - 8, place + 4, "class=\"end\"", t.text[i]);
     }
-    ticks_choose(&t, x, 7);
+    ticks_choose(&t, x, (int)fmin(7, fmax(2, (x->to - x->from) / 60)));
     for (int i = 0; i < t.n; i++) {
         double place = scale_place(x, t.at[i]);
         fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fv5\"/>\n", place, y->from);
         text_draw(out, place, y->from + 19, "class=\"middle\"", t.text[i]);
     }
     fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fH%.1f\"/>\n", x->from, y->from, x->to);
-    text_draw(out, EDGE, 48, "", y_label);
-    text_draw(out, (x->from + x->to) / 2, LINES_HEIGHT - 14, "class=\"middle\"", x_label);
+    text_fit(out, EDGE, 48, "", y_label, width - 2 * EDGE);
+    text_centre(out, x->from, x->to, LINES_HEIGHT - 14, x_label, width);
 }
 
 static bool point_shows(const struct plot_series *s, size_t i, const struct scale *x, const struct scale *y) {
     return scale_takes(x, s->x[i]) && scale_takes(y, s->y[i]);
 }
 
-/* The line, broken where a value is missing, then what appears under the pointer: at most HITS points. */
+/* The line, broken where a value is missing, then what appears under the pointer: at most `hits` points. */
 static void series_draw(FILE *out, const struct plot_series *s, int colour, const struct scale *x,
-                        const struct scale *y) {
+                        const struct scale *y, size_t hits) {
     fprintf(out, "<path class=\"line%s s%d\" d=\"", s->n > 2 * HITS ? " many" : "", colour);
     bool inside = false;
     for (size_t i = 0; i < s->n; i++) {
@@ -216,7 +267,7 @@ static void series_draw(FILE *out, const struct plot_series *s, int colour, cons
     fputs("\"><title>", out);
     xml_print(out, "%s", s->name);
     fputs("</title></path>\n", out);
-    for (size_t i = 0; i < s->n; i += s->n / HITS + 1) {
+    for (size_t i = 0; hits > 0 && i < s->n; i += s->n / hits + 1) {
         if (!point_shows(s, i, x, y)) continue;
         fprintf(out, "<circle class=\"hit f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"4\"><title>", colour,
                 scale_place(x, s->x[i]), scale_place(y, s->y[i]));
@@ -262,10 +313,35 @@ static void series_measure(const struct plot_series *series, size_t n, struct sc
     scale_finish(y, 0.05);
 }
 
-bool plot_lines(const char *path, const char *title, struct plot_axis x_axis, struct plot_axis y_axis,
-                const struct plot_series *series, size_t n, struct error *err) {
+/* Each label where its line ends, moved away from others. */
+static void labels_draw(FILE *out, struct label *labels, size_t n, double x) {
+    labels_spread(labels, n);
+    for (size_t s = 0; s < n; s++) {
+        if (!labels[s].text) continue;
+        char *class = string_format("class=\"f%d\"", labels[s].colour);
+        text_draw(out, x, labels[s].at + 4, class, labels[s].text);
+        free(class);
+    }
+}
+
+/* The labels under the plot, each after a stroke of its line. */
+static void legend_draw(FILE *out, const struct label *labels, size_t n, double width) {
+    double y = LINES_HEIGHT;
+    for (size_t s = 0; s < n; s++) {
+        if (!labels[s].text) continue;
+        char *class = string_format("class=\"f%d\"", labels[s].colour);
+        fprintf(out, "<path class=\"line s%d\" d=\"M%d %.1fh14\"/>\n", labels[s].colour, EDGE, y);
+        text_fit(out, EDGE + 20, y + 4, class, labels[s].text, width - 2 * EDGE - 20);
+        free(class);
+        y += LABEL_HEIGHT;
+    }
+}
+
+bool plot_lines_at(const struct plot_place *place, struct plot_axis x_axis, struct plot_axis y_axis,
+                   const struct plot_series *series, size_t n, struct error *err) {
     struct atomic_file file;
-    if (!atomic_open(&file, path, err)) return false;
+    if (!atomic_open(&file, place->path, err)) return false;
+    FILE *out = file.file;
     struct scale x = {INFINITY, -INFINITY, 0, 0, x_axis.logarithmic};
     struct scale y = {INFINITY, -INFINITY, LINES_BOTTOM, PLOT_TOP, y_axis.logarithmic};
     series_measure(series, n, &x, &y);
@@ -278,24 +354,27 @@ bool plot_lines(const char *path, const char *title, struct plot_axis x_axis, st
         if (labels[s].text) widest = fmax(widest, text_width(labels[s].text));
     }
     x.from = EDGE + ticks_width(&ticks) + 8;
-    x.to = WIDTH - EDGE - widest - 8;
-    svg_open(file.file, LINES_HEIGHT, title);
-    axes_draw(file.file, &x, &y, x_axis.label, y_axis.label);
-    for (size_t s = 0; s < n; s++) series_draw(file.file, &series[s], (int)(s % COLOURS), &x, &y);
-    labels_spread(labels, n);
-    for (size_t s = 0; s < n; s++) {
-        if (!labels[s].text) continue;
-        char *class = string_format("class=\"f%d\"", labels[s].colour);
-        text_draw(file.file, x.to + 8, labels[s].at + 4, class, labels[s].text);
-        free(class);
-        free(labels[s].text);
-    }
-    if (widest == 0) {
-        text_draw(file.file, WIDTH / 2, (PLOT_TOP + LINES_BOTTOM) / 2, "class=\"middle\"", "no data");
-    }
+    x.to = place->width - EDGE - widest - 8;
+    const bool below = n > 1 && (x.to - x.from < least_plot * place->width ||
+                                 n * LABEL_HEIGHT > (size_t)(LINES_BOTTOM - PLOT_TOP));
+    if (below) x.to = place->width - EDGE - 8;
+    svg_open(out, place->width, LINES_HEIGHT + (below ? LABEL_HEIGHT * (double)n : 0), place->title);
+    axes_draw(out, &x, &y, x_axis.label, y_axis.label, place->width);
+    const size_t hits = place->width < PLOT_WIDE ? 0 : HITS; /* nothing hovers over a small screen */
+    for (size_t s = 0; s < n; s++) series_draw(out, &series[s], (int)(s % COLOURS), &x, &y, hits);
+    if (below) legend_draw(out, labels, n, place->width);
+    else labels_draw(out, labels, n, x.to + 8);
+    if (widest == 0)
+        text_draw(out, place->width / 2, (PLOT_TOP + LINES_BOTTOM) / 2, "class=\"middle\"", "no data");
+    for (size_t s = 0; s < n; s++) free(labels[s].text);
     free(labels);
-    fputs("</svg>\n", file.file);
+    fputs("</svg>\n", out);
     return atomic_commit(&file, err);
+}
+
+bool plot_lines(const char *path, const char *title, struct plot_axis x, struct plot_axis y,
+                const struct plot_series *series, size_t n, struct error *err) {
+    return plot_lines_at(&(struct plot_place){path, title, PLOT_WIDE}, x, y, series, n, err);
 }
 
 /* ---- Heat maps ---- */
@@ -365,40 +444,51 @@ static void cell_draw(FILE *out, struct cell c, double value, const struct scale
               text);
 }
 
-bool plot_heatmap(const char *path, const char *title, const char *row_title, const char *column_title,
-                  const char *const *row_labels, const double *values, size_t rows, size_t cols, double low,
-                  double high, struct error *err) {
+/* Row by row: label and cells between `left` and `right`; then the columns' numbers. */
+static void cells_draw(FILE *out, const struct heatmap *m, const struct scale *s, double left, double right) {
+    const double height = (s->from - PLOT_TOP) / (double)m->rows, width = (right - left) / (double)m->cols;
+    for (size_t r = 0; r < m->rows; r++) {
+        const double y = PLOT_TOP + height * (double)r;
+        text_fit(out, left - 8, y + height / 2 + 4, "class=\"end\"", m->row_labels[r], left - 8 - EDGE + 0.5);
+        for (size_t c = 0; c < m->cols; c++) {
+            const struct cell cell = {left + width * (double)c, y, width, height};
+            cell_draw(out, cell, m->values[r * m->cols + c], s, m->row_labels[r], c);
+        }
+    }
+    const size_t stride = (size_t)fmax(step_round(30 / width), 1); /* 30 px: room for three figures */
+    for (size_t c = 0; c < m->cols; c += stride) {
+        char text[24];
+        snprintf(text, sizeof text, "%zu", c);
+        text_draw(out, left + width * ((double)c + 0.5), s->from + 17, "class=\"middle\"", text);
+    }
+}
+
+bool plot_heatmap_at(const struct plot_place *place, const struct heatmap *m, struct error *err) {
     struct atomic_file file;
-    if (!atomic_open(&file, path, err)) return false;
+    if (!atomic_open(&file, place->path, err)) return false;
     FILE *out = file.file;
-    double row_height = fmin(fmax(240.0 / (double)rows, 13), 40),
-           bottom = PLOT_TOP + row_height * (double)rows;
-    struct scale s = {low, high, bottom, PLOT_TOP, false};
+    const double row_height = fmin(fmax(240.0 / (double)m->rows, 13), 40);
+    const double bottom = PLOT_TOP + row_height * (double)m->rows;
+    struct scale s = {m->low, m->high, bottom, PLOT_TOP, false};
     scale_finish(&s, 0);
     struct ticks ticks;
     ticks_linear(&ticks, s.low, s.high, bottom - PLOT_TOP > 150 ? 6 : 3);
     double label_width = 0;
-    for (size_t r = 0; r < rows; r++) label_width = fmax(label_width, text_width(row_labels[r]));
-    double left = EDGE + label_width + 8, right = WIDTH - EDGE - ticks_width(&ticks) - 8 - BAR_WIDTH - 14;
-    double width = (right - left) / (double)cols;
-    svg_open(out, bottom + 54, title);
-    text_draw(out, EDGE, 48, "", row_title);
-    for (size_t r = 0; r < rows; r++) {
-        double y = PLOT_TOP + row_height * (double)r;
-        text_draw(out, left - 8, y + row_height / 2 + 4, "class=\"end\"", row_labels[r]);
-        for (size_t c = 0; c < cols; c++) {
-            struct cell cell = {left + width * (double)c, y, width, row_height};
-            cell_draw(out, cell, values[r * cols + c], &s, row_labels[r], c);
-        }
-    }
-    size_t stride = (size_t)fmax(step_round(30 / width), 1); /* 30 px: room for three figures */
-    for (size_t c = 0; c < cols; c += stride) {
-        char text[24];
-        snprintf(text, sizeof text, "%zu", c);
-        text_draw(out, left + width * ((double)c + 0.5), bottom + 17, "class=\"middle\"", text);
-    }
-    text_draw(out, (left + right) / 2, bottom + 40, "class=\"middle\"", column_title);
-    bar_draw(out, right + 14, &s, &ticks, hash_bytes(HASH_START, path, strlen(path)));
+    for (size_t r = 0; r < m->rows; r++) label_width = fmax(label_width, text_width(m->row_labels[r]));
+    const double left = EDGE + fmin(label_width, (1 - least_plot) * place->width) + 8;
+    const double right = place->width - EDGE - ticks_width(&ticks) - 8 - BAR_WIDTH - 14;
+    svg_open(out, place->width, bottom + 54, place->title);
+    text_fit(out, EDGE, 48, "", m->row_title, place->width - 2 * EDGE);
+    cells_draw(out, m, &s, left, right);
+    text_centre(out, left, right, bottom + 40, m->column_title, place->width);
+    bar_draw(out, right + 14, &s, &ticks, hash_bytes(HASH_START, place->path, strlen(place->path)));
     fputs("</svg>\n", out);
     return atomic_commit(&file, err);
+}
+
+bool plot_heatmap(const char *path, const char *title, const char *row_title, const char *column_title,
+                  const char *const *row_labels, const double *values, size_t rows, size_t cols, double low,
+                  double high, struct error *err) {
+    const struct heatmap map = {row_title, column_title, row_labels, values, rows, cols, low, high};
+    return plot_heatmap_at(&(struct plot_place){path, title, PLOT_WIDE}, &map, err);
 }

@@ -104,3 +104,32 @@ void xml_print(FILE *out, const char *format, ...) {
     }
     if (length >= 0) free(text);
 }
+
+/* How wide a character is at 12 px, at most, in the fonts that readers are likely to have; by its first byte, 0 for
+ * those that go on. From U+1000 on characters may be as wide as high. */
+static double character_width(unsigned char byte) {
+    if ((byte & 0xc0) == 0x80) return 0;
+    if (byte >= 0xe1 || (byte && strchr("mwMW%@", byte))) return 12.2;
+    return byte >= 'A' && byte <= 'Z' ? 9.5 : byte && strchr("fijlrtI|.,:;'! ()[]-/", byte) ? 5.3 : 7.7;
+}
+
+double text_width(const char *text) {
+    double width = 0;
+    for (; *text; text++) width += character_width((unsigned char)*text);
+    return width;
+}
+
+char *text_shorten(const char *text, double room) {
+    size_t head = 0, tail = strlen(text);
+    double width = character_width(0xe2);
+    if (text_width(text) <= room) return string_format("%s", text);
+    for (bool front = true; head < tail; front = !front) { /* one whole character from either end in turn */
+        size_t next = front ? head + 1 : tail - 1;
+        while (front ? next < tail && (text[next] & 0xc0) == 0x80 : next > head && (text[next] & 0xc0) == 0x80)
+            next += front ? 1 : (size_t)-1;
+        width += character_width((unsigned char)text[front ? head : next]);
+        if (width > room) break;
+        *(front ? &head : &tail) = next;
+    }
+    return string_format("%.*s\xe2\x80\xa6%s", (int)head, text, text + tail);
+}

@@ -1,4 +1,5 @@
-/* Text on its way out: whole UTF-8 characters of bytes that arrive in any pieces, and what XML wants escaped. */
+/* Text on its way out: whole UTF-8 characters of bytes that arrive in any pieces, what XML wants escaped, and what
+ * fits. */
 #ifndef TEXT_H
 #define TEXT_H
 
@@ -30,5 +31,11 @@ char *text_unescape(const char *text);
 
 /* Prints formatted text with what XML and HTML reserve escaped; control characters, forbidden there, as blanks. */
 void xml_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Roughly how wide UTF-8 text is in letters of 12 pixels, rather too much than too little. */
+double text_width(const char *text);
+
+/* The text, or its two ends around an ellipsis where it is wider than `room`. malloc'ed. */
+char *text_shorten(const char *text, double room);
 
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../src/plot.h"
+#include "../src/text.h"
 
 static char directory[] = "/tmp/test-plot-XXXXXX";
 
@@ -252,6 +253,107 @@ static void test_lines_many(void **state) {
     free(x);
 }
 
+/* ---- Names ---- */
+
+static void shortened_expect(const char *text, double room, const char *want) {
+    char *got = text_shorten(text, room);
+    assert_string_equal(got, want);
+    assert_true(text_width(got) <= room + 1e-9);
+    free(got);
+}
+
+/* Whole characters from both ends, as many as fit. */
+static void test_text_shorten(void **state) {
+    (void)state;
+    const double letter = text_width("a"), dots = text_width("\xe2\x80\xa6");
+    assert_true(text_width("\xc3\xa9") == letter);                  /* two bytes, one letter */
+    assert_true(text_width("\xe6\x97\xa5") > 1.5 * letter);         /* as wide as high */
+    assert_true(text_width("MW") > 2 * letter && text_width("il") < 2 * letter);
+    shortened_expect("abcdefgh", 8 * letter, "abcdefgh");
+    shortened_expect("abcdefgh", 3 * letter + dots, "ab\xe2\x80\xa6h");
+    shortened_expect("abcdefgh", 2 * letter + dots, "a\xe2\x80\xa6h");
+    shortened_expect("\xc3\xa9\xc3\xa8xxxxxx\xc3\xa0\xc3\xa1", 4 * letter + dots,
+                     "\xc3\xa9\xc3\xa8\xe2\x80\xa6\xc3\xa0\xc3\xa1");
+    shortened_expect("", 0, "");
+}
+
+/* The number behind an attribute of the tag that ends in `text`. */
+static double attribute_before(const char *svg, const char *text, const char *attribute) {
+    const char *at = strstr(svg, text);
+    if (!at) fail_msg("no %s", text);
+    while (*at != '<' || strncmp(at, "<text", 5) != 0) at--;
+    return strtod(strstr(at, attribute) + strlen(attribute), NULL);
+}
+
+static char *wide_make(int width, const char *const names[2], const char *title) {
+    static const double x[] = {0, 1, 2}, a[] = {3, 2, 1}, b[] = {3, 2, 2};
+    const struct plot_series series[] = {{names[0], x, a, 3}, {names[1], x, b, 3}};
+    struct error err;
+    assert_true(plot_lines_at(&(struct plot_place){"p.svg", title, width}, step, loss, series, 2, &err));
+    return plot_read("p.svg");
+}
+
+/* Names that would take more than their part of the plot stand under it, and the plot keeps its width. */
+static void test_lines_long_names(void **state) {
+    (void)state;
+    static const char *const brief[] = {"one", "two"};
+    static const char *const lengthy[] = {"a-name-that-is-longer-than-a-third-of-the-plot", "two"};
+    char *text = wide_make(PLOT_WIDE, brief, "t");
+    assert_true(attribute_before(text, ">one 1<", "x=\"") > 500);
+    assert_true(attribute_before(text, ">one 1<", "y=\"") < 370);
+    assert_int_equal(occurrences(text, "class=\"hit"), 6);
+    assert_non_null(strstr(text, "viewBox=\"0 0 720 420\""));
+    free(text);
+    text = wide_make(PLOT_WIDE, lengthy, "t");
+    assert_non_null(strstr(text, "viewBox=\"0 0 720 450\"")); /* two lines more */
+    assert_true(attribute_before(text, ">a-name-that-is-longer-than-a-third-of-the-plot 1<", "x=\"") < 60);
+    assert_true(attribute_before(text, ">a-name-that-is-longer-than-a-third-of-the-plot 1<", "y=\"") > 410);
+    assert_true(attribute_before(text, ">two 2<", "y=\"") <= 450);
+    double xy[20];
+    assert_int_equal(path_points(text, xy, 20), 6);
+    assert_true(xy[4] > 650); /* to the edge */
+    free(text);
+}
+
+/* On a phone's width what does not fit is shortened, and whole in a title; the plot's title has more lines. */
+static void test_lines_narrow(void **state) {
+    (void)state;
+    static const char *const names[] = {"a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line-seed-1", "two"};
+    char *text = wide_make(PLOT_NARROW, names, "Load of each expert in the second of these models, all layers");
+    assert_non_null(strstr(text, "viewBox=\"0 -38 340 488\""));
+    assert_non_null(strstr(text, "<rect class=\"ground\" y=\"-38\" width=\"340\" height=\"488\"/>"));
+    assert_non_null(strstr(text, ">Load of each expert in the<"));
+    assert_true(attribute_before(text, ">Load of each expert in the<", "y=\"") == 27 - 38);
+    assert_non_null(strstr(text, "<title>Load of each expert in the second of these models, all layers</title>"));
+    assert_non_null(strstr(text, "<title>a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line-seed-1 1</title>a-n"));
+    assert_non_null(strstr(text, "\xe2\x80\xa6"));
+    assert_int_equal(occurrences(text, "class=\"hit"), 0);
+    double xy[20];
+    assert_int_equal(path_points(text, xy, 20), 6);
+    for (int i = 0; i < 3; i++) assert_true(xy[2 * i] > 18 && xy[2 * i] < 340 - 18);
+    free(text);
+}
+
+/* More names than there is room for beside the lines. */
+static void test_lines_many_names(void **state) {
+    (void)state;
+    enum { N = 23 };
+    static const double x[] = {1, 2}, y[] = {1, 1};
+    struct plot_series series[N];
+    for (int i = 0; i < N; i++) series[i] = (struct plot_series){"s", x, y, 2};
+    char *text = lines_make(step, loss, series, N);
+    const char *at = text;
+    double last = 0;
+    for (int i = 0; i < N; i++, at++) {
+        at = strstr(at, ">s 1</text>");
+        assert_non_null(at);
+        const double place = attribute_before(at - 40, ">s 1</text>", "y=\"");
+        assert_true(i == 0 || place - last >= 14); /* letters of 12 px */
+        last = place;
+    }
+    free(text);
+}
+
 /* ---- Heat maps ---- */
 
 static char *heatmap_make(const double *values, size_t rows, size_t cols, double low, double high) {
@@ -293,6 +395,23 @@ static void test_heatmap_degenerate(void **state) {
     free(values);
 }
 
+static void test_heatmap_narrow(void **state) {
+    (void)state;
+    static const double values[] = {0, 0.5, 1};
+    static const char *const labels[] = {"a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line"};
+    struct error err;
+    const struct heatmap map = {"model", "MoE layer, from the first", labels, values, 1, 3, 0, 1};
+    assert_true(plot_heatmap_at(&(struct plot_place){"h.svg", "Load", PLOT_NARROW}, &map, &err));
+    char *text = plot_read("h.svg");
+    assert_non_null(strstr(text, "viewBox=\"0 0 340 "));
+    assert_non_null(strstr(text, "<title>a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line</title>a-name"));
+    for (const char *at = text; (at = strstr(at, "<rect x=\"")); at++) { /* cells and bar: on the plot, of some width */
+        const double x = strtod(at + 9, NULL), width = strtod(strstr(at, "width=\"") + 7, NULL);
+        assert_true(x >= 18 && width >= 10 && x + width <= 340 - 18);
+    }
+    free(text);
+}
+
 static void test_failure(void **state) {
     (void)state;
     struct error err;
@@ -311,8 +430,13 @@ int main(void) {
         cmocka_unit_test(test_lines_logarithmic),
         cmocka_unit_test(test_ticks_units),
         cmocka_unit_test(test_lines_many),
+        cmocka_unit_test(test_text_shorten),
+        cmocka_unit_test(test_lines_long_names),
+        cmocka_unit_test(test_lines_narrow),
+        cmocka_unit_test(test_lines_many_names),
         cmocka_unit_test(test_heatmap),
         cmocka_unit_test(test_heatmap_degenerate),
+        cmocka_unit_test(test_heatmap_narrow),
         cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);
