@@ -31,7 +31,14 @@ void reach_count(const struct picks *r, size_t k, double *reach, double *reached
 
 double reach_expected(size_t H, size_t k, size_t E) {
     const double missed = 1 - (double)k / (double)E;
-    return (double)E * (1 - pow(missed, (double)H));
+    double more = (double)k, sum = 0; /* 1 - m^H = (1 - m) (1 + m + ... + m^(H-1)) */
+    for (size_t h = 0; h < H; h++, more *= missed) sum += more;
+    return sum;
+}
+
+/* Rounded once, so that an expert with exactly an even share, or a quarter of one, is not above it. */
+void shares_relative(const double *counts, size_t E, double total, double *relative) {
+    for (size_t e = 0; e < E; e++) relative[e] = total > 0 ? counts[e] * (double)E / total : 0;
 }
 
 double active_ratio(const double *frequency, size_t E, double threshold) {

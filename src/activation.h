@@ -2,7 +2,8 @@
  *
  * Pure functions of arrays that know nothing of a model. A token is cut into H sub-tokens, and each of them picks
  * K different ones of E experts, best first (H = 1: whole tokens are routed). Used by tests/analyse.c; P1 is arXiv
- * 2404.15045, whose activation ratio is active_ratio of one of three frequencies: P1 leaves open which. */
+ * 2404.15045, whose activation ratio is active_ratio of one of three frequencies: P1 leaves open which, and of what
+ * threshold. */
 #ifndef ACTIVATION_H
 #define ACTIVATION_H
 
@@ -23,10 +24,16 @@ void picks_count(const struct picks *r, double *counts);
 void reach_count(const struct picks *r, size_t k, double *reach, double *reached);
 
 /* What the mean of `reach` would be if every sub-token drew its k different experts evenly and on its own:
- * an expert is missed by one sub-token with probability 1 - k/E, so E (1 - (1 - k/E)^H). */
+ * an expert is missed by one sub-token with probability 1 - k/E, so E (1 - (1 - k/E)^H). Exactly k for H = 1. */
 double reach_expected(size_t H, size_t k, size_t E);
 
-/* The share of experts whose frequency is above the threshold. */
+/* Counts in units of an even share, total / E: 1 is what each expert has where all have the same, for any E, K and
+ * H. All 0 where the total is. */
+void shares_relative(const double *counts, size_t E, double total, double *relative);
+
+/* The share of experts whose frequency is above the threshold. A threshold of 1/E is K times easier to pass for K
+ * picks than for one, and up to H times more again where tokens are counted: models of different K or H are to be
+ * compared by relative shares. */
 double active_ratio(const double *frequency, size_t E, double threshold);
 
 /* How even a load is. */

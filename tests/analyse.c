@@ -312,6 +312,7 @@ static void subject_free(struct subject *s) {
     free(s->name);
     free(s->path);
     free(s->log);
+    free(s->log_note);
     free(s->config_text);
     free(s->picks);
     json_decref(s->samples);

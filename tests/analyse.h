@@ -1,5 +1,6 @@
 /* What the parts of build/analyse hand to each other: analyse.c reads models and text and notes the models' picks,
- * analyse_measure.c turns these into numbers (one JSON object), analyse_report.c turns the numbers into a page. */
+ * analyse_measure.c turns these into numbers (one JSON object), analyse_report.c turns the numbers into a page, of
+ * the parts in analyse_page.c. */
 #ifndef ANALYSE_H
 #define ANALYSE_H
 
@@ -18,6 +19,7 @@ struct text {
 /* A model, and how it routed the text. */
 struct subject {
     char *name, *path, *log;   /* as the report calls it; its checkpoint; its run's log.jsonl */
+    char *log_note;            /* what is wrong with the log; NULL: nothing */
     char *config_text;
     struct config config;
     struct sizes sizes;

@@ -110,6 +110,8 @@ struct frequencies {
     double *tokens;    /* share of tokens that reach it: some sub-token picked it */
     double *picks;     /* picks a token, from 0 to H */
     double *subtokens; /* share of sub-tokens that picked it: picks / H */
+    double *even;      /* picks in units of an even share: the same by token and by sub-token */
+    double *even_tokens; /* tokens that reach it, by what reach_expected gives each expert */
     size_t n;          /* experts: of one layer, or of all */
 };
 
@@ -130,30 +132,33 @@ static struct picks routing_of(const struct subject *s, const struct text *text,
 
 static void counts_layer(struct counts *c, const struct subject *s, const struct text *text, size_t lm,
                          double *some) {
-    const size_t H = s->sizes.H, E = s->sizes.E, n = text->n;
+    const size_t H = s->sizes.H, K = s->sizes.K, E = s->sizes.E, n = text->n;
     const struct picks r = routing_of(s, text, lm);
     double *reached = c->f.tokens + lm * E, *picks = c->picks + lm * H * E;
     picks_count(&r, picks);
     reach_count(&r, 1, some, reached);
     for (size_t t = 0; t < n; t++) c->reach_top[t] += some[t];
     c->layer_reach_top[lm] = mean_of(some, n);
-    reach_count(&r, s->sizes.K, some, reached);
+    reach_count(&r, K, some, reached);
     for (size_t t = 0; t < n; t++) c->reach[t] += some[t];
     c->layer_reach[lm] = mean_of(some, n);
     for (size_t e = 0; e < E; e++) {
         double sum = 0;
         for (size_t h = 0; h < H; h++) sum += picks[h * E + e];
         c->load[lm * E + e] = sum;
-        c->f.tokens[lm * E + e] /= (double)n;
         c->f.picks[lm * E + e] = sum / (double)n;
         c->f.subtokens[lm * E + e] = sum / (double)(n * H);
     }
+    shares_relative(c->load + lm * E, E, (double)(n * H * K), c->f.even + lm * E);
+    shares_relative(reached, E, (double)n * reach_expected(H, K, E), c->f.even_tokens + lm * E);
+    for (size_t e = 0; e < E; e++) reached[e] /= (double)n;
 }
 
 static struct counts counts_make(const struct subject *s, const struct text *text) {
     const size_t LM = s->sizes.LM, all = LM * s->sizes.E;
     struct counts c = {.picks = array_alloc(all * s->sizes.H, 8), .load = array_alloc(all, 8),
-                       .f = {array_alloc(all, 8), array_alloc(all, 8), array_alloc(all, 8), all},
+                       .f = {array_alloc(all, 8), array_alloc(all, 8), array_alloc(all, 8),
+                             array_alloc(all, 8), array_alloc(all, 8), all},
                        .reach = array_alloc(text->n, 8), .reach_top = array_alloc(text->n, 8),
                        .layer_reach = array_alloc(LM, 8), .layer_reach_top = array_alloc(LM, 8)};
     double *some = array_alloc(text->n, sizeof *some);
@@ -164,20 +169,39 @@ static struct counts counts_make(const struct subject *s, const struct text *tex
 
 static void counts_free(struct counts *c) {
     free(c->picks), free(c->load), free(c->f.tokens), free(c->f.picks), free(c->f.subtokens);
+    free(c->f.even), free(c->f.even_tokens);
     free(c->reach), free(c->reach_top), free(c->layer_reach), free(c->layer_reach_top);
 }
 
 static struct frequencies frequencies_of(const struct counts *c, size_t lm, size_t E) {
     const struct frequencies *f = &c->f;
-    return (struct frequencies){f->tokens + lm * E, f->picks + lm * E, f->subtokens + lm * E, E};
+    const size_t at = lm * E;
+    return (struct frequencies){f->tokens + at, f->picks + at, f->subtokens + at, f->even + at, f->even_tokens + at, E};
 }
 
-/* Adds the three ratios at one threshold to a row. */
+/* Adds the ratios at a threshold in even shares to a row. */
+static json_t *ratios_add_even(json_t *row, const struct frequencies *f, double threshold) {
+    json_object_set_new(row, "active_even", number(active_ratio(f->even, f->n, threshold)));
+    json_object_set_new(row, "active_even_tokens", number(active_ratio(f->even_tokens, f->n, threshold)));
+    return row;
+}
+
+/* Adds the three ratios at one threshold, not relative to anything, to a row. */
 static json_t *ratios_add(json_t *row, const struct frequencies *f, double threshold) {
     json_object_set_new(row, "active_tokens", number(active_ratio(f->tokens, f->n, threshold)));
     json_object_set_new(row, "active_picks", number(active_ratio(f->picks, f->n, threshold)));
     json_object_set_new(row, "active_subtokens", number(active_ratio(f->subtokens, f->n, threshold)));
     return row;
+}
+
+/* Eighths of an even share from 0 to 4, which no more than a quarter of all experts can exceed. */
+static json_t *sweep_even_of(const char *label, const struct frequencies *f) {
+    json_t *rows = json_array();
+    for (int eighths = 0; eighths <= 32; eighths++) {
+        json_t *row = json_pack("{s:s, s:f}", "layer", label, "multiple", eighths / 8.0);
+        json_array_append_new(rows, ratios_add_even(row, f, eighths / 8.0));
+    }
+    return rows;
 }
 
 /* Quarters of 1/E from 0 to `most` of them. */
@@ -191,34 +215,45 @@ static json_t *sweep_of(const char *label, const struct frequencies *f, size_t E
     return rows;
 }
 
-/* Adds what a layer and all layers together have in common. */
-static json_t *row_finish(json_t *row, const struct subject *s, const struct frequencies *f, double reach,
-                          double reach_top) {
-    const size_t H = s->sizes.H, K = s->sizes.K, E = s->sizes.E;
-    json_object_set_new(row, "reach", number(reach));
-    json_object_set_new(row, "reach_even", number(reach_expected(H, K, E)));
-    json_object_set_new(row, "reach_top", number(reach_top));
-    json_object_set_new(row, "reach_top_even", number(reach_expected(H, 1, E)));
-    return ratios_add(row, f, 1 / (double)E);
+/* What a layer and all layers together have in common: the ratios at an even share, those at 1/E, evenness. */
+static json_t *row_start(const char *label, const struct frequencies *f, size_t E, struct evenness v) {
+    json_t *row = ratios_add_even(json_pack("{s:s}", "layer", label), f, 1);
+    ratios_add(row, f, 1 / (double)E);
+    json_object_set_new(row, "entropy", number(v.entropy));
+    json_object_set_new(row, "entropy_normalised", number(v.normalised));
+    json_object_set_new(row, "variation", number(v.variation));
+    json_object_set_new(row, "largest", number(v.largest));
+    json_object_set_new(row, "dead", json_integer((json_int_t)v.dead));
+    return row;
 }
 
-static json_t *evenness_row(const char *label, struct evenness v) {
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:I}", "layer", label, "entropy", v.entropy, "entropy_normalised",
-                     v.normalised, "variation", v.variation, "largest", v.largest, "dead", (json_int_t)v.dead);
+static void reach_add(json_t *row, const struct sizes *z, double reach, double reach_top) {
+    json_object_set_new(row, "reach", number(reach));
+    json_object_set_new(row, "reach_even", number(reach_expected(z->H, z->K, z->E)));
+    json_object_set_new(row, "reach_top", number(reach_top));
+    json_object_set_new(row, "reach_top_even", number(reach_expected(z->H, 1, z->E)));
+}
+
+static void sweeps_add(json_t *row, const char *label, const struct frequencies *f, size_t E, double most) {
+    json_object_set_new(row, "sweep_even", sweep_even_of(label, f));
+    json_object_set_new(row, "sweep", sweep_of(label, f, E, most));
 }
 
 static json_t *layer_row(const struct subject *s, const struct counts *c, size_t lm, const char *label,
                          double most) {
     const size_t H = s->sizes.H, E = s->sizes.E;
     const struct frequencies f = frequencies_of(c, lm, E);
-    json_t *row = evenness_row(label, load_evenness(c->load + lm * E, E)), *heads = json_array();
+    json_t *row = row_start(label, &f, E, load_evenness(c->load + lm * E, E)), *heads = json_array();
     for (size_t h = 0; h < H; h++) json_array_append_new(heads, numbers(c->picks + (lm * H + h) * E, E));
     json_object_set_new(row, "picks", heads);
+    json_object_set_new(row, "load_even", numbers(f.even, E));
+    json_object_set_new(row, "tokens_even", numbers(f.even_tokens, E));
     json_object_set_new(row, "frequency_tokens", numbers(f.tokens, E));
     json_object_set_new(row, "frequency_picks", numbers(f.picks, E));
     json_object_set_new(row, "frequency_subtokens", numbers(f.subtokens, E));
-    json_object_set_new(row, "sweep", sweep_of(label, &f, E, most));
-    return row_finish(row, s, &f, c->layer_reach[lm], c->layer_reach_top[lm]);
+    sweeps_add(row, label, &f, E, most);
+    reach_add(row, &s->sizes, c->layer_reach[lm], c->layer_reach_top[lm]);
+    return row;
 }
 
 /* All layers: the means of their rows, the sum of dead experts, the largest share anywhere; ratios over all
@@ -234,9 +269,10 @@ static json_t *all_row(const struct subject *s, const struct counts *c, double m
         sum.largest = fmax(sum.largest, v.largest);
         sum.dead += v.dead;
     }
-    json_t *row = evenness_row("all", sum);
-    json_object_set_new(row, "sweep", sweep_of("all", &c->f, E, most));
-    return row_finish(row, s, &c->f, mean_of(c->layer_reach, LM), mean_of(c->layer_reach_top, LM));
+    json_t *row = row_start("all", &c->f, E, sum);
+    sweeps_add(row, "all", &c->f, E, most);
+    reach_add(row, &s->sizes, mean_of(c->layer_reach, LM), mean_of(c->layer_reach_top, LM));
+    return row;
 }
 
 /* ---- Divergence --------------------------------------------------------------------------------- */
@@ -348,23 +384,25 @@ static char *layer_label(const struct subject *s, size_t lm) {
     return string_format("block %zu", (lm + 1) * (size_t)s->config.moe_every - 1);
 }
 
-static json_t *model_row(const struct subject *s, const struct text *text) {
+static json_t *model_row(const struct subject *s, size_t number, const struct text *text) {
     const struct sizes *z = &s->sizes;
     json_t *config = json_loads(s->config_text, 0, NULL);
     json_t *row =
-        json_pack("{s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "name", s->name,
-                  "checkpoint", s->path, "log", s->log, "step", (json_int_t)s->step, "ffn",
-                  json_object_get(config, "ffn"), "moe_layers", (json_int_t)z->LM, "heads", (json_int_t)z->H,
-                  "experts", (json_int_t)z->E, "topk", (json_int_t)z->K, "hidden", (json_int_t)z->F, "parameters",
-                  (json_int_t)s->cost.parameters, "active_parameters", (json_int_t)s->cost.active_parameters,
-                  "loss", s->loss, "bits_per_byte", s->loss * (double)text->predicted / M_LN2 / text->bytes);
+        json_pack("{s:I, s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "number",
+                  (json_int_t)number, "name", s->name, "checkpoint", s->path, "log", s->log, "step",
+                  (json_int_t)s->step, "ffn", json_object_get(config, "ffn"), "moe_layers", (json_int_t)z->LM,
+                  "heads", (json_int_t)z->H, "experts", (json_int_t)z->E, "topk", (json_int_t)z->K, "hidden",
+                  (json_int_t)z->F, "parameters", (json_int_t)s->cost.parameters, "active_parameters",
+                  (json_int_t)s->cost.active_parameters, "loss", s->loss, "bits_per_byte",
+                  s->loss * (double)text->predicted / M_LN2 / text->bytes);
+    if (s->log_note) json_object_set_new(row, "log_note", json_string(s->log_note));
     json_object_set_new(row, "config", config);
     return row;
 }
 
-static json_t *model_measure(const struct subject *s, const struct text *text, const struct words *words,
-                             bool wordnet, double most) {
-    json_t *model = model_row(s, text), *layers = json_array();
+static json_t *model_measure(const struct subject *s, size_t number, const struct text *text,
+                             const struct words *words, bool wordnet, double most) {
+    json_t *model = model_row(s, number, text), *layers = json_array();
     struct counts c = counts_make(s, text);
     for (size_t lm = 0; lm < s->sizes.LM; lm++) {
         char *label = layer_label(s, lm);
@@ -390,20 +428,34 @@ static json_t *stability_measure(const struct subject *subjects, size_t n, const
             const struct picks before = routing_of(a, text, lm), after = routing_of(b, text, lm);
             const struct agreement g = routing_agreement(&before, &after);
             char *label = layer_label(a, lm);
-            json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "from", a->name, "to", b->name,
-                                                  "layer", label, "same_set", g.same_set, "jaccard", g.jaccard,
-                                                  "same_first", g.same_first));
+            json_t *row = json_pack("{s:s, s:I, s:s, s:I, s:s, s:f, s:f, s:f}", "from", a->name, "from_number",
+                                    (json_int_t)i, "to", b->name, "to_number", (json_int_t)i + 1, "layer", label,
+                                    "same_set", g.same_set, "jaccard", g.jaccard, "same_first", g.same_first);
+            json_array_append_new(rows, row);
             free(label);
         }
     }
     return rows;
 }
 
-/* How far a sweep goes, in 1/E: twice the mean number of picks a token, so that it ends near nothing. */
+/* How far a sweep in units of 1/E goes: twice the mean number of picks a token, so that it ends near nothing. */
 static double sweep_end(const struct subject *subjects, size_t n) {
     double most = 4;
     for (size_t i = 0; i < n; i++) most = fmax(most, 2 * (double)(subjects[i].sizes.H * subjects[i].sizes.K));
     return fmin(most, 64);
+}
+
+/* What the ratios count, for a reader of the numbers alone. */
+static json_t *meanings(void) {
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
+        "active_even", "share of experts with more than an even share of their layer's picks (K/E of all sub-tokens)",
+        "active_even_tokens", "share of experts reached by more tokens than if every pick were drawn evenly",
+        "sweep_even", "the same above multiples of these even shares: equal terms for any E, K and H",
+        "active_tokens", "share of experts that more than 1/E of all tokens reach; easier to pass with more H and K",
+        "active_picks", "share of experts with more than 1/E picks a token; H times K times easier to pass",
+        "active_subtokens", "share of experts that more than 1/E of all sub-tokens picked; K times easier to pass",
+        "sweep", "the last three above multiples of 1/E");
 }
 
 json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text,
@@ -411,9 +463,9 @@ json_t *analysis_measure(const struct subject *subjects, size_t n, const struct 
     const double most = sweep_end(subjects, n);
     json_t *models = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(models, model_measure(&subjects[i], text, words, wordnet_dir != NULL, most));
-    return json_pack("{s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "text", "name", text->name, "tokens",
-                     (json_int_t)text->n, "words", (json_int_t)words->n, "wordnet",
+        json_array_append_new(models, model_measure(&subjects[i], i + 1, text, words, wordnet_dir != NULL, most));
+    return json_pack("{s:o, s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "meaning", meanings(), "text", "name", text->name,
+                     "tokens", (json_int_t)text->n, "words", (json_int_t)words->n, "wordnet",
                      wordnet_dir ? json_string(wordnet_dir) : json_null(), "models", models, "stability",
                      stability_measure(subjects, n, text));
 }

@@ -5,157 +5,35 @@
  * said in the page, beside the figures. */
 #include "analyse.h"
 
-#include <dirent.h>
-#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include "../src/plot.h"
+#include "analyse_page.h"
+#include "../src/activation.h"
 #include "../src/runlog.h"
 #include "../src/text.h"
 
-struct report {
-    FILE *out;
-    const char *dir;
-    struct error *err;
-    bool ok;       /* false once a plot could not be written or read back */
-    int figures;
-};
+/* ---- Names -------------------------------------------------------------------------------------- */
 
-/* ---- Parts of a page ---------------------------------------------------------------------------- */
+enum { NAME_ROOM = 160 }; /* pixels of a name that is repeated */
 
-static const char page_start[] =
-    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-    "img-src data:\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n"
-    "<title>How experts are used</title>\n<style>\n"
-    ":root{color-scheme:light dark}\n"
-    "body{margin:0 auto;padding:1rem 1.25rem 4rem;max-width:58rem;color:#1f2328;background:#fff;"
-    "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;overflow-wrap:anywhere}\n"
-    "h1{font-size:1.7rem;line-height:1.2;margin:1.5rem 0 .5rem}\n"
-    "h2{font-size:1.3rem;margin:3rem 0 .5rem;padding-top:.75rem;border-top:1px solid #d1d9e0}\n"
-    "h3{font-size:1.05rem;margin:2rem 0 .25rem}\np,dl,nav,caption,figcaption{max-width:44rem}\n"
-    "p{margin:.5rem 0}a{color:#0969da}\n"
-    "nav a{display:inline-block;margin-right:1rem}\n"
-    ".note,figcaption,caption{color:#59636e;font-size:.875rem}\n"
-    ".wide{overflow-x:auto;margin:.75rem 0}\n"
-    ".wide svg{display:block;min-width:560px}\n"
-    "figure{margin:1rem 0}\n"
-    "table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}\n"
-    "caption{text-align:left;padding-bottom:.25rem}\n"
-    "th,td{padding:.3rem .75rem .3rem 0;text-align:right;border-bottom:1px solid #d1d9e0;overflow-wrap:normal;"
-    "vertical-align:bottom}\n"
-    "th{font-weight:600;min-width:3.5rem}td.word,th.word{text-align:left}\n"
-    "pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:.75rem 1rem;margin:.75rem 0;background:#f6f8fa;"
-    "border-radius:6px;font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\n"
-    "summary{cursor:pointer;margin:.75rem 0}\ndt{font-weight:600;margin-top:.75rem}dd{margin:0}\n"
-    "@media (prefers-color-scheme:dark){body{color:#f0f6fc;background:#0d1117}a{color:#4493f8}\n"
-    ".note,figcaption,caption{color:#9198a1}h2,th,td{border-color:#3d444d}pre{background:#151b23}}\n"
-    "</style>\n</head>\n<body>\n";
-
-static void heading(struct report *r, const char *id, const char *text) {
-    fprintf(r->out, "<h2 id=\"%s\">", id);
-    xml_print(r->out, "%s", text);
-    fputs("</h2>\n", r->out);
+/* Number i's name where it stands in tables and plots again: short, and unlike the others, or after its number.
+ * malloc'ed. */
+static char *label_make(const char *const *names, size_t n, size_t i) {
+    bool alone = text_width(names[i]) <= NAME_ROOM;
+    for (size_t j = 0; j < n && alone; j++) alone = j == i || strcmp(names[i], names[j]) != 0;
+    if (alone) return string_format("%s", names[i]);
+    char *some = text_shorten(names[i], NAME_ROOM), *label = string_format("#%zu %s", i + 1, some);
+    free(some);
+    return label;
 }
 
-static void subheading(struct report *r, const char *text) {
-    fputs("<h3>", r->out);
-    xml_print(r->out, "%s", text);
-    fputs("</h3>\n", r->out);
-}
-
-/* One column of a table: which key of a row, and how: a format for a double, or NULL for text. */
-struct column {
-    const char *key, *heading, *format;
-};
-#define COLUMNS(list) list, sizeof(list) / sizeof *(list)
-
-static void cell_print(FILE *out, const struct column *c, const json_t *value) {
-    fputs(c->format ? "<td>" : "<td class=\"word\">", out);
-    if (json_is_number(value)) xml_print(out, c->format ? c->format : "%g", json_number_value(value));
-    else xml_print(out, "%s", json_is_string(value) ? json_string_value(value) : "\xe2\x80\x93");
-    fputs("</td>", out);
-}
-
-static void table(struct report *r, const char *caption, const json_t *rows, const struct column *columns,
-                  size_t n) {
-    size_t i;
-    const json_t *row;
-    fputs("<div class=\"wide\" tabindex=\"0\"><table><caption>", r->out);
-    xml_print(r->out, "%s", caption);
-    fputs("</caption>\n<thead><tr>", r->out);
-    for (size_t c = 0; c < n; c++) {
-        fputs(columns[c].format ? "<th scope=\"col\">" : "<th scope=\"col\" class=\"word\">", r->out);
-        xml_print(r->out, "%s", columns[c].heading);
-        fputs("</th>", r->out);
-    }
-    fputs("</tr></thead>\n<tbody>\n", r->out);
-    json_array_foreach(rows, i, row) {
-        fputs("<tr>", r->out);
-        for (size_t c = 0; c < n; c++) cell_print(r->out, &columns[c], json_object_get(row, columns[c].key));
-        fputs("</tr>\n", r->out);
-    }
-    fputs("</tbody></table></div>\n", r->out);
-}
-
-/* An earlier report may have had more plots: none of them shall pass for one of this report. */
-static void figures_remove(const char *dir) {
-    char *plots = string_format("%s/plots", dir);
-    DIR *stream = opendir(plots);
-    for (struct dirent *entry; stream && (entry = readdir(stream));)
-        if (fnmatch("[0-9][0-9]-*.svg", entry->d_name, 0) == 0) unlinkat(dirfd(stream), entry->d_name, 0);
-    if (stream) closedir(stream);
-    free(plots);
-}
-
-/* The path of the next plot, malloc'ed. */
-static char *figure_path(struct report *r, const char *kind) {
-    return string_format("%s/plots/%02d-%s.svg", r->dir, ++r->figures, kind);
-}
-
-/* Puts a plot that was just written into the page, and frees its path. */
-static void figure(struct report *r, char *path, bool drawn, const char *caption) {
-    size_t size;
-    char *svg = drawn ? file_contents(fopen(path, "rb"), path, &size, r->err) : NULL;
-    if (svg) {
-        fputs("<figure><div class=\"wide\" tabindex=\"0\">\n", r->out);
-        fwrite(svg, 1, size, r->out);
-        fputs("</div><figcaption>", r->out);
-        xml_print(r->out, "%s", caption);
-        fputs("</figcaption></figure>\n", r->out);
-    }
-    r->ok = r->ok && svg;
-    free(svg);
-    free(path);
-}
-
-static const char *text_at(const json_t *object, const char *key) {
-    return json_string_value(json_object_get(object, key));
-}
-static double number_at(const json_t *object, const char *key) {
-    return json_number_value(json_object_get(object, key));
-}
-
-/* ---- Models and loss ---------------------------------------------------------------------------- */
-
-static void section_models(struct report *r, const json_t *analysis) {
-    static const struct column columns[] = {
-        {"name", "model", NULL}, {"ffn", "kind", NULL}, {"step", "step", "%.0f"},
-        {"loss", "loss, nats a token", "%.4f"}, {"bits_per_byte", "bits per byte", "%.4f"},
-        {"moe_layers", "MoE layers", "%.0f"}, {"experts", "experts E", "%.0f"}, {"heads", "sub-tokens H", "%.0f"},
-        {"topk", "top-K", "%.0f"}, {"hidden", "expert width F", "%.0f"}, {"parameters", "parameters", "%.0f"},
-        {"active_parameters", "of them active, at most", "%.0f"}, {"checkpoint", "checkpoint", NULL},
-    };
-    const json_t *text = json_object_get(analysis, "text");
-    heading(r, "models", "Models");
-    fputs("<p>All were run over the same text: ", r->out);
-    xml_print(r->out, "%s, %.0f tokens, %.0f different words.", text_at(text, "name"), number_at(text, "tokens"),
-              number_at(text, "words"));
-    fputs("</p>\n", r->out);
-    table(r, "The models. Loss is that on this text.", json_object_get(analysis, "models"), COLUMNS(columns));
+/* The run that a log belongs to: the last part of its directory. malloc'ed. */
+static char *run_name(const char *log) {
+    const char *end = strrchr(log, '/'), *start = end;
+    if (!end) return string_format("run");
+    while (start > log && start[-1] != '/') start--;
+    return string_format("%.*s", (int)(end - start), start);
 }
 
 /* Checkpoints of one run share its log: it is shown once. */
@@ -166,12 +44,108 @@ static bool log_is_new(const json_t *models, size_t i) {
     return true;
 }
 
-/* The run that a log belongs to: the last part of its directory. malloc'ed. */
-static char *run_name(const char *log) {
-    const char *end = strrchr(log, '/'), *start = end;
-    if (!end) return string_format("run");
-    while (start > log && start[-1] != '/') start--;
-    return string_format("%.*s", (int)(end - start), start);
+/* Copies of the models that also say "title", a whole name after its number, "label" and, of their runs, "run". */
+static json_t *models_labelled(const json_t *models) {
+    const size_t n = json_array_size(models);
+    json_t *copies = json_array();
+    const char *names[n];
+    char *runs[n];
+    for (size_t i = 0; i < n; i++) {
+        names[i] = text_at(json_array_get(models, i), "name");
+        /* no name is empty: that of a log which was there before stands for none */
+        runs[i] = log_is_new(models, i) ? run_name(text_at(json_array_get(models, i), "log")) : string_format("%s", "");
+    }
+    for (size_t i = 0; i < n; i++) {
+        json_t *copy = json_copy(json_array_get(models, i));
+        char *label = label_make(names, n, i), *run = label_make((const char *const *)runs, n, i);
+        char *title = string_format("#%zu %s", i + 1, names[i]);
+        json_object_set_new(copy, "title", json_string(title));
+        json_object_set_new(copy, "label", json_string(label));
+        json_object_set_new(copy, "run", json_string(run));
+        json_array_append_new(copies, copy);
+        free(title);
+        free(label);
+        free(run);
+    }
+    for (size_t i = 0; i < n; i++) free(runs[i]);
+    return copies;
+}
+
+static unsigned have_of(const json_t *model) {
+    const double H = number_at(model, "heads"), K = number_at(model, "topk"), E = number_at(model, "experts");
+    return (H > 1 ? HEADS : 0u) | (K > 1 ? PICKS : 0u) | (K < E ? CHOICE : 0u);
+}
+
+static unsigned have_any(const json_t *models) {
+    unsigned have = 0;
+    size_t i;
+    const json_t *model;
+    json_array_foreach(models, i, model) have |= have_of(model);
+    return have;
+}
+
+/* Why some of a model's numbers cannot differ, where they cannot. */
+static void constants_explain(struct report *r, const json_t *model) {
+    const unsigned have = have_of(model);
+    const double H = number_at(model, "heads"), K = number_at(model, "topk");
+    if (have == (HEADS | PICKS | CHOICE)) return;
+    fputs("<p class=\"note\">", r->out);
+    if (!(have & CHOICE))
+        xml_print(r->out, "K = E = %.0f: every sub-token picks every expert, and each has exactly an even share. ", K);
+    if (!(have & HEADS))
+        xml_print(r->out, "Whole tokens are routed (H = 1): each reaches exactly K = %.0f expert%s, and counting "
+                  "tokens, picks a token or sub-tokens is the same. ", K, K == 1 ? "" : "s");
+    else if (!(have & PICKS))
+        xml_print(r->out, "Each of the H = %.0f sub-tokens picks one expert (K = 1), the first pick is all picks. ", H);
+    if (!(have & (HEADS | PICKS))) xml_print(r->out, "With K = 1, too, 1/E is an even share.");
+    fputs("</p>\n", r->out);
+}
+
+/* The heading of what is said of one model: its whole name. */
+static void section_title(struct report *r, const json_t *model) {
+    const bool plain = strcmp(text_at(model, "name"), text_at(model, "label")) == 0;
+    subheading(r, text_at(model, plain ? "name" : "title"));
+}
+
+static void section_model(struct report *r, const json_t *model) {
+    section_title(r, model);
+    constants_explain(r, model);
+}
+
+/* ---- Models and loss ---------------------------------------------------------------------------- */
+
+static void section_models(struct report *r, const json_t *analysis, const json_t *models) {
+    static const struct column columns[] = {
+        {"title", "model", NULL, 0}, {"ffn", "kind", NULL, 0}, {"step", "step", "%.0f", 0},
+        {"loss", "loss, nats a token", "%.4f", 0}, {"bits_per_byte", "bits per byte", "%.4f", 0},
+        {"moe_layers", "MoE layers", "%.0f", 0}, {"experts", "experts E", "%.0f", 0},
+        {"heads", "sub-tokens H", "%.0f", 0}, {"topk", "top-K", "%.0f", 0}, {"hidden", "expert width F", "%.0f", 0},
+        {"parameters", "parameters", "%.0f", 0}, {"active_parameters", "of them active, at most", "%.0f", 0},
+    };
+    const json_t *text = json_object_get(analysis, "text"), *model;
+    size_t i;
+    heading(r, "models", "Models");
+    fputs("<p>All were run over the same text: ", r->out);
+    xml_print(r->out, "%s, %.0f tokens, %.0f different words.", text_at(text, "name"), number_at(text, "tokens"),
+              number_at(text, "words"));
+    fputs("</p>\n", r->out);
+    table(r, "The models. Loss is that on this text.", models, COLUMNS(columns), 0);
+    fputs("<p class=\"note\">Checkpoints: ", r->out);
+    json_array_foreach(models, i, model)
+        xml_print(r->out, "%s#%.0f %s", i ? ", " : "", number_at(model, "number"), text_at(model, "checkpoint"));
+    fputs("</p>\n", r->out);
+}
+
+/* What was wrong with the logs. */
+static void logs_explain(struct report *r, const json_t *models) {
+    size_t i;
+    const json_t *model;
+    json_array_foreach(models, i, model) {
+        if (!log_is_new(models, i) || !text_at(model, "log_note")) continue;
+        fputs("<p class=\"note\">", r->out);
+        xml_print(r->out, "%s", text_at(model, "log_note"));
+        fputs("</p>\n", r->out);
+    }
 }
 
 static void section_loss(struct report *r, const json_t *models) {
@@ -185,20 +159,15 @@ static void section_loss(struct report *r, const json_t *models) {
         for (int val = 0; val < 2 && log_is_new(models, i); val++) {
             struct curve c = runlog_curve(text_at(model, "log"), "step", val ? "val_loss" : "loss");
             if (c.n == 0) continue;
-            char *run = run_name(text_at(model, "log"));
             curves[used] = c;
             series[used++] = (struct plot_series){
-                string_format("%s, %s", run, val ? "validation" : "training"), c.x, c.y, c.n};
-            free(run);
+                string_format("%s, %s", text_at(model, "run"), val ? "validation" : "training"), c.x, c.y, c.n};
         }
     }
-    if (used > 0) {
-        char *path = figure_path(r, "loss");
-        const bool drawn = plot_lines(path, "Loss", (struct plot_axis){"step", false},
-                                      (struct plot_axis){"loss (nats a token)", false}, series, used, r->err);
-        figure(r, path, drawn, "From the log of each run: the loss of every training step, and validations.");
-    } else
-        fputs("<p>There is no log.jsonl beside these checkpoints.</p>\n", r->out);
+    if (used > 0)
+        figure_lines(r, "loss", "Loss", (const char *const[]){"step", "loss (nats a token)"}, series, used,
+                     "From the log of each run: the loss of every training step, and validations.");
+    logs_explain(r, models);
     for (size_t i = 0; i < used; i++) {
         free((char *)series[i].name);
         curve_free(&curves[i]);
@@ -209,11 +178,18 @@ static void section_loss(struct report *r, const json_t *models) {
 
 /* ---- Activation --------------------------------------------------------------------------------- */
 
-static const char *const ratio_keys[] = {"active_tokens", "active_picks", "active_subtokens"};
-static const char *const ratio_names[] = {"share of tokens", "picks a token", "share of sub-tokens"};
+/* A way to count, and to compare: the key of a row, what it is called, and what a model needs for it to differ. */
+struct way {
+    const char *key, *name;
+    unsigned needs;
+};
+static const struct way even_ways[] = {{"active_even", "picks", 0}, {"active_even_tokens", "tokens", HEADS}};
+static const struct way plain_ways[] = {{"active_tokens", "share of tokens", HEADS | PICKS},
+                                        {"active_picks", "picks a token", HEADS},
+                                        {"active_subtokens", "share of sub-tokens", HEADS}};
 
 /* One series for the column `key` of a sweep. */
-static struct plot_series sweep_series(const json_t *sweep, const char *key, char *name) {
+static struct plot_series sweep_series(const json_t *sweep, const char *key, const char *name) {
     const size_t n = json_array_size(sweep);
     double *x = array_alloc(n, sizeof *x), *y = array_alloc(n, sizeof *y);
     for (size_t i = 0; i < n; i++) {
@@ -223,106 +199,134 @@ static struct plot_series sweep_series(const json_t *sweep, const char *key, cha
     return (struct plot_series){name, x, y, n};
 }
 
-static void sweep_draw(struct report *r, const char *title, struct plot_series *series, size_t n,
+static void sweep_draw(struct report *r, bool even, const char *title, struct plot_series *series, size_t n,
                        const char *caption) {
-    char *path = figure_path(r, "sweep");
-    const bool drawn = plot_lines(path, title, (struct plot_axis){"threshold, in units of 1/E", false},
-                                  (struct plot_axis){"share of experts above it", false}, series, n, r->err);
-    for (size_t i = 0; i < n; i++)
-        free((char *)series[i].name), free((void *)series[i].x), free((void *)series[i].y);
-    figure(r, path, drawn, caption);
+    const char *const axes[] = {even ? "threshold, in even shares" : "threshold, in units of 1/E",
+                                "share of experts above it"};
+    figure_lines(r, even ? "sweep-even" : "sweep", title, axes, series, n, caption);
+    for (size_t i = 0; i < n; i++) free((void *)series[i].x), free((void *)series[i].y);
 }
 
-static void sweep_of_model(struct report *r, const json_t *model) {
+/* The ways in which one model's experts can be counted. */
+static void sweep_of_model(struct report *r, const json_t *model, bool even) {
     struct plot_series series[3];
-    const json_t *sweep = json_object_get(json_object_get(model, "all"), "sweep");
-    for (int i = 0; i < 3; i++)
-        series[i] = sweep_series(sweep, ratio_keys[i], string_format("%s", ratio_names[i]));
-    char *title = string_format("Activation ratio of %s, all layers", text_at(model, "name"));
-    sweep_draw(r, title, series, 3,
-               "The three ways to count an expert's frequency, over the experts of all layers.");
+    const struct way *ways = even ? even_ways : plain_ways;
+    const json_t *sweep = json_object_get(json_object_get(model, "all"), even ? "sweep_even" : "sweep");
+    size_t n = 0;
+    for (size_t i = 0; i < (even ? 2 : 3); i++)
+        if (!ways[i].needs || (ways[i].needs & have_of(model)))
+            series[n++] = sweep_series(sweep, ways[i].key, ways[i].name);
+    if (n == 0) return;
+    char *title = string_format("Active experts of %s, all layers, thresholds in %s", text_at(model, "label"),
+                                even ? "even shares" : "1/E");
+    sweep_draw(r, even, title, series, n,
+               even ? "Experts with more than so many even shares, of picks and of tokens."
+                    : "The three ways to count, over thresholds that do not know K and H.");
     free(title);
 }
 
-/* The thresholds 0, 1/4, 1/2, 1, 2, 4, ... of every layer and of all. */
-static void sweep_table(struct report *r, const json_t *model) {
+/* The thresholds 0, 1/8, 1/4, 1/2, 1, 2, 4, ... of every layer and of all. */
+static void sweep_table(struct report *r, const json_t *model, bool even) {
+    static const struct column even_columns[] = {
+        {"layer", "layer", NULL, 0}, {"multiple", "threshold, in even shares", "%g", 0},
+        {"active_even", "above it, by picks", "%.3f", 0}, {"active_even_tokens", "by tokens", "%.3f", HEADS},
+    };
     static const struct column columns[] = {
-        {"layer", "layer", NULL}, {"multiple", "threshold, in 1/E", "%g"}, {"threshold", "threshold", "%.4f"},
-        {"active_tokens", "above it, by share of tokens", "%.3f"},
-        {"active_picks", "by picks a token", "%.3f"}, {"active_subtokens", "by share of sub-tokens", "%.3f"},
+        {"layer", "layer", NULL, 0}, {"multiple", "threshold, in 1/E", "%g", 0},
+        {"threshold", "threshold", "%.4f", 0}, {"active_tokens", "above it, by share of tokens", "%.3f", 0},
+        {"active_picks", "by picks a token", "%.3f", HEADS},
+        {"active_subtokens", "by share of sub-tokens", "%.3f", HEADS},
     };
     json_t *rows = json_array(), *layers = json_copy(json_object_get(model, "layers"));
     size_t i, j;
     json_t *layer, *row;
     json_array_append(layers, json_object_get(model, "all"));
     json_array_foreach(layers, i, layer) {
-        json_array_foreach(json_object_get(layer, "sweep"), j, row) {
+        json_array_foreach(json_object_get(layer, even ? "sweep_even" : "sweep"), j, row) {
             int exponent;
             const double mantissa = frexp(number_at(row, "multiple"), &exponent);
             if (mantissa == 0 || mantissa == 0.5) json_array_append(rows, row);
         }
     }
-    fputs("<details><summary>Thresholds, layer by layer</summary>\n", r->out);
-    table(r, "Share of experts whose frequency is above the threshold.", rows, COLUMNS(columns));
-    fputs("</details>\n", r->out);
+    if (even) table(r, "Experts above a threshold in even shares.", rows, COLUMNS(even_columns), have_of(model));
+    else table(r, "Experts whose frequency is above a multiple of 1/E.", rows, COLUMNS(columns), have_of(model));
     json_decref(rows);
     json_decref(layers);
 }
 
 static void layers_table(struct report *r, const json_t *model) {
     static const struct column columns[] = {
-        {"layer", "layer", NULL}, {"active_tokens", "active, by share of tokens", "%.3f"},
-        {"active_picks", "active, by picks a token", "%.3f"},
-        {"active_subtokens", "active, by share of sub-tokens", "%.3f"}, {"entropy", "entropy, nats", "%.3f"},
-        {"entropy_normalised", "entropy / ln E", "%.4f"}, {"variation", "coefficient of variation", "%.3f"},
-        {"largest", "largest share", "%.4f"}, {"dead", "dead experts", "%.0f"},
+        {"layer", "layer", NULL, 0}, {"active_even", "active, above an even share of picks", "%.3f", 0},
+        {"active_even_tokens", "above an even share of tokens", "%.3f", HEADS},
+        {"active_tokens", "above 1/E, by share of tokens", "%.3f", HEADS | PICKS},
+        {"active_picks", "above 1/E, by picks a token", "%.3f", HEADS},
+        {"active_subtokens", "above 1/E, by share of sub-tokens", "%.3f", HEADS},
+        {"entropy", "entropy, nats", "%.3f", 0}, {"entropy_normalised", "entropy / ln E", "%.4f", 0},
+        {"variation", "coefficient of variation", "%.3f", 0}, {"largest", "largest share", "%.4f", 0},
+        {"dead", "dead experts", "%.0f", 0},
     };
     json_t *rows = json_copy(json_object_get(model, "layers"));
     json_array_append(rows, json_object_get(model, "all"));
     table(r,
-          "An expert is active here if its frequency is above 1/E. \"all\": ratios over the experts of every "
-          "layer, means of entropy and variation, the largest share anywhere, the sum of dead experts.",
-          rows, COLUMNS(columns));
+          "An expert is active here if it has more than an even share; beside it, if its frequency is above 1/E. "
+          "\"all\": ratios over the experts of every layer, means of entropy and variation, the largest share "
+          "anywhere, the sum of dead experts.",
+          rows, COLUMNS(columns), have_of(model));
     json_decref(rows);
 }
 
-/* Every model, its "all" row. */
+/* Every model, its "all" row and its sizes. */
 static void comparison(struct report *r, const json_t *models) {
-    static const struct column columns[] = {
-        {"name", "model", NULL}, {"active_tokens", "active, by share of tokens", "%.3f"},
-        {"active_picks", "active, by picks a token", "%.3f"},
-        {"active_subtokens", "active, by share of sub-tokens", "%.3f"},
-        {"entropy_normalised", "entropy / ln E", "%.4f"}, {"variation", "coefficient of variation", "%.3f"},
-        {"dead", "dead experts", "%.0f"}, {"reach", "experts a token reaches", "%.3f"},
-        {"reach_even", "if drawn evenly", "%.3f"},
+    static const struct column active[] = {
+        {"label", "model", NULL, 0}, {"experts", "E", "%.0f", 0}, {"heads", "H", "%.0f", 0}, {"topk", "K", "%.0f", 0},
+        {"active_even", "active, above an even share of picks", "%.3f", 0},
+        {"active_even_tokens", "above an even share of tokens", "%.3f", HEADS},
+        {"active_tokens", "above 1/E, by share of tokens", "%.3f", HEADS | PICKS},
+        {"active_picks", "above 1/E, by picks a token", "%.3f", HEADS},
+        {"active_subtokens", "above 1/E, by share of sub-tokens", "%.3f", HEADS},
     };
+    static const struct column even[] = {
+        {"label", "model", NULL, 0}, {"entropy_normalised", "entropy / ln E", "%.4f", 0},
+        {"variation", "coefficient of variation", "%.3f", 0}, {"largest", "largest share", "%.4f", 0},
+        {"dead", "dead experts", "%.0f", 0}, {"reach", "experts a token reaches", "%.3f", HEADS},
+        {"reach_even", "if drawn evenly", "%.3f", HEADS},
+    };
+    static const char *const sizes[] = {"label", "experts", "heads", "topk"};
     json_t *rows = json_array();
     size_t i;
     const json_t *model;
     json_array_foreach(models, i, model) {
         json_t *row = json_copy(json_object_get(model, "all"));
-        json_object_set(row, "name", json_object_get(model, "name"));
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+            json_object_set(row, sizes[s], json_object_get(model, sizes[s]));
         json_array_append_new(rows, row);
     }
     subheading(r, "Side by side");
-    table(r, "All MoE layers of each model together; active: above 1/E of its own E.", rows, COLUMNS(columns));
+    table(r,
+          "All MoE layers of each model together. Compare models by even shares: 1/E is K times easier to pass for K "
+          "picks than for one, and where tokens or picks a token are counted H times more again.",
+          rows, COLUMNS(active), have_any(models));
+    table(r,
+          have_any(models) & HEADS ? "Evenness of the load, and how many experts a token reaches (with H = 1 always K)."
+                                   : "Evenness of the load.",
+          rows, COLUMNS(even), have_any(models));
     json_decref(rows);
 }
 
-/* The sweeps of all models, by share of tokens, then by share of sub-tokens. */
-static void comparison_sweeps(struct report *r, const json_t *models) {
+/* The sweeps of all models, by one way to count. */
+static void comparison_sweep(struct report *r, const json_t *models, bool even, const struct way *way) {
     const size_t n = json_array_size(models);
     struct plot_series *series = array_alloc(n, sizeof *series);
-    for (int way = 0; way < 3; way += 2) {
-        for (size_t i = 0; i < n; i++) {
-            const json_t *model = json_array_get(models, i), *all = json_object_get(model, "all");
-            series[i] = sweep_series(json_object_get(all, "sweep"), ratio_keys[way],
-                                     string_format("%s", text_at(model, "name")));
-        }
-        char *title = string_format("Activation ratio of each model, by %s", ratio_names[way]);
-        sweep_draw(r, title, series, n, "Each model's threshold is in units of its own 1/E.");
-        free(title);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *model = json_array_get(models, i), *all = json_object_get(model, "all");
+        const json_t *sweep = json_object_get(all, even ? "sweep_even" : "sweep");
+        series[i] = sweep_series(sweep, way->key, text_at(model, "label"));
     }
+    char *title = string_format("Active experts of each model, by %s", way->name);
+    sweep_draw(r, even, title, series, n,
+               even ? "Thresholds in units of what each expert of the model would have if all were used evenly."
+                    : "Each model's threshold is in units of its own 1/E, which more K and H make easier to pass.");
+    free(title);
     free(series);
 }
 
@@ -338,43 +342,60 @@ static void comparison_map(struct report *r, const json_t *models) {
     const char **labels = array_alloc(n, sizeof *labels);
     for (size_t i = 0; i < n; i++) {
         const json_t *model = json_array_get(models, i), *layers = json_object_get(model, "layers");
-        labels[i] = text_at(model, "name");
+        labels[i] = text_at(model, "label");
         for (size_t c = 0; c < columns; c++)
             values[i * columns + c] =
-                c < json_array_size(layers) ? number_at(json_array_get(layers, c), ratio_keys[0]) : NAN;
+                c < json_array_size(layers) ? number_at(json_array_get(layers, c), even_ways[0].key) : NAN;
     }
-    char *path = figure_path(r, "activation");
-    const bool drawn = plot_heatmap(path, "Activation ratio, by share of tokens, threshold 1/E", "model",
-                                    "MoE layer, from the first", labels, values, n, columns, 0, 1, r->err);
-    figure(r, path, drawn, "The share of a layer's experts that more than 1/E of all tokens reach.");
+    const struct heatmap map = {"model", "MoE layer, from the first", labels, values, n, columns, 0, 1};
+    figure_heatmap(r, "activation", "Active experts: above an even share of picks", &map,
+                   "The share of a layer's experts with more than an even share of its picks.");
     free(labels);
     free(values);
+}
+
+static void activation_explain(struct report *r) {
+    fputs("<p>An expert counts as active if it is used more than some threshold. Here the threshold is in <em>even "
+          "shares</em>: 1 is what each expert has if all E are used evenly, whatever E, how many K each of a token's H "
+          "sub-tokens picks, and H.</p>\n<dl>\n<dt>By picks</dt><dd>The expert's picks, in units of K/E of all "
+          "sub-tokens (or of HK/E a token, which is the same).</dd>\n<dt>By tokens</dt><dd>Tokens any of whose "
+          "sub-tokens picked it, in units of 1 \xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup> of all tokens, what "
+          "even draws would give.</dd>\n</dl>\n<p>The paper that introduced the ratio (arXiv 2404.15045) leaves the "
+          "threshold open, and whether tokens or sub-tokens are counted. So beside it stand the three readings "
+          "against <em>1/E</em>. That threshold is K times easier to pass with K picks than with one, and cannot "
+          "compare models of different K or H.</p>\n<dl>\n<dt>Above 1/E, by share of "
+          "tokens</dt><dd>Tokens any of whose sub-tokens picked the expert, over all tokens.</dd>\n<dt>Above 1/E, by "
+          "picks a token</dt><dd>Picks of the expert over all tokens: between 0 and H, HK/E if drawn "
+          "evenly.</dd>\n<dt>Above 1/E, by share of sub-tokens</dt><dd>Picks of the expert over all sub-tokens: K/E if "
+          "drawn evenly.</dd>\n</dl>\n",
+          r->out);
 }
 
 static void section_activation(struct report *r, const json_t *models) {
     size_t i;
     const json_t *model;
     heading(r, "activation", "Which experts are used");
-    fputs("<p>An expert counts as active if its frequency exceeds a threshold. The paper that introduced the "
-          "ratio (arXiv 2404.15045) leaves open whether it is counted in tokens or in sub-tokens, and the ratio "
-          "depends on the threshold, so here are the three ways to read it, for a layer of E experts where each "
-          "of a token's H sub-tokens picks K:</p>\n<dl>\n<dt>By share of tokens</dt><dd>Tokens any of whose "
-          "sub-tokens picked the expert, over all tokens. If every pick were drawn evenly it would be 1 "
-          "\xe2\x88\x92 (1 \xe2\x88\x92 K/E)<sup>H</sup>.</dd>\n<dt>By picks a token</dt><dd>Picks of the expert "
-          "over all tokens: between 0 and H, HK/E if drawn evenly.</dd>\n<dt>By share of sub-tokens</dt><dd>Picks "
-          "of the expert over all sub-tokens: K/E if drawn evenly. This one does not grow with "
-          "H.</dd>\n</dl>\n<p>With whole tokens (H = 1) the three are the same.</p>\n",
-          r->out);
+    activation_explain(r);
     if (json_array_size(models) > 1) {
         comparison(r, models);
-        comparison_sweeps(r, models);
+        for (size_t w = 0; w < 2; w++)
+            if (!even_ways[w].needs || (have_any(models) & even_ways[w].needs))
+                comparison_sweep(r, models, true, &even_ways[w]);
         comparison_map(r, models);
+        fputs("<details><summary>Thresholds in units of 1/E</summary>\n", r->out);
+        comparison_sweep(r, models, false, &plain_ways[0]);
+        if (have_any(models) & HEADS) comparison_sweep(r, models, false, &plain_ways[2]);
+        fputs("</details>\n", r->out);
     }
     json_array_foreach(models, i, model) {
-        subheading(r, text_at(model, "name"));
+        section_model(r, model);
         layers_table(r, model);
-        sweep_of_model(r, model);
-        sweep_table(r, model);
+        sweep_of_model(r, model, true);
+        fputs("<details><summary>Thresholds, layer by layer, and in units of 1/E</summary>\n", r->out);
+        sweep_table(r, model, true);
+        sweep_of_model(r, model, false);
+        sweep_table(r, model, false);
+        fputs("</details>\n", r->out);
     }
 }
 
@@ -392,13 +413,14 @@ static struct load_map load_map_make(size_t rows, size_t cols) {
                              cols};
 }
 
-/* counts (cols); the label is taken over. */
+/* counts (cols); the label is taken over. A row of nothing is a gap. */
 static void load_map_add(struct load_map *m, char *label, const double *counts) {
     double total = 0, *row = m->values + m->rows * m->cols;
     for (size_t e = 0; e < m->cols; e++) total += counts[e];
+    shares_relative(counts, m->cols, total, row);
     for (size_t e = 0; e < m->cols; e++) {
-        row[e] = total > 0 ? counts[e] * (double)m->cols / total : NAN;
-        if (row[e] > m->high) m->high = row[e];
+        if (total == 0) row[e] = NAN;
+        else if (row[e] > m->high) m->high = row[e];
     }
     m->labels[m->rows++] = label;
 }
@@ -406,10 +428,9 @@ static void load_map_add(struct load_map *m, char *label, const double *counts) 
 /* Draws the map and frees it. */
 static void load_map_draw(struct report *r, struct load_map *m, const char *kind, const char *title,
                           const char *row_title, const char *caption) {
-    char *path = figure_path(r, kind);
-    const bool drawn = plot_heatmap(path, title, row_title, "expert", (const char *const *)m->labels, m->values,
-                                    m->rows, m->cols, 0, m->high, r->err);
-    figure(r, path, drawn, caption);
+    const struct heatmap map = {row_title, "expert", (const char *const *)m->labels, m->values, m->rows, m->cols, 0,
+                                m->high};
+    figure_heatmap(r, kind, title, &map, caption);
     for (size_t i = 0; i < m->rows; i++) free(m->labels[i]);
     free(m->labels);
     free(m->values);
@@ -432,7 +453,7 @@ static struct load_map load_map_of(const json_t *model, bool heads) {
         double *sum = array_alloc(E, sizeof *sum);
         for (size_t h = 0; h < H; h++) {
             double *counts = numbers_of(json_array_get(json_object_get(layer, "picks"), h));
-            if (heads) load_map_add(&map, string_format("%s, sub-token %zu", text_at(layer, "layer"), h), counts);
+            if (heads) load_map_add(&map, string_format("%s / %zu", text_at(layer, "layer"), h), counts);
             for (size_t e = 0; e < E; e++) sum[e] += counts[e];
             free(counts);
         }
@@ -449,16 +470,16 @@ static void section_load(struct report *r, const json_t *models) {
     fputs("<p>In the maps 1 is an even share of the row's picks; 0 is an expert that nothing was sent to.</p>\n",
           r->out);
     json_array_foreach(models, i, model) {
-        const char *name = text_at(model, "name");
+        const char *name = text_at(model, "label");
         struct load_map map = load_map_of(model, false);
         char *title = string_format("Load of each expert in %s", name);
-        subheading(r, name);
+        section_title(r, model);
         load_map_draw(r, &map, "load", title, "MoE layer", "All sub-tokens of the text.");
         free(title);
         if (number_at(model, "heads") < 2) continue;
         map = load_map_of(model, true);
         title = string_format("Load by place in the token, in %s", name);
-        load_map_draw(r, &map, "heads", title, "MoE layer, sub-token",
+        load_map_draw(r, &map, "heads", title, "MoE layer / sub-token",
                       "Each row is one of the H slices that tokens are cut into: where rows of a layer differ, "
                       "the places in a token have specialised.");
         free(title);
@@ -492,20 +513,18 @@ static void periods_add(void *context, const json_t *entry) {
 }
 
 static void periods_draw(struct report *r, const json_t *model, const struct periods *p) {
-    char *run = run_name(text_at(model, "log"));
     for (size_t lm = 0; lm < p->layers; lm++) {
         struct load_map map = load_map_make(PERIODS, p->experts);
         for (size_t i = 0; i < PERIODS; i++) {
             const double *counts = p->counts + (i * p->layers + lm) * p->experts;
             load_map_add(&map, string_format("step %.0f", p->last * (double)(i + 1) / PERIODS), counts);
         }
-        char *title = string_format("Load during training, %s, %s", run,
+        char *title = string_format("Load during training, %s, %s", text_at(model, "run"),
                                     text_at(json_array_get(json_object_get(model, "layers"), lm), "layer"));
         load_map_draw(r, &map, "training-load", title, "up to",
                       "From the log: each row is one twentieth of the run.");
         free(title);
     }
-    free(run);
 }
 
 static void section_training_load(struct report *r, const json_t *models) {
@@ -537,13 +556,15 @@ static void correlation_print(struct report *r, const json_t *correlation) {
 
 static void section_divergence(struct report *r, const json_t *models) {
     static const struct column layers[] = {
-        {"layer", "layer", NULL}, {"reach", "experts reached, all picks", "%.3f"},
-        {"reach_even", "if drawn evenly", "%.3f"}, {"reach_top", "experts reached, first picks", "%.3f"},
-        {"reach_top_even", "if drawn evenly", "%.3f"},
+        {"layer", "layer", NULL, 0}, {"reach", "experts reached, all picks", "%.3f", CHOICE},
+        {"reach_even", "if drawn evenly", "%.3f", CHOICE},
+        {"reach_top", "experts reached, first picks", "%.3f", PICKS},
+        {"reach_top_even", "if drawn evenly", "%.3f", PICKS},
     };
     static const struct column deciles[] = {
-        {"decile", "tenth", "%.0f"}, {"tokens", "tokens", "%.0f"}, {"occurrences", "mean occurrences", "%.1f"},
-        {"reach", "experts reached, all picks", "%.3f"}, {"reach_top", "first picks", "%.3f"},
+        {"decile", "tenth", "%.0f", 0}, {"tokens", "tokens", "%.0f", 0},
+        {"occurrences", "mean occurrences", "%.1f", 0}, {"reach", "experts reached, all picks", "%.3f", CHOICE},
+        {"reach_top", "experts reached, first picks", "%.3f", PICKS},
     };
     size_t i;
     const json_t *model;
@@ -556,26 +577,29 @@ static void section_divergence(struct report *r, const json_t *models) {
           "tenths it is the mean over MoE layers.</p>\n",
           r->out);
     json_array_foreach(models, i, model) {
+        const unsigned have = have_of(model);
+        section_model(r, model);
+        if (!(have & HEADS)) continue; /* every number would be K */
         json_t *rows = json_copy(json_object_get(model, "layers"));
         json_array_append(rows, json_object_get(model, "all"));
-        subheading(r, text_at(model, "name"));
-        table(r, "Different experts that a token reaches.", rows, COLUMNS(layers));
+        table(r, "Different experts that a token reaches.", rows, COLUMNS(layers), have);
         table(r, "By frequency of the token's piece, from the rarest tenth to the commonest.",
-              json_object_get(model, "deciles"), COLUMNS(deciles));
+              json_object_get(model, "deciles"), COLUMNS(deciles), have);
         correlation_print(r, json_object_get(model, "reach_frequency_correlation"));
         json_decref(rows);
     }
 }
 
-static void section_words(struct report *r, const json_t *analysis) {
+static void section_words(struct report *r, const json_t *analysis, const json_t *models) {
     static const struct column senses[] = {
-        {"senses", "senses", NULL}, {"words", "words", "%.0f"}, {"occurrences", "mean occurrences", "%.1f"},
-        {"reach", "experts reached, all picks", "%.3f"}, {"reach_top", "first picks", "%.3f"},
+        {"senses", "senses", NULL, 0}, {"words", "words", "%.0f", 0},
+        {"occurrences", "mean occurrences", "%.1f", 0}, {"reach", "experts reached, all picks", "%.3f", CHOICE},
+        {"reach_top", "experts reached, first picks", "%.3f", PICKS},
     };
     static const struct column correlations[] = {
-        {"divergence", "senses and experts reached by", NULL}, {"spearman", "Spearman", "%+.3f"},
-        {"spearman_within", "within tenths of frequency", "%+.3f"},
-        {"standard_error", "standard error if unrelated", "%.3f"},
+        {"divergence", "senses and experts reached by", NULL, 0}, {"spearman", "Spearman", "%+.3f", 0},
+        {"spearman_within", "within tenths of frequency", "%+.3f", 0},
+        {"standard_error", "standard error if unrelated", "%.3f", 0},
     };
     size_t i;
     const json_t *model;
@@ -592,26 +616,47 @@ static void section_words(struct report *r, const json_t *analysis) {
           "word counts once. Frequent words have more senses, so the correlation is also taken within tenths of "
           "the words by their frequency in this text, and averaged.</p>\n",
           r->out);
-    json_array_foreach(json_object_get(analysis, "models"), i, model) {
-        subheading(r, text_at(model, "name"));
+    json_array_foreach(models, i, model) {
+        section_model(r, model);
+        if (!(have_of(model) & HEADS)) continue;
         table(r, "Different experts that a word's first token reaches, mean over MoE layers.",
-              json_object_get(model, "senses"), COLUMNS(senses));
+              json_object_get(model, "senses"), COLUMNS(senses), have_of(model));
         table(r, "Rank correlation. A dash: one of the two does not vary.",
-              json_object_get(model, "senses_correlation"), COLUMNS(correlations));
+              json_object_get(model, "senses_correlation"), COLUMNS(correlations), 0);
     }
 }
 
 /* ---- Stability, samples ------------------------------------------------------------------------- */
 
-static void section_stability(struct report *r, const json_t *analysis) {
+/* The rows with labels instead of names; *have: PICKS if one of them is of a model that needs to be told so much. */
+static json_t *stability_labelled(const json_t *rows, const json_t *models, unsigned *have) {
+    json_t *copies = json_array();
+    size_t i;
+    const json_t *row;
+    *have = 0;
+    json_array_foreach(rows, i, row) {
+        json_t *copy = json_copy((json_t *)row);
+        const json_t *from = json_array_get(models, (size_t)number_at(row, "from_number") - 1);
+        const json_t *to = json_array_get(models, (size_t)number_at(row, "to_number") - 1);
+        json_object_set(copy, "from", json_object_get(from, "label"));
+        json_object_set(copy, "to", json_object_get(to, "label"));
+        json_array_append_new(copies, copy);
+        *have |= have_of(from);
+    }
+    return copies;
+}
+
+static void section_stability(struct report *r, const json_t *analysis, const json_t *models) {
     static const struct column columns[] = {
-        {"from", "from", NULL}, {"to", "to", NULL}, {"layer", "layer", NULL},
-        {"same_set", "same set of picks", "%.3f"}, {"jaccard", "overlap (Jaccard)", "%.3f"},
-        {"same_first", "same first pick", "%.3f"},
+        {"from", "from", NULL, 0}, {"to", "to", NULL, 0}, {"layer", "layer", NULL, 0},
+        {"same_set", "same set of picks", "%.3f", 0}, {"jaccard", "overlap (Jaccard)", "%.3f", PICKS},
+        {"same_first", "same first pick", "%.3f", PICKS},
     };
-    const json_t *rows = json_object_get(analysis, "stability");
+    unsigned have;
+    json_t *rows = stability_labelled(json_object_get(analysis, "stability"), models, &have);
     heading(r, "stability", "Stability of the routing");
     if (json_array_size(rows) == 0) {
+        json_decref(rows);
         fputs("<p>To be seen where two checkpoints of the same configuration are named one after the other.</p>\n",
               r->out);
         return;
@@ -620,7 +665,11 @@ static void section_stability(struct report *r, const json_t *analysis) {
           "same K experts, in any order; the mean over sub-tokens of experts picked by both over experts picked "
           "by either; and the share whose first pick is the same.</p>\n",
           r->out);
-    table(r, "1 is no change.", rows, COLUMNS(columns));
+    table(r,
+          have & PICKS ? "1 is no change. Where K = 1 the three are the same."
+                       : "1 is no change. With K = 1 a set is one pick.",
+          rows, COLUMNS(columns), have);
+    json_decref(rows);
 }
 
 /* Text keeps its lines; xml_print would blank them. */
@@ -640,7 +689,7 @@ static void section_samples(struct report *r, const json_t *models) {
     heading(r, "samples", "Samples");
     fputs("<p class=\"note\">Temperature 0.8, top-p 0.95, fixed seeds.</p>\n", r->out);
     json_array_foreach(models, i, model) {
-        subheading(r, text_at(model, "name"));
+        section_title(r, model);
         json_array_foreach(json_object_get(model, "samples"), j, sample)
             sample_print(r->out, json_string_value(sample));
     }
@@ -666,23 +715,24 @@ bool report_write(const char *dir, const json_t *analysis, struct error *err) {
     struct atomic_file file;
     char *path = string_format("%s/report.html", dir);
     const bool opened = atomic_open(&file, path, err);
-    const json_t *models = json_object_get(analysis, "models");
     free(path);
     if (!opened) return false;
     figures_remove(dir);
+    json_t *models = models_labelled(json_object_get(analysis, "models"));
     struct report report = {.out = file.file, .dir = dir, .err = err, .ok = true}, *r = &report;
-    fputs(page_start, r->out);
+    page_start(r);
     title_print(r, models);
-    section_models(r, analysis);
+    section_models(r, analysis, models);
     section_loss(r, models);
     section_activation(r, models);
     section_load(r, models);
     section_training_load(r, models);
     section_divergence(r, models);
-    section_words(r, analysis);
-    section_stability(r, analysis);
+    section_words(r, analysis, models);
+    section_stability(r, analysis, models);
     section_samples(r, models);
-    fputs("</body>\n</html>\n", r->out);
+    page_end(r);
+    json_decref(models);
     if (r->ok) return atomic_commit(&file, err);
     atomic_abandon(&file);
     return false;
