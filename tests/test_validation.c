@@ -38,7 +38,7 @@ static int corpus_make(void **state) {
 
 struct heldout {
     double loss, bytes, load[LAYERS * EXPERTS];
-    size_t targets, windows; /* windows: of all the text */
+    size_t targets, read; /* windows that were read */
 };
 
 /* Over the first `windows` windows (0: all) in the order of `seed`, or in that of the text. */
@@ -52,8 +52,8 @@ static struct heldout heldout_of(const char *run, const char *name, size_t windo
         fail_msg("%s", err.text);
     struct loader *data = loader_open(metadata(&c, "data_dir"), "val", SEQ, shuffle, seed, 1 << 20, &err);
     if (!data) fail_msg("%s", err.text);
-    h.windows = loader_windows(data);
-    for (size_t w = 0; w < (windows ? windows : h.windows); w++) {
+    h.read = windows ? windows : loader_windows(data);
+    for (size_t w = 0; w < h.read; w++) {
         int32_t inputs[SEQ], targets[SEQ];
         size_t count, size;
         if (!loader_next(data, 1, inputs, targets, &err)) fail_msg("%s", err.text);
@@ -77,24 +77,25 @@ static struct heldout heldout_of(const char *run, const char *name, size_t windo
 
 /* Nine digits are logged. `kind` is "val" or "final". */
 static void entry_expect(const json_t *entry, const char *kind, const struct heldout *want) {
-    char *keys[4];
-    static const char *const names[] = {"loss", "perplexity", "bits_per_byte", "load"};
-    for (int i = 0; i < 4; i++) keys[i] = string_format("%s_%s", kind, names[i]);
+    char *keys[5];
+    static const char *const names[] = {"loss", "perplexity", "bits_per_byte", "load", "windows"};
+    for (int i = 0; i < 5; i++) keys[i] = string_format("%s_%s", kind, names[i]);
     const double perplexity = exp(want->loss);
     const double bits = want->loss * (double)want->targets / log(2) / want->bytes;
     expect_near(number_of(entry, keys[0]), want->loss, 1e-7);
     expect_near(number_of(entry, keys[1]), perplexity, 1e-7 * perplexity);
     expect_near(number_of(entry, keys[2]), bits, 1e-7);
+    assert_true(number_of(entry, keys[4]) == (double)want->read);
     const json_t *layers = json_object_get(entry, keys[3]);
     assert_int_equal(json_array_size(layers), LAYERS);
     for (size_t i = 0; i < LAYERS * EXPERTS; i++)
         assert_true(json_number_value(json_array_get(json_array_get(layers, i / EXPERTS), i % EXPERTS)) == want->load[i]);
-    for (int i = 0; i < 4; i++) free(keys[i]);
+    for (int i = 0; i < 5; i++) free(keys[i]);
 }
 
 /* "step 4: validation loss 5.1234, perplexity 167.90, 3.1234 bits per byte" on standard error. */
-static void line_expect(int step, const struct heldout *want) {
-    char *line = string_format("step %d: validation loss %.4f, perplexity %.2f, %.4f bits per byte", step, want->loss,
+static void line_expect(int step, const char *what, const struct heldout *want) {
+    char *line = string_format("step %d: %s %.4f, perplexity %.2f, %.4f bits per byte", step, what, want->loss,
                                exp(want->loss), want->loss * (double)want->targets / log(2) / want->bytes);
     if (!strstr(errors, line)) fail_msg("'%s' is missing in\n%s", line, errors);
     free(line);
@@ -111,7 +112,7 @@ static void validation_takes_the_first_windows_of_its_own_order(void **state) {
     const json_t *entry = entry_of(log, "val_loss", 1);
     assert_true(number_of(entry, "step") == 4);
     entry_expect(entry, "val", &want);
-    line_expect(4, &want);
+    line_expect(4, "validation loss", &want);
     double picks = 0;
     for (size_t i = 0; i < LAYERS * EXPERTS; i++) picks += want.load[i];
     assert_true(picks == LAYERS * WINDOWS * SEQ * PICKS);
@@ -172,11 +173,10 @@ static void last_figure_is_of_all_the_text(void **state) {
     assert_true(want.bytes == (double)(file_size("val.txt") - first));
     assert_int_equal(want.targets, loader_tokens(data) - 1);
     json_t *log = log_of("run");
-    if (entries_of(log, "final_loss")) {
-        entry_expect(entry_of(log, "final_loss", 0), "final", &want);
-        assert_true(number_of(entry_of(log, "final_loss", 0), "final_windows") == (double)want.windows);
-        want = heldout_of("run", "last.safetensors", WINDOWS, true, 0);
-    }
+    entry_expect(entry_of(log, "final_loss", 0), "final", &want);
+    line_expect(3, "loss on all held-out text", &want);
+    want = heldout_of("run", "last.safetensors", WINDOWS, true, 0);
+    assert_int_equal(entries_of(log, "val_loss"), 1); /* --eval-every 0: none but the last one */
     entry_expect(entry_of(log, "val_loss", 0), "val", &want);
     json_decref(log);
     loader_close(data);
@@ -221,8 +221,12 @@ static void validation_that_is_not_finite_ends_the_run(void **state) {
     assert_int_equal(entries_of(log, "loss"), 3);
     assert_int_equal(entries_of(log, "val_loss"), 2);
     json_decref(log);
-    refuse(8, "run: step 3: a weight is not finite", "try a lower --lr", /* at the end of a run the save comes first */
-           "train --resume run --steps 3 --eval-every 0");
+    static const char *const saves[] = {"--steps 3", "--save-every 3", "--until 3"}; /* nor is such a model saved */
+    for (int i = 0; i < 3; i++) {
+        char *command = string_format("train --resume run --eval-every 0 %s", saves[i]);
+        refuse(8, "run: step 3: a weight is not finite", "try a lower --lr", command);
+        free(command);
+    }
     run("cmp last run/last.safetensors && cmp best run/best.safetensors && rm -r run last best");
 }
 

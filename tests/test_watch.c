@@ -1,0 +1,315 @@
+/* What ./train shows of a run, besides losses: the clock, the line on a terminal, costs, plots, the config that it keeps;
+ * and that the options which only say when and how it is watched do what --help says. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <omp.h>
+
+#include "../data/loader.h"
+#include "../mhmoe.h"
+#include "command.h"
+#include "prose.h"
+#include "runs.h"
+
+enum { SEQ = 17, BATCH = 2, ACCUMULATE = 3, LAYERS = 2, EXPERTS = 5, SHOWN = 7 };
+#define MODEL                                                                                                 \
+    "train corpus.txt --cache cache --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 --moe-heads 2 " \
+    "--experts 5 --topk 2 --expert-hidden 7 --batch 2 --accumulate 3 --warmup 2 --lr 0.02 --eval-windows 3 "
+
+static int corpora_make(void **state) {
+    (void)state;
+    if (!workplace_enter()) return -1;
+    omp_set_num_threads(1); /* as in the programs: work memory is counted by threads */
+    prose_save("corpus.txt", 500, 1);
+    prose_save("long.txt", 3600, 1);
+    return system(MODEL "--dry-run >/dev/null 2>&1 && cp cache/*/tokenizer.model model");
+}
+
+static int run_remove(void **state) {
+    (void)state;
+    return system("rm -rf run");
+}
+
+/* ---- The clock ---- */
+
+/* A step's tokens in the seconds since the step before are its rate, also where another session goes on. */
+static void seconds_add_up(void **state) {
+    (void)state;
+    run(MODEL "--steps 9 --until 3 --out run && train --resume run --until 6");
+    json_t *log = log_of("run");
+    double before = 0;
+    for (size_t i = 0; i < 6; i++) {
+        const json_t *entry = entry_of(log, "loss", i);
+        const double seconds = number_of(entry, "seconds"), rate = number_of(entry, "tokens_per_second");
+        assert_true(seconds > before && rate > 0);
+        expect_near((seconds - before) * rate, BATCH * ACCUMULATE * SEQ, 1e-3); /* nine digits of each are logged */
+        before = seconds;
+    }
+    struct checkpoint last = checkpoint_at("run", "last.safetensors");
+    expect_near(strtod(metadata(&last, "seconds"), NULL), before, 1e-7 * before);
+    char *line = string_format("run: step 6 of 9, %.0f seconds of training\n", before);
+    assert_non_null(strstr(errors, line));
+    free(line);
+    checkpoint_close(&last);
+    json_decref(log);
+}
+
+/* ---- A terminal ---- */
+
+/* Runs a command whose standard error is a terminal; `errors` receives what it shows. */
+static void terminal_run(const char *command) {
+    const int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    const int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    const pid_t child = fork();
+    assert_true(end >= 0 && child >= 0);
+    if (child == 0) {
+        dup2(end, STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", command, NULL);
+        _exit(127);
+    }
+    close(end);
+    size_t n = 0;
+    for (ssize_t got; n < sizeof errors - 1 && (got = read(terminal, errors + n, sizeof errors - 1 - n)) > 0;)
+        n += (size_t)got;
+    errors[n] = 0;
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(terminal);
+}
+
+/* One line, written over and over, with what the log says, and the time that the rest takes at that rate; it makes way
+ * for every other line. */
+static void terminal_has_a_line_of_progress(void **state) {
+    (void)state;
+    enum { STEPS = 1000000, UNTIL = 3 };
+    terminal_run(MODEL "--steps 1000000 --until 3 --eval-every 2 --sample-every 0 --out run >out.txt");
+    json_t *log = log_of("run");
+    const char *at = errors;
+    for (int step = 1; step <= UNTIL; step++) {
+        const json_t *entry = entry_of(log, "loss", (size_t)step - 1);
+        const double rate = number_of(entry, "tokens_per_second");
+        char *line = string_format("\r\033[Kstep %d/%d  loss %.3f  %.0f tokens/s  ETA ", step, STEPS,
+                                   number_of(entry, "loss"), rate);
+        long minutes, seconds;
+        if (!(at = strstr(at, line))) fail_msg("'%s' is missing in\n%s", line + 4, errors);
+        at += strlen(line);
+        assert_int_equal(sscanf(at, "%ld:%2ld", &minutes, &seconds), 2);
+        assert_true(seconds < 60);
+        expect_near((double)(60 * minutes + seconds), (STEPS - step) * (BATCH * ACCUMULATE * SEQ / rate), 1.01);
+        free(line);
+    }
+    assert_non_null(strstr(at, "\r\033[Krun: step 3 of 1000000, "));
+    const char *validation = strstr(errors, "\r\033[Kstep 2: validation loss ");
+    assert_true(validation && validation < at);
+    json_decref(log);
+    run("rm -r run");
+    terminal_run(MODEL "--steps 3 --until 2 --sample-every 1 --sample-tokens 1 --out run 1>&2");
+    assert_non_null(strstr(errors, "\r\033[K--- step 1 ---\r\nThe"));
+}
+
+/* ---- Costs ---- */
+
+static double printed(const char *label) {
+    const char *at = strstr(output, label);
+    if (!at) fail_msg("'%s' is missing in\n%s", label, output);
+    return strtod(at + strlen(label), NULL);
+}
+
+/* Figures before or behind their words, as --dry-run prints them for these options. */
+static void costs_expect(const char *options, struct model_setup setup, int steps, int sequences) {
+    static const struct config config = {
+        .vocab = 301, .seq = SEQ, .layers = 5, .channels = 12, .attn_heads = 3, .ffn = FFN_MHMOE, .moe_heads = 2,
+        .experts = EXPERTS, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head_depth = 1, .merge_depth = 1};
+    struct sizes sizes;
+    struct error err;
+    assert_true(config_check(&config, &sizes, &err));
+    const struct model_cost cost = model_cost(&sizes, setup);
+    run(MODEL "--dry-run --steps %d %s && ls -d cache/corpus.txt-* >dir", steps, options);
+    char *dir = string_format("%s", output), *line = strstr(dir, "\nepochs");
+    assert_non_null(line);
+    text_read("dir", dir, strlen(dir));
+    dir[strcspn(dir, "\n")] = 0;
+    struct loader *data = loader_open(dir, "train", SEQ, true, 1, 1 << 20, &err);
+    if (!data) fail_msg("%s", err.text);
+    const double windows = (double)loader_windows(data);
+    assert_true(printed("parameters         ") == (double)cost.parameters);
+    assert_true(printed("active parameters  ") == (double)cost.active_parameters);
+    expect_near(printed("forward FLOPs      "), cost.forward_flops, 1e-3 * cost.forward_flops); /* four digits */
+    expect_near(printed("training FLOPs     "), cost.training_flops, 1e-3 * cost.training_flops);
+    expect_near(printed("memory             "), (double)cost.parameter_bytes / 1e6, 0.0501); /* one decimal */
+    expect_near(printed("packed weights\n                   "), (double)cost.activation_bytes / 1e6, 0.0501);
+    assert_true(printed("training tokens    ") == (double)loader_tokens(data));
+    char *tail = string_format(" %zu, %.0f sequences an epoch\n", loader_tokens(data), windows);
+    assert_non_null(strstr(output, tail));
+    expect_near(printed("epochs             "), (double)steps * sequences / windows, 0.00501); /* two */
+    free(tail);
+    free(dir);
+    loader_close(data);
+}
+
+static void costs_are_those_of_the_model(void **state) {
+    (void)state;
+    costs_expect("", (struct model_setup){MODEL_TRAIN, BATCH, false, STORAGE_F32}, 1000, BATCH * ACCUMULATE);
+    costs_expect("--batch 70 --accumulate 5", (struct model_setup){MODEL_TRAIN, 70, false, STORAGE_F32}, 77, 350);
+    costs_expect("--batch 70 --recompute", (struct model_setup){MODEL_TRAIN, 70, true, STORAGE_F32}, 77, 210);
+}
+
+/* In megabytes, with one decimal. */
+static double peak_of(const char *corpus, int accumulate) {
+    run("train %s --tokenizer model --cache cache --seq 17 --channels 12 --attn-heads 3 --batch 2 --accumulate %d --dry-run",
+        corpus, accumulate);
+    const char *end = strstr(output, " MB in all");
+    assert_non_null(end);
+    while (end[-1] != ' ') end--;
+    return strtod(end, NULL);
+}
+
+/* The peak grows with what is read for a step, and with the text that is kept in memory: a block of it holds 65536
+ * tokens, and the longer text has one block more to train on. */
+static void peak_has_the_data(void **state) {
+    (void)state;
+    const double peak = peak_of("corpus.txt", 3);
+    expect_near(peak_of("corpus.txt", 20000) - peak, 19997.0 * BATCH * SEQ * 2 * 4 / 1e6, 0.11);
+    expect_near(peak_of("long.txt", 3) - peak, 65536 * 4 / 1e6, 0.11);
+}
+
+/* ---- Plots ---- */
+
+static void title_expect(const char *svg, const char *title) {
+    text_read(svg, output, sizeof output);
+    char *element = string_format("<title>%s</title>", title);
+    if (!strstr(output, element)) fail_msg("%s: '%s' is missing", svg, title);
+    free(element);
+}
+
+/* Each mark's title is its value: losses over tokens, and each expert's share of the held-out text's picks. */
+static void plots_show_the_log(void **state) {
+    (void)state;
+    run(MODEL "--steps 6 --eval-every 2 --balance none --lr 0.5 --out run");
+    json_t *log = log_of("run");
+    const json_t *entry, *layers = json_object_get(entry_of(log, "final_loss", 0), "final_load");
+    size_t at, points = 0;
+    double high = 2;
+    json_array_foreach(log, at, entry) {
+        const bool step = json_object_get(entry, "loss");
+        if (!step && !json_object_get(entry, "val_loss")) continue;
+        char *title = string_format("%s: %.6g at %.6g", step ? "training" : "validation",
+                                    number_of(entry, step ? "loss" : "val_loss"), number_of(entry, "tokens"));
+        title_expect("run/plots/loss.svg", title);
+        points++;
+        free(title);
+    }
+    assert_int_equal(points, 6 + 3);
+    for (size_t i = 0; i < LAYERS * EXPERTS; i++) {
+        const json_t *layer = json_array_get(layers, i / EXPERTS);
+        double sum = 0;
+        for (size_t e = 0; e < EXPERTS; e++) sum += json_number_value(json_array_get(layer, e));
+        const double share = json_number_value(json_array_get(layer, i % EXPERTS)) * EXPERTS / sum;
+        char *title = string_format("block %zu, %zu: %.4g", 2 * (i / EXPERTS) + 1, i % EXPERTS, share);
+        title_expect("run/plots/load.svg", title);
+        high = fmax(high, share);
+        free(title);
+    }
+    assert_true(high > 2.2); /* then the colours reach as far */
+    json_decref(log);
+    run("rm -r run");
+    run(MODEL "--steps 1 --ffn dense --out run && ls run/plots");
+    assert_string_equal(output, "loss.svg\n");
+}
+
+/* ---- What a run keeps of its options ---- */
+
+/* The config is what --print-config says, but for what is of this call alone. */
+static void config_keeps_the_options(void **state) {
+    (void)state;
+    static const char options[] = "--steps 9 --seed 3 --recompute --prompt 'a # b' --ffn smoe --clip 0.5 --eval-every 7 "
+                                  "--save-every 5 --sample-every 4 --sample-tokens 3 --beta2 0.5 --final-windows 2";
+    run(MODEL "%s --print-config >want", options);
+    run(MODEL "%s -o run --until 1 && cmp want run/config", options);
+    run("train --resume run --until 2 && cmp want run/config");
+    run("train --resume run --until 3 --sample-every 2 && sed 's/^sample-every = 4/sample-every = 2/' want | cmp - run/config");
+}
+
+/* As --help says. */
+static void defaults_of_watching_are_as_documented(void **state) {
+    (void)state;
+    static const char *const lines[] = {
+        "threads = 0", "seed = 1", "cache = data/cache", "steps = 1000", "until = 0", "eval-every = 200",
+        "eval-windows = 64", "final-windows = 0", "save-every = 500", "sample-every = 500", "sample-tokens = 64",
+        "prompt = The", "recompute = false", "warmup = -1"};
+    run("train --print-config | sed 's/\"//g'");
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char *line = string_format("\n%s\n", lines[i]);
+        if (!strstr(output, line)) fail_msg("'%s' is missing in\n%s", lines[i], output);
+        free(line);
+    }
+}
+
+/* ---- When and how ---- */
+
+static void threads_are_as_many_as_told(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"--threads 3", "3"}, {"--threads 1", "1"}, {"", "2"}, {"--threads 0", "2"}};
+    for (int i = 0; i < 4; i++) {
+        char *command = string_format("env OMP_NUM_THREADS=2 " MODEL "--steps 9 --sample-every 7 --out run %s", cases[i][0]);
+        struct held held = run_hold(command, "run", SHOWN, "held.txt");
+        run("sed -n 's/^Threads:[[:blank:]]*//p' /proc/%d/status", (int)held.child);
+        char *count = string_format("%s\n", cases[i][1]);
+        assert_string_equal(output, count);
+        assert_int_equal(run_release(&held), 0);
+        free(count);
+        free(command);
+        run("rm -r run");
+    }
+}
+
+/* Steps with a validation, a sample; none of step 0, and no sample at the end. Every number divides the last step. */
+static void things_happen_when_due(void **state) {
+    (void)state;
+    run(MODEL "--steps 6 --eval-every 3 --sample-every 2 --sample-tokens 1 --out run >shown && grep '^---' shown");
+    assert_string_equal(output, "--- step 2 ---\n--- step 4 ---\n");
+    json_t *log = log_of("run");
+    assert_int_equal(entries_of(log, "val_loss"), 2);
+    assert_true(number_of(entry_of(log, "val_loss", 0), "step") == 3);
+    assert_true(number_of(entry_of(log, "val_loss", 1), "step") == 6);
+    json_decref(log);
+    run("rm -r run && " MODEL "--steps 4 --sample-every 0 --out run");
+    assert_string_equal(output, "");
+}
+
+/* --until stops early, never late. */
+static void until_never_goes_beyond_the_steps(void **state) {
+    (void)state;
+    run(MODEL "--steps 0 --until 3 --sample-every 0 --out run");
+    assert_int_equal(step_of("run"), 0);
+    json_t *log = log_of("run");
+    assert_int_equal(entries_of(log, "loss"), 0);
+    json_decref(log);
+    run("rm -r run && " MODEL "--steps 2 --until 3 --out run");
+    assert_int_equal(step_of("run"), 2);
+    assert_non_null(strstr(errors, "; curves in plots/\n"));
+    run("train --resume run --until 5"); /* all are done */
+    assert_int_equal(step_of("run"), 2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(seconds_add_up, run_remove),
+        cmocka_unit_test_setup(terminal_has_a_line_of_progress, run_remove),
+        cmocka_unit_test_setup(costs_are_those_of_the_model, run_remove),
+        cmocka_unit_test_setup(peak_has_the_data, run_remove),
+        cmocka_unit_test_setup(plots_show_the_log, run_remove),
+        cmocka_unit_test_setup(config_keeps_the_options, run_remove),
+        cmocka_unit_test_setup(defaults_of_watching_are_as_documented, run_remove),
+        cmocka_unit_test_setup(threads_are_as_many_as_told, run_remove),
+        cmocka_unit_test_setup(things_happen_when_due, run_remove),
+        cmocka_unit_test_setup(until_never_goes_beyond_the_steps, run_remove),
+    };
+    return cmocka_run_group_tests(tests, corpora_make, workplace_remove);
+}
