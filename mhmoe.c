@@ -16,6 +16,7 @@
 #include "src/dispatch.h"
 #include "src/ffn.h"
 #include "src/kernels.h"
+#include "src/norm.h"
 #include "src/stack.h"
 #include "src/util.h"
 
@@ -202,10 +203,10 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
 #define ACTIVATIONS(X)                                                                              \
     X(stream,       LS * R * C)           /* before each block, and after the last */               \
     X(middle,       LA * R * C)           /* after a block's attention */                           \
-    X(ln1,          LA * R * C)  X(ln1_mean, LA * R)  X(ln1_rstd, LA * R)                           \
+    X(ln1,          LA * R * C)  X(ln1_kept, LA * R * 2)  /* see src/norm.h */                   \
     X(qkv,          LQ * R * 3 * C)                                                                 \
     X(att,          LA * R * C)  X(lse, LA * R * NH)                                                \
-    X(ln2,          LA * R * C)  X(ln2_mean, LA * R)  X(ln2_rstd, LA * R)                           \
+    X(ln2,          LA * R * C)  X(ln2_kept, LA * R * 2)                                            \
     X(fc,           LDA * R * 4 * C)      /* dense blocks' hidden layer, before GELU */             \
     X(head_hidden,  LMA * HEAD * R)       /* E1: within the stack */                                \
     X(xh,           LMA * (head > 0) * N * S) /* what is split; ln2 itself without a head layer */  \
@@ -218,7 +219,7 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
     X(joined,       LMA * N * S)          /* E5 */                                                  \
     X(merge_hidden, LMA * MERGE * R)      /* E6: within the stack */                                \
     X(activated,    (HEAD + MERGE > 0) * R * C) X(d_stack, G * (HEAD + MERGE > 0) * R * C)          \
-    X(lnf,          R * C)  X(lnf_mean, R)  X(lnf_rstd, R)                                          \
+    X(lnf,          R * C)  X(lnf_kept, R * 2)                                                      \
     X(logits,       LOGIT_ROWS * V)  X(losses, R)                                                   \
     X(d_stream,     G * R * C)  X(d_norm, G * R * C)  X(d_qkv, G * R * 3 * C)  X(d_att, G * R * C)  \
     X(d_hidden,     G * HIDDEN)           /* of dense blocks and of experts */                      \
@@ -229,7 +230,8 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
     X(expert_mean,  E)
 
 struct activations {
-    size_t B, T, from, rows; /* of the last forward */
+    struct batch batch;      /* of the last forward */
+    size_t rows;             /* batch_rows of it */
     bool all_blocks;         /* kept for training */
     bool again;              /* a forward that backward has asked for: nothing is counted twice */
     size_t logit_rows;       /* rows of logits that exist at a time */
@@ -251,7 +253,7 @@ static size_t scratch_count(const struct sizes *s, bool training) {
     const size_t dense = training && s->LD ? ffn_scratch_count(4 * s->C) : 0;
     const size_t experts = training && s->LM ? ffn_scratch_count(s->F) : 0;
     const size_t shared = training && s->shared ? ffn_scratch_count(s->Fs) : 0;
-    const size_t norms = training ? layernorm_scratch_count(s->C) : 0;
+    const size_t norms = training ? norm_scratch_count(s->C) : 0;
     return max_size(max_size(max_size(attention, norms), dense), max_size(experts, shared));
 }
 static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows) {
@@ -279,7 +281,7 @@ static size_t activations_layout(struct activations *a, const struct sizes *s, s
     const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
                  F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine,
                  N = R * s->H, G = training, LOGIT_ROWS = logit_rows_for(s, R);
-    const size_t HEAD = stack_hidden_count(head, C), MERGE = stack_hidden_count(merge, C);
+    const size_t HEAD = head > 1 ? (head - 1) * C : 0, MERGE = merge > 1 ? (merge - 1) * C : 0;
     const size_t HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
     const size_t LA = all ? L : 1, LMA = all ? s->LM : s->LM > 0, LDA = all ? s->LD : s->LD > 0;
     const size_t LS = training ? L + 1 : 1, LQ = training ? LA : L;
@@ -444,10 +446,18 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 
 /* The activations of MoE layer lm, its index already applied. */
 struct moe {
-    real *head_hidden, *xh, *hidden, *expert_out, *shared_hidden, *joined, *merge_hidden;
+    real *xh, *hidden, *expert_out, *shared_hidden, *joined;
+    struct stack head, merge; /* E1, E6 */
     struct routing routing;   /* E3, E4 */
     struct dispatch dispatch; /* E5 */
 };
+
+/* `hidden` begins with that of slice 0. */
+static struct stack stack_of(const struct model *m, size_t depth, struct linear layers, real *hidden, size_t i) {
+    const struct activations *a = m->acts;
+    return (struct stack){depth, layers, depth > 1 ? hidden + i * (depth - 1) * m->max_rows * m->sizes.C : NULL,
+                          a->activated, a->d_stack, a->workspace};
+}
 
 static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
     const struct sizes *s = &m->sizes;
@@ -455,24 +465,17 @@ static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
     const size_t R = m->max_rows, N = R * s->H, NK = N * s->K, i = a->all_blocks ? lm : 0;
     int32_t *first = a->first + i * (s->E + 1);
     return (struct moe){
-        .head_hidden = a->head_hidden + i * R * stack_hidden_count(s->head, s->C),
+        .head = stack_of(m, s->head, LINEAR(m, headw, headb, lm * s->head), a->head_hidden, i),
+        .merge = stack_of(m, s->merge, LINEAR(m, mergew, mergeb, lm * s->merge), a->merge_hidden, i),
         .xh = s->head ? a->xh + i * N * s->S : (real *)x, .hidden = a->hidden + i * NK * s->F,
         .expert_out = a->expert_out + i * NK * s->S, .shared_hidden = a->shared_hidden + i * N * s->Fs,
         .joined = a->joined + i * N * s->S,
-        .merge_hidden = a->merge_hidden + i * R * stack_hidden_count(s->merge, s->C),
         .routing = {.N = a->rows * s->H, .projected = a->projected + i * N * s->D * s->cosine,
                     .probs = a->probs + i * N * s->E, .log_sums = a->log_sums + i * N, .gates = a->gates + i * NK,
                     .picks = a->picks + i * NK, .first = first},
         .dispatch = {.N = a->rows * s->H, .K = s->K, .E = s->E, .S = s->S, .slots = a->slots + i * NK,
                      .sources = a->sources + i * NK, .first = first},
     };
-}
-
-static struct stack head_of(const struct model *m, size_t lm) {
-    return (struct stack){m->sizes.head, LINEAR(m, headw, headb, lm * m->sizes.head)};
-}
-static struct stack merge_of(const struct model *m, size_t lm) {
-    return (struct stack){m->sizes.merge, LINEAR(m, mergew, mergeb, lm * m->sizes.merge)};
 }
 
 /* E3, E4: see src/router.h. */
@@ -529,10 +532,7 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const struct moe moe = moe_slice(m, lm, x);
-    if (s->head) { /* E1; E2, the split, is only another way to count the same numbers */
-        const struct stack head = head_of(m, lm);
-        stack_forward(&head, moe.xh, moe.head_hidden, a->activated, x, NULL, a->rows);
-    }
+    if (s->head) stack_forward(&moe.head, moe.xh, x, NULL, a->rows); /* E1; E2 only counts the numbers otherwise */
     const struct router router = router_of(m, lm);
     router_forward(&router, &moe.routing, moe.xh); /* E3, E4 */
     if (m->on_picks && !a->again) m->on_picks(m->on_picks_context, lm, moe.routing.picks, moe.routing.N);
@@ -546,11 +546,8 @@ static void moe_forward(struct model *m, size_t lm, real *out, const real *x, co
         ffn_forward(&shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
     }
     if (!a->again) statistics_add(m, lm, &router, &moe);
-    if (s->merge) { /* E6 */
-        const struct stack merge = merge_of(m, lm);
-        stack_forward(&merge, out, moe.merge_hidden, a->activated, moe.joined, residual, a->rows);
-    } else
-        residual_forward(out, residual, moe.joined, a->rows * s->C);
+    if (s->merge) stack_forward(&moe.merge, out, moe.joined, residual, a->rows); /* E6 */
+    else residual_forward(out, residual, moe.joined, a->rows * s->C);
 }
 
 /* dx (R,C) from dout (R,C), in the reverse order of moe_forward. Returns where dx lies. */
@@ -561,9 +558,7 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
     const struct moe moe = moe_slice(m, lm, x);
     const real *d_joined = dout;
     if (s->merge) {
-        const struct stack merge = merge_of(m, lm);
-        stack_backward(&merge, a->d_joined, a->d_stack, dout, moe.merge_hidden, a->activated, moe.joined, a->rows,
-                       a->workspace);
+        stack_backward(&moe.merge, a->d_joined, dout, moe.joined, a->rows);
         d_joined = a->d_joined;
     }
     if (s->shared) {
@@ -579,8 +574,7 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
     const struct router_gradients gradients = router_gradients_of(m, router_scale);
     router_backward(&router, &moe.routing, &gradients, moe.xh);
     if (!s->head) return a->d_xh;
-    const struct stack head = head_of(m, lm);
-    stack_backward(&head, a->d_norm, a->d_stack, a->d_xh, moe.head_hidden, a->activated, x, a->rows, a->workspace);
+    stack_backward(&moe.head, a->d_norm, a->d_xh, x, a->rows);
     return a->d_norm;
 }
 
@@ -602,34 +596,52 @@ static bool qkv_is_kept(const struct model *m) { return !m->grad_block || m->act
 static real *qkv_at(const struct model *m, size_t l) {
     return m->acts->qkv + (qkv_is_kept(m) ? l : 0) * m->max_rows * 3 * m->sizes.C;
 }
+/* Layer norm i of those that w and b hold; `kept` is its slice already. */
+static struct norm norm_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i, real *kept) {
+    const size_t C = m->sizes.C;
+    struct norm n = {.C = C, .w = parameter_fields(&m->params)[w] + i * C, .b = parameter_fields(&m->params)[b] + i * C,
+                     .kept = kept, .scratch = m->acts->scratch};
+    if (m->grad_block) {
+        n.dw = parameter_fields(&m->grads)[w] + i * C;
+        n.db = parameter_fields(&m->grads)[b] + i * C;
+    }
+    return n;
+}
+#define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
+
+static struct attention attention_of(const struct model *m, size_t l) {
+    return (struct attention){m->sizes.C, m->sizes.NH, block_slice(m, m->acts->lse, l, m->max_rows * m->sizes.NH),
+                              m->acts->scratch};
+}
+
 static size_t dense_before(const struct model *m, size_t l) { return l - moe_blocks_before(m, l); }
 
 static void attention_block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows, NH = m->sizes.NH;
+    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
     const real *in = stream_at(m, l);
     real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C), *qkv = qkv_at(m, l);
     const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
-    layernorm_forward(ln1, block_slice(m, a->ln1_mean, l, R), block_slice(m, a->ln1_rstd, l, R), in,
-                      m->params.ln1w + l * C, m->params.ln1b + l * C, rows, C);
-    linear_forward(&project_in, qkv + a->from * 3 * C, ln1, NULL, rows);
-    attention_forward(att, block_slice(m, a->lse, l, R * NH), qkv, a->B, a->T, a->from, C, NH, a->scratch);
+    const struct norm norm = NORM(m, ln1w, ln1b, l, block_slice(m, a->ln1_kept, l, R * 2));
+    const struct attention attention = attention_of(m, l);
+    norm_forward(&norm, ln1, in, rows);
+    linear_forward(&project_in, qkv + a->batch.from * 3 * C, ln1, NULL, rows);
+    attention_forward(&attention, att, qkv, &a->batch);
     linear_forward(&project_out, middle_at(m, l), att, in, rows);
 }
 
 /* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
 static void attention_block_backward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows, NH = m->sizes.NH;
+    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
     const real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C);
     const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
+    const struct norm norm = NORM(m, ln1w, ln1b, l, block_slice(m, a->ln1_kept, l, R * 2));
+    const struct attention attention = attention_of(m, l);
     linear_backward(&project_out, a->d_att, a->d_stream, att, NULL, rows, a->workspace);
-    attention_backward(a->d_qkv, a->d_att, qkv_at(m, l), att, block_slice(m, a->lse, l, R * NH), a->B, a->T, C, NH,
-                       a->scratch);
+    attention_backward(&attention, a->d_qkv, a->d_att, qkv_at(m, l), att, &a->batch);
     linear_backward(&project_in, a->d_norm, a->d_qkv, ln1, NULL, rows, a->workspace);
-    layernorm_backward(a->d_stream, m->grads.ln1w + l * C, m->grads.ln1b + l * C, a->d_norm, stream_at(m, l),
-                       m->params.ln1w + l * C, block_slice(m, a->ln1_mean, l, R),
-                       block_slice(m, a->ln1_rstd, l, R), rows, C, a->scratch);
+    norm_backward(&norm, a->d_stream, a->d_norm, stream_at(m, l), rows);
 }
 
 /* The feed-forward layer of dense block l. */
@@ -643,8 +655,8 @@ static void ffn_block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, R = m->max_rows;
     real *out = stream_at(m, l + 1), *ln2 = block_slice(m, a->ln2, l, R * C), *in = middle_at(m, l);
-    layernorm_forward(ln2, block_slice(m, a->ln2_mean, l, R), block_slice(m, a->ln2_rstd, l, R), in,
-                      m->params.ln2w + l * C, m->params.ln2b + l * C, a->rows, C);
+    const struct norm norm = NORM(m, ln2w, ln2b, l, block_slice(m, a->ln2_kept, l, R * 2));
+    norm_forward(&norm, ln2, in, a->rows);
     if (is_moe_block(m, l)) {
         moe_forward(m, moe_blocks_before(m, l), out, ln2, in);
         return;
@@ -664,22 +676,23 @@ static void ffn_block_backward(struct model *m, size_t l, double router_scale) {
         real *fc = block_slice(m, a->fc, dense_before(m, l), R * 4 * C);
         ffn_backward(&dense, a->d_norm, a->d_hidden, a->d_stream, fc, ln2, a->workspace);
     }
-    layernorm_backward(a->d_stream, m->grads.ln2w + l * C, m->grads.ln2b + l * C, d_ln2, middle_at(m, l),
-                       m->params.ln2w + l * C, block_slice(m, a->ln2_mean, l, R),
-                       block_slice(m, a->ln2_rstd, l, R), a->rows, C, a->scratch);
+    const struct norm norm = NORM(m, ln2w, ln2b, l, block_slice(m, a->ln2_kept, l, R * 2));
+    norm_backward(&norm, a->d_stream, d_ln2, middle_at(m, l), a->rows);
 }
 
-void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from) {
+void model_forward(struct model *m, const struct batch *batch) {
     struct activations *a = m->acts;
-    const size_t C = m->sizes.C, L = m->sizes.L;
-    a->B = B, a->T = T, a->from = from, a->rows = B * (T - from);
+    const size_t L = m->sizes.L;
+    a->batch = *batch;
+    a->rows = batch_rows(batch);
     scratch_ensure(m);
-    embedding_forward(stream_at(m, 0), tokens, m->params.wte, m->params.wpe, B, T - from, from, C);
+    embedding_forward(stream_at(m, 0), m->params.wte, m->params.wpe, batch, m->sizes.C);
     for (size_t l = 0; l < L; l++) {
         attention_block_forward(m, l);
         ffn_block_forward(m, l);
     }
-    layernorm_forward(a->lnf, a->lnf_mean, a->lnf_rstd, stream_at(m, L), m->params.lnfw, m->params.lnfb, a->rows, C);
+    const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
+    norm_forward(&norm, a->lnf, stream_at(m, L), a->rows);
     m->forwards++;
 }
 
@@ -697,8 +710,9 @@ real *model_logits(struct model *m, size_t row) {
     return m->acts->logits;
 }
 
-double model_loss(struct model *m, const int32_t *targets, double scale, size_t *count) {
+double model_loss(struct model *m, double scale, size_t *count) {
     const struct activations *a = m->acts;
+    const int32_t *targets = a->batch.targets;
     const size_t C = m->sizes.C, V = m->sizes.V;
     const struct linear head = LINEAR(m, wte, NONE, 0);
     for (size_t r = 0; r < a->rows; r += a->logit_rows) {
@@ -716,18 +730,18 @@ double model_loss(struct model *m, const int32_t *targets, double scale, size_t 
     return sum;
 }
 
-void model_backward(struct model *m, const int32_t *tokens, double router_scale) {
+void model_backward(struct model *m, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
     memset(a->d_stream, 0, a->rows * C * sizeof(real));
-    layernorm_backward(a->d_stream, m->grads.lnfw, m->grads.lnfb, a->d_norm, stream_at(m, L), m->params.lnfw,
-                       a->lnf_mean, a->lnf_rstd, a->rows, C, a->scratch);
+    const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
+    norm_backward(&norm, a->d_stream, a->d_norm, stream_at(m, L), a->rows);
     for (size_t l = L; l-- > 0;) {
         if (!a->all_blocks && l < L - 1) block_recompute(m, l);
         ffn_block_backward(m, l, router_scale);
         attention_block_backward(m, l);
     }
-    embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, tokens, a->B, a->T, C);
+    embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, &a->batch, C);
 }
 
 void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t count, struct sampler *sampler,
@@ -737,7 +751,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     size_t kept = n < T ? n : T, done = 0; /* tokens in the window; positions computed */
     memcpy(window, prompt + n - kept, kept * sizeof *window);
     for (size_t i = 0; i < count; i++) {
-        model_forward(m, window + done, 1, kept, done);
+        model_forward(m, &(struct batch){.B = 1, .T = kept, .from = done, .tokens = window + done});
         const int32_t token = sampler_pick(sampler, model_logits(m, kept - done - 1), m->sizes.V);
         done = qkv_is_kept(m) ? kept : 0; /* a sample now and then is worth no memory: compute all again */
         if (!emit(context, token)) break;

@@ -10,6 +10,7 @@
 #ifndef MHMOE_H
 #define MHMOE_H
 
+#include "src/batch.h"
 #include "src/checkpoint.h"
 #include "src/gemm.h"
 #include "src/options.h"
@@ -158,20 +159,20 @@ void model_initialize(struct model *m, uint64_t seed);
 /* To be called whenever parameters changed: lays the weights out for gemm.h. */
 void model_pack(struct model *m);
 
-/* Computes tokens (B,T) up to the last layer norm. `from` > 0 (only with B = 1) continues a sequence whose
- * first `from` tokens went through earlier calls (the KV cache, which setup.recompute does without): tokens
- * then points at position `from`, T counts all positions, and outputs are those of the T - from new ones, with
- * the bits they would have had in one call. */
-void model_forward(struct model *m, const int32_t *tokens, size_t B, size_t T, size_t from);
+/* Computes a batch up to the last layer norm, and remembers it (not what it points at) for loss and backward. With
+ * `from` > 0 it continues a sequence whose first `from` tokens went through earlier calls (the KV cache, which
+ * setup.recompute does without): outputs are those of the T - from new ones, with the bits they would have had in one
+ * call. */
+void model_forward(struct model *m, const struct batch *batch);
 
-/* Sum over the rows of the last forward of -log p(target), in nats; `targets` (B,T), TARGET_NONE rows count
- * nothing; *count receives the number of the others. With `scale` > 0 also starts the backward pass of
- * scale * sum: the logits, which exist only a few rows at a time, become their own gradients in place. */
-double model_loss(struct model *m, const int32_t *targets, double scale, size_t *count);
+/* Sum over the rows of the last forward of -log p(target), in nats; TARGET_NONE rows count nothing; *count receives
+ * the number of the others. With `scale` > 0 also starts the backward pass of scale * sum: the logits, which exist
+ * only a few rows at a time, become their own gradients in place. */
+double model_loss(struct model *m, double scale, size_t *count);
 
 /* Finishes it: adds to grad_block the gradient of scale * sum + router_scale * (balance_weight * E7 + z_weight *
  * z-loss, summed over the layers). To be called after model_loss with scale > 0. */
-void model_backward(struct model *m, const int32_t *tokens, double router_scale);
+void model_backward(struct model *m, double router_scale);
 
 /* With BALANCE_BIAS, moves router_bias against the load since model_clear_statistics. Once a step. */
 void model_balance(struct model *m);

@@ -319,8 +319,8 @@ static bool evaluate(struct train *t, size_t windows, struct score *score, struc
     for (size_t w = 0, rows; w < windows && !stop_signal; w += rows) {
         rows = windows - w < batch ? windows - w : batch;
         if (!loader_next(t->val_data, (int)rows, t->inputs, t->targets, err)) return false;
-        model_forward(&t->model, t->inputs, rows, T, 0);
-        sum += model_loss(&t->model, t->targets, 0, &count);
+        model_forward(&t->model, &(struct batch){.B = rows, .T = T, .tokens = t->inputs, .targets = t->targets});
+        sum += model_loss(&t->model, 0, &count);
         total += count;
         bytes += target_bytes(t, rows * T);
     }
@@ -414,9 +414,11 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     memset(m->grad_block, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
     for (int a = 0; a < o->accumulate; a++) {
-        model_forward(m, t->inputs + (size_t)a * rows, (size_t)o->batch, T, 0);
-        sum += model_loss(m, t->targets + (size_t)a * rows, 1 / (double)targets, &count);
-        model_backward(m, t->inputs + (size_t)a * rows, 1 / (double)o->accumulate);
+        const size_t first = (size_t)a * rows;
+        model_forward(m, &(struct batch){.B = (size_t)o->batch, .T = T, .tokens = t->inputs + first,
+                                         .targets = t->targets + first});
+        sum += model_loss(m, 1 / (double)targets, &count);
+        model_backward(m, 1 / (double)o->accumulate);
     }
     *loss = sum / (double)targets;
     const double norm = gradient_norm(m->grad_block, m->n_parameters);

@@ -57,33 +57,50 @@ static real softmax_causal(real *p_i, size_t t, size_t keys, real scale) {
     return high + (real)log(sum);
 }
 
-static void head_forward(real *out, real *lse, const real *qkv, size_t T, size_t from, size_t C, size_t hs,
-                         struct scratch s) {
-    const size_t row = 3 * C;
-    const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
-    gemm_pack(s.keys_t, (struct view){k, 1, row, NULL}, hs, T);
-    gemm_pack(s.values, (struct view){v, row, 1, NULL}, T, hs);
-    for (size_t q0 = from; q0 < T; q0 += QUERIES) {
+/* One head of one sequence; rows of qkv lie 3 C apart, of out and its gradient C. */
+struct head {
+    size_t T, from, C, hs;
+    const real *q, *k, *v;
+    real *lse; /* (T - from), or NULL */
+    struct scratch scratch;
+};
+
+/* Where head bh's numbers of (B, T, width) begin. */
+static size_t head_offset(const struct attention *a, const struct batch *batch, size_t bh, size_t width) {
+    return bh / a->NH * batch->T * width + bh % a->NH * (a->C / a->NH);
+}
+
+static struct head head_of(const struct attention *a, const real *qkv, const struct batch *batch, size_t bh) {
+    const size_t T = batch->T, C = a->C, hs = C / a->NH;
+    const real *q = qkv + head_offset(a, batch, bh, 3 * C);
+    return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .q = q, .k = q + C, .v = q + 2 * C,
+                         .lse = a->lse ? a->lse + bh * T : NULL, .scratch = scratch_of_thread(a->scratch, T, hs)};
+}
+
+static void head_forward(const struct head *h, real *out) {
+    const size_t T = h->T, C = h->C, hs = h->hs, row = 3 * C;
+    const struct scratch s = h->scratch;
+    const real scale = 1 / (real)sqrt((real)hs);
+    gemm_pack(s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
+    gemm_pack(s.values, (struct view){h->v, row, 1, NULL}, T, hs);
+    for (size_t q0 = h->from; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q + q0 * row, row, 1, NULL},
+        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {h->q + q0 * row, row, 1, NULL},
                                    .packed = s.keys_t, .C = s.p, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real log_sum = softmax_causal(s.p + i * T, q0 + i, keys, scale);
-            if (lse) lse[q0 - from + i] = log_sum;
+            if (h->lse) h->lse[q0 - h->from + i] = log_sum;
         }
         gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
-                                   .packed_K = T, .C = out + (q0 - from) * C, .ldc = C});
+                                   .packed_K = T, .C = out + (q0 - h->from) * C, .ldc = C});
     }
 }
 
-void attention_forward(real *out, real *lse, const real *qkv, size_t B, size_t T, size_t from, size_t C,
-                       size_t NH, real *scratch) {
-    const size_t hs = C / NH;
+void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch) {
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t bh = 0; bh < B * NH; bh++) {
-        const size_t b = bh / NH, h = bh % NH;
-        head_forward(out + b * T * C + h * hs, lse ? lse + bh * T : NULL, qkv + b * T * 3 * C + h * hs, T, from,
-                     C, hs, scratch_of_thread(scratch, T, hs));
+    for (size_t bh = 0; bh < batch->B * a->NH; bh++) {
+        const struct head head = head_of(a, qkv, batch, bh);
+        head_forward(&head, out + head_offset(a, batch, bh, a->C));
     }
 }
 
@@ -95,28 +112,28 @@ static void softmax_backward(real *p_i, real *dp_i, size_t t, size_t keys, real 
     memset(dp_i + t + 1, 0, (keys - t - 1) * sizeof(real));
 }
 
-static void head_backward(real *dqkv, const real *dout, const real *qkv, const real *out, const real *lse,
-                          size_t T, size_t C, size_t hs, struct scratch s) {
-    const size_t row = 3 * C;
-    const real *q = qkv, *k = qkv + C, *v = qkv + 2 * C, scale = 1 / (real)sqrt((real)hs);
+static void head_backward(const struct head *h, real *dqkv, const real *dout, const real *out) {
+    const size_t T = h->T, C = h->C, hs = h->hs, row = 3 * C;
+    const struct scratch s = h->scratch;
+    const real scale = 1 / (real)sqrt((real)hs);
     real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    gemm_pack(s.keys_t, (struct view){k, 1, row, NULL}, hs, T);
-    gemm_pack(s.values, (struct view){v, 1, row, NULL}, hs, T);
-    gemm_pack(s.keys, (struct view){k, row, 1, NULL}, T, hs);
+    gemm_pack(s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
+    gemm_pack(s.values, (struct view){h->v, 1, row, NULL}, hs, T);
+    gemm_pack(s.keys, (struct view){h->k, row, 1, NULL}, T, hs);
     for (size_t t = 0; t < T; t++) {
         memset(dk + t * row, 0, hs * sizeof(real));
         memset(dv + t * row, 0, hs * sizeof(real));
     }
     for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
-        const real *q_tile = q + q0 * row, *dout_tile = dout + q0 * C;
+        const real *q_tile = h->q + q0 * row, *dout_tile = dout + q0 * C;
         gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
                                    .C = s.p, .ldc = T});
         gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1, NULL}, .packed = s.values,
                                    .C = s.dp, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
-            softmax_backward(s.p + i * T, s.dp + i * T, q0 + i, keys, scale, lse[q0 + i], d_t);
+            softmax_backward(s.p + i * T, s.dp + i * T, q0 + i, keys, scale, h->lse[q0 + i], d_t);
         }
         /* S = scale q k^T */
         gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,
@@ -131,13 +148,12 @@ static void head_backward(real *dqkv, const real *dout, const real *qkv, const r
     }
 }
 
-void attention_backward(real *dqkv, const real *dout, const real *qkv, const real *out, const real *lse,
-                        size_t B, size_t T, size_t C, size_t NH, real *scratch) {
-    const size_t hs = C / NH;
+void attention_backward(const struct attention *a, real *dqkv, const real *dout, const real *qkv, const real *out,
+                        const struct batch *batch) {
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t bh = 0; bh < B * NH; bh++) {
-        const size_t b = bh / NH, h = bh % NH, in = b * T * 3 * C + h * hs, to = b * T * C + h * hs;
-        head_backward(dqkv + in, dout + to, qkv + in, out + to, lse + bh * T, T, C, hs,
-                      scratch_of_thread(scratch, T, hs));
+    for (size_t bh = 0; bh < batch->B * a->NH; bh++) {
+        const struct head head = head_of(a, qkv, batch, bh);
+        const size_t to = head_offset(a, batch, bh, a->C);
+        head_backward(&head, dqkv + head_offset(a, batch, bh, 3 * a->C), dout + to, out + to);
     }
 }

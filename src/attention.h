@@ -2,23 +2,25 @@
  *
  * qkv (B, T, 3C) holds the query, key and value of each position, NH heads of C/NH numbers each.
  * out (B, T, C): out_t = sum over t2 <= t of softmax(q_t . k_t2 / sqrt(C/NH)) v_t2, head by head.
- * Only the log-sum-exp of each softmax row is kept for backward, lse (B, NH, T). */
+ * T = batch->T positions; queries are those from batch->from on, and only they have a row in out, (T - from, C). */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
-#include <stddef.h>
+#include "batch.h"
 #include "real.h"
 
-/* Numbers of scratch memory, for all threads together. */
+struct attention {
+    size_t C, NH;
+    real *lse;     /* (B, NH, T) log-sum-exp of each softmax row, all that backward needs; NULL: not kept */
+    real *scratch; /* work memory: attention_scratch_count numbers, for all threads together */
+};
+
 size_t attention_scratch_count(size_t T, size_t C, size_t NH);
 
-/* Queries from..T-1 against keys 0..t. out and lse are indexed by query - from when B is 1 and from > 0:
- * out (T - from, C). lse may be NULL. */
-void attention_forward(real *out, real *lse, const real *qkv, size_t B, size_t T, size_t from, size_t C,
-                       size_t NH, real *scratch);
+void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch);
 
 /* dqkv (B, T, 3C) is overwritten. */
-void attention_backward(real *dqkv, const real *dout, const real *qkv, const real *out, const real *lse,
-                        size_t B, size_t T, size_t C, size_t NH, real *scratch);
+void attention_backward(const struct attention *a, real *dqkv, const real *dout, const real *qkv, const real *out,
+                        const struct batch *batch);
 
 #endif

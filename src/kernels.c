@@ -2,21 +2,16 @@
 #include "kernels.h"
 
 #include <stdbool.h>
+#include "tasks.h"
 #include "vecmath.h"
-
-/* Columns a task of a column-wise sum owns: whole cache lines, so that no two threads write to one. */
-enum { STRIP = 32 };
-
-/* Parts of the rows that are summed each by itself: as many whatever the number of threads, or bits would change. */
-enum { PARTS = 64 };
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
-void embedding_forward(real *out, const int32_t *tokens, const real *wte, const real *wpe, size_t B, size_t T,
-                       size_t from, size_t C) {
+void embedding_forward(real *out, const real *wte, const real *wpe, const struct batch *batch, size_t C) {
+    const size_t from = batch->from, length = batch->T - from;
 #pragma omp parallel for
-    for (size_t bt = 0; bt < B * T; bt++) {
-        const real *wte_v = wte + (size_t)tokens[bt] * C, *wpe_t = wpe + (from + bt % T) * C;
+    for (size_t bt = 0; bt < batch->B * length; bt++) {
+        const real *wte_v = wte + (size_t)batch->tokens[bt] * C, *wpe_t = wpe + (from + bt % length) * C;
         real *out_bt = out + bt * C;
         for (size_t c = 0; c < C; c++) out_bt[c] = wte_v[c] + wpe_t[c];
     }
@@ -24,70 +19,16 @@ void embedding_forward(real *out, const int32_t *tokens, const real *wte, const 
 
 /* out_bt[c] = wte_v[c] + wpe_t[c]. A thread owns a strip of columns and walks all rows in order, since two
  * rows may hold the same token. */
-void embedding_backward(real *dwte, real *dwpe, const real *dout, const int32_t *tokens, size_t B, size_t T,
-                        size_t C) {
+void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct batch *batch, size_t C) {
+    const size_t B = batch->B, T = batch->T;
 #pragma omp parallel for
     for (size_t c0 = 0; c0 < C; c0 += STRIP) {
         const size_t n = min_size(STRIP, C - c0);
         for (size_t bt = 0; bt < B * T; bt++) {
-            row_add_scaled(dwte + (size_t)tokens[bt] * C + c0, 1, dout + bt * C + c0, n);
+            row_add_scaled(dwte + (size_t)batch->tokens[bt] * C + c0, 1, dout + bt * C + c0, n);
             row_add_scaled(dwpe + bt % T * C + c0, 1, dout + bt * C + c0, n);
         }
     }
-}
-
-void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const real *w, const real *b,
-                       size_t rows, size_t C) {
-#pragma omp parallel for
-    for (size_t r = 0; r < rows; r++) {
-        const real *x_r = x + r * C;
-        real *out_r = out + r * C;
-        const real m = row_sum(x_r, C) / C;
-        for (size_t c = 0; c < C; c++) out_r[c] = x_r[c] - m;
-        const real s = 1 / (real)sqrt(row_dot(out_r, out_r, C) / C + (real)1e-5);
-        for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c] + b[c];
-        mean[r] = m;
-        rstd[r] = s;
-    }
-}
-
-/* out = xhat * w + b, xhat = (x - m) * s: with g = dout * w,
- * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m and s. */
-static void row_layernorm_backward(real *restrict dx, real *restrict dw, real *restrict db, const real *restrict dout,
-                                   const real *restrict x, const real *restrict w, real m, real s, size_t C) {
-    const real g_mean = row_dot(dout, w, C) / C;
-    vec sum = {0};
-    size_t c = 0;
-    for (; c + VEC_LANES <= C; c += VEC_LANES) sum += vec_load(dout + c) * vec_load(w + c) * (vec_load(x + c) - m);
-    real g_xhat = vec_sum(sum);
-    for (; c < C; c++) g_xhat += dout[c] * w[c] * (x[c] - m);
-    g_xhat *= s / C;
-    for (c = 0; c < C; c++) {
-        const real xhat = (x[c] - m) * s;
-        dx[c] += s * (dout[c] * w[c] - g_mean - xhat * g_xhat);
-        dw[c] += dout[c] * xhat;
-        db[c] += dout[c];
-    }
-}
-
-size_t layernorm_scratch_count(size_t C) { return PARTS * 2 * C; }
-
-void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
-                        const real *mean, const real *rstd, size_t rows, size_t C, real *scratch) {
-#pragma omp parallel for
-    for (size_t part = 0; part < PARTS; part++) {
-        real *dw_part = scratch + part * 2 * C, *db_part = dw_part + C;
-        memset(dw_part, 0, 2 * C * sizeof(real));
-        for (size_t r = part * rows / PARTS; r < (part + 1) * rows / PARTS; r++)
-            row_layernorm_backward(dx + r * C, dw_part, db_part, dout + r * C, x + r * C, w, mean[r], rstd[r], C);
-    }
-#pragma omp parallel for
-    for (size_t c0 = 0; c0 < C; c0 += STRIP)
-        for (size_t part = 0; part < PARTS; part++) {
-            const real *dw_part = scratch + part * 2 * C + c0;
-            row_add_scaled(dw + c0, 1, dw_part, min_size(STRIP, C - c0));
-            row_add_scaled(db + c0, 1, dw_part + C, min_size(STRIP, C - c0));
-        }
 }
 
 void residual_forward(real *out, const real *a, const real *b, size_t n) {

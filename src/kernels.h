@@ -1,4 +1,4 @@
-/* The elementwise and row-wise kernels of a GPT; the products are in gemm.h, attention in attention.h.
+/* The elementwise and row-wise kernels of a GPT; products are in gemm.h, norms in norm.h, attention in attention.h.
  *
  * Shapes: rows of C numbers, contiguous. Forward overwrites its output. Backward adds to parameter
  * gradients (which gather over a step's micro-batches) and overwrites activation gradients (which have one
@@ -9,24 +9,12 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "batch.h"
 #include "real.h"
 
-enum { TARGET_NONE = -1 }; /* a row without a target: no loss */
-
-/* out[r] = wte[tokens[r]] + wpe[position(r)], rows B*T, positions from..from+T-1 in each sequence. */
-void embedding_forward(real *out, const int32_t *tokens, const real *wte, const real *wpe, size_t B, size_t T,
-                       size_t from, size_t C);
-void embedding_backward(real *dwte, real *dwpe, const real *dout, const int32_t *tokens, size_t B, size_t T,
-                        size_t C);
-
-/* out = w * (x - mean) / sqrt(var + 1e-5) + b for each row; mean and rstd (rows) are kept for backward. */
-void layernorm_forward(real *out, real *mean, real *rstd, const real *x, const real *w, const real *b,
-                       size_t rows, size_t C);
-/* dx is added to: layer norm hangs on the residual stream, whose gradient it joins. scratch:
- * layernorm_scratch_count numbers. */
-void layernorm_backward(real *dx, real *dw, real *db, const real *dout, const real *x, const real *w,
-                        const real *mean, const real *rstd, size_t rows, size_t C, real *scratch);
-size_t layernorm_scratch_count(size_t C);
+/* out[r] = wte[token of r] + wpe[position of r], positions batch->from..T-1 in each sequence. */
+void embedding_forward(real *out, const real *wte, const real *wpe, const struct batch *batch, size_t C);
+void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct batch *batch, size_t C);
 
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);

@@ -14,7 +14,7 @@ struct linear {
 };
 
 /* Layer i of a stack. */
-struct linear linear_at(struct linear first, size_t i);
+struct linear linear_at(struct linear stack, size_t i);
 
 /* The products of a layer: out = start + in W^T + b,  din = dout W,  dW += dout^T in
  * (with db += the rows of dout). start may be NULL. */

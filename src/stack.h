@@ -5,21 +5,18 @@
 #include "linear.h"
 
 struct stack {
-    size_t depth;        /* at least 1 */
-    struct linear first; /* the others follow */
+    size_t depth;         /* at least 1 */
+    struct linear layers; /* layer 0; the others follow */
+    real *hidden;         /* (depth - 1, rows, C) what goes into each GELU, kept for backward, which overwrites it */
+    real *activated;      /* (rows, C) work memory of both */
+    real *d_hidden;       /* (rows, C) work memory of backward */
+    void *workspace;      /* the same: linear_workspace_bytes(C, C, rows) */
 };
 
-/* How many numbers of a row are kept for backward: what goes into each GELU. */
-size_t stack_hidden_count(size_t depth, size_t C);
+/* out (rows, C) = start (or NULL for zeros) + the layers of in. */
+void stack_forward(const struct stack *s, real *out, const real *in, const real *start, size_t rows);
 
-/* out (rows, C) = start (or NULL for zeros) + the layers of in. hidden: stack_hidden_count * rows numbers.
- * activated (rows, C): work memory, of both. */
-void stack_forward(const struct stack *s, real *out, real *hidden, real *activated, const real *in,
-                   const real *start, size_t rows);
-
-/* din (rows, C), not dout itself; d_hidden (rows, C): work memory. hidden is overwritten. Both as any linear
- * layer's backward: gradients of weights are added to, workspace is linear_workspace_bytes(C, C, rows). */
-void stack_backward(const struct stack *s, real *din, real *d_hidden, const real *dout, real *hidden,
-                    real *activated, const real *in, size_t rows, void *workspace);
+/* din (rows, C), not dout itself. As any linear layer's backward: gradients of weights are added to. */
+void stack_backward(const struct stack *s, real *din, const real *dout, const real *in, size_t rows);
 
 #endif

@@ -172,8 +172,9 @@ static void text_route(struct model *m, const struct text *text, struct subject 
         const size_t left = n - noting.at, full = left / T < BATCH ? left / T : BATCH;
         const size_t rows = full ? full : 1, length = full ? T : left;
         size_t count;
-        model_forward(m, text->tokens + noting.at, rows, length, 0);
-        s->loss += model_loss(m, text->targets + noting.at, 0, &count);
+        model_forward(m, &(struct batch){.B = rows, .T = length, .tokens = text->tokens + noting.at,
+                                         .targets = text->targets + noting.at});
+        s->loss += model_loss(m, 0, &count);
         noting.at += rows * length;
     }
     m->on_picks = NULL;

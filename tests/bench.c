@@ -12,6 +12,7 @@
 #include "../src/attention.h"
 #include "../src/gemm.h"
 #include "../src/kernels.h"
+#include "../src/norm.h"
 #include "../src/optimizer.h"
 #include "../src/vecmath.h"
 #include "statistics.h"
@@ -234,12 +235,13 @@ struct buffers {
 };
 static void run_layernorm_forward(void *x) {
     struct buffers *k = x;
-    layernorm_forward(k->a, k->d, k->d + R_, k->b, k->c, k->c + C_, R_, C_);
+    const struct norm norm = {.C = C_, .w = k->c, .b = k->c + C_, .kept = k->d};
+    norm_forward(&norm, k->a, k->b, R_);
 }
 static void run_layernorm_backward(void *x) {
     struct buffers *k = x;
-    layernorm_backward(k->a, k->c + C_, k->c + 2 * C_, k->b, k->a + R_ * C_, k->c, k->d, k->d + R_, R_, C_,
-                       k->scratch);
+    const struct norm norm = {C_, k->c, NULL, k->c + C_, k->c + 2 * C_, k->d, k->scratch};
+    norm_backward(&norm, k->a, k->b, k->a + R_ * C_, R_);
 }
 static void run_gelu_forward(void *x) {
     struct buffers *k = x;
@@ -260,11 +262,11 @@ static void run_crossentropy(void *x) {
 }
 static void run_embedding_forward(void *x) {
     struct buffers *k = x;
-    embedding_forward(k->a, k->tokens, k->b, k->c, B_, T_, 0, C_);
+    embedding_forward(k->a, k->b, k->c, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens}, C_);
 }
 static void run_embedding_backward(void *x) {
     struct buffers *k = x;
-    embedding_backward(k->b, k->c, k->a, k->tokens, B_, T_, C_);
+    embedding_backward(k->b, k->c, k->a, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens}, C_);
 }
 static void run_adamw(void *x) {
     struct buffers *k = x;
@@ -277,15 +279,17 @@ static void run_norm(void *x) {
 }
 static void run_attention_forward(void *x) {
     struct buffers *k = x;
-    attention_forward(k->a, k->d, k->b, B_, T_, 0, C_, NH_, k->scratch);
+    const struct attention attention = {C_, NH_, k->d, k->scratch};
+    attention_forward(&attention, k->a, k->b, &(struct batch){.B = B_, .T = T_});
 }
 static void run_attention_backward(void *x) {
     struct buffers *k = x;
-    attention_backward(k->c, k->a + R_ * C_, k->b, k->a, k->d, B_, T_, C_, NH_, k->scratch);
+    const struct attention attention = {C_, NH_, k->d, k->scratch};
+    attention_backward(&attention, k->c, k->a + R_ * C_, k->b, k->a, &(struct batch){.B = B_, .T = T_});
 }
 
 static void bench_kernels(struct bench *b) {
-    const size_t scratch = attention_scratch_count(T_, C_, NH_) + layernorm_scratch_count(C_);
+    const size_t scratch = attention_scratch_count(T_, C_, NH_) + norm_scratch_count(C_);
     struct buffers k = {random_numbers(PARAMS_), random_numbers(PARAMS_), random_numbers(PARAMS_),
                         array_alloc(PARAMS_, sizeof(real)), array_alloc(scratch, sizeof(real)), {0}};
     for (int i = 0; i < R_; i++) k.tokens[i] = (i * 7919) % V_;
@@ -340,9 +344,9 @@ static void train_run(void *context) {
     const struct adamw adamw = {0.9, 0.95, 1e-8, 0.1};
     size_t count;
     memset(m->grad_block, 0, m->n_parameters * sizeof(real));
-    model_forward(m, t->tokens, t->B, t->T, 0);
-    model_loss(m, t->targets, 1 / (double)(t->B * t->T), &count);
-    model_backward(m, t->tokens, 1);
+    model_forward(m, &(struct batch){.B = t->B, .T = t->T, .tokens = t->tokens, .targets = t->targets});
+    model_loss(m, 1 / (double)(t->B * t->T), &count);
+    model_backward(m, 1);
     const double norm = gradient_norm(m->grad_block, m->n_parameters);
     t->step++;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
@@ -386,7 +390,7 @@ struct decoding {
 static void decode_run(void *context) {
     struct decoding *d = context;
     d->at = d->at % 64 + 1; /* positions 1..64 of the sequence */
-    model_forward(&d->model, &d->token, 1, d->at + 1, d->at);
+    model_forward(&d->model, &(struct batch){.B = 1, .T = d->at + 1, .from = d->at, .tokens = &d->token});
     d->token = (int32_t)(model_logits(&d->model, 0)[0] > 0);
 }
 

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "../mhmoe.h"
-#include "../src/kernels.h" /* TARGET_NONE */
 
 /* Odd sizes, everything on; each test changes what it is about. */
 static const struct config small_config = {
@@ -51,37 +50,46 @@ static inline struct model model_random(const struct config *config, enum model_
     return m;
 }
 
-struct batch {
-    size_t B, T, count; /* count: targets that are not masked */
+/* A batch that owns what it shows. */
+struct example {
+    struct batch batch;
+    size_t count; /* targets that are not masked */
     int32_t *tokens, *targets;
 };
 
-static inline struct batch batch_random(size_t B, size_t T, int vocab, uint64_t seed) {
-    struct batch b = {.B = B, .T = T, .tokens = array_alloc(B * T, 4), .targets = array_alloc(B * T, 4)};
+static inline struct example example_random(size_t B, size_t T, int vocab, uint64_t seed) {
+    int32_t *tokens = array_alloc(B * T, sizeof *tokens), *targets = array_alloc(B * T, sizeof *targets);
+    struct example e = {.batch = {.B = B, .T = T, .tokens = tokens, .targets = targets}, .tokens = tokens,
+                        .targets = targets};
     struct rng rng;
     rng_seed(&rng, seed, 54321);
     for (size_t i = 0; i < B * T; i++) {
-        b.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)vocab);
-        b.targets[i] = rng_uniform(&rng) < 0.2 ? TARGET_NONE : (int32_t)(rng_next(&rng) % (uint64_t)vocab);
-        b.count += b.targets[i] != TARGET_NONE;
+        tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)vocab);
+        targets[i] = rng_uniform(&rng) < 0.2 ? TARGET_NONE : (int32_t)(rng_next(&rng) % (uint64_t)vocab);
+        e.count += targets[i] != TARGET_NONE;
     }
-    return b;
+    return e;
 }
 
-static inline void batch_free(struct batch *b) {
-    free(b->tokens);
-    free(b->targets);
+static inline void example_free(struct example *e) {
+    free(e->tokens);
+    free(e->targets);
+}
+
+/* Positions from..to-1 of its first sequence, as a continuation of those before. */
+static inline struct batch example_piece(const struct example *e, size_t from, size_t to) {
+    return (struct batch){.B = 1, .T = to, .from = from, .tokens = e->tokens + from, .targets = e->targets + from};
 }
 
 /* One forward and backward of the mean loss and E7; grad_block is overwritten. Returns the loss. */
-static inline double model_gradients(struct model *m, const struct batch *b) {
+static inline double model_gradients(struct model *m, const struct example *e) {
     size_t count;
     memset(m->grad_block, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
-    model_forward(m, b->tokens, b->B, b->T, 0);
-    double sum = model_loss(m, b->targets, 1.0 / (double)b->count, &count);
-    model_backward(m, b->tokens, 1);
-    assert_int_equal(count, b->count);
+    model_forward(m, &e->batch);
+    double sum = model_loss(m, 1.0 / (double)e->count, &count);
+    model_backward(m, 1);
+    assert_int_equal(count, e->count);
     return sum / (double)count;
 }
 

@@ -104,8 +104,8 @@ static void counts_expect(const json_t *model, const char *path, const char *fil
     assert_true(checkpoint_open(&c, path, &err));
     assert_true(model_load(&m, &c, (struct model_setup){MODEL_INFER, WINDOWS, false, STORAGE_F32}, &err));
     const struct windows w = file ? windows_of_file(&c, file) : windows_of_run(&c);
-    model_forward(&m, w.inputs, WINDOWS, SEQ, 0);
-    const double loss = model_loss(&m, w.targets, 0, &count);
+    model_forward(&m, &(struct batch){.B = WINDOWS, .T = SEQ, .tokens = w.inputs, .targets = w.targets});
+    const double loss = model_loss(&m, 0, &count);
     assert_true(fabs(number_of(model, "loss") - loss / (double)count) < 1e-8); /* printed with nine figures */
     const json_t *layers = json_object_get(model, "layers");
     const size_t H = m.sizes.H;

@@ -45,15 +45,15 @@ static void assert_bits_equal(const real *a, const real *b, size_t n) {
 static void test_causality(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
     struct model m = model_random(&config, MODEL_INFER, 1, 41);
-    struct batch b = batch_random(1, m.sizes.T, config.vocab, 42);
+    struct example b = example_random(1, m.sizes.T, config.vocab, 42);
     size_t T = m.sizes.T, V = m.sizes.V;
     real *before = array_alloc(T * V, sizeof(real)), *after = array_alloc(T * V, sizeof(real));
-    model_forward(&m, b.tokens, 1, T, 0);
+    model_forward(&m, &b.batch);
     logits_copy(before, &m, T);
     for (size_t at = 0; at < T; at++) {
         int32_t kept = b.tokens[at];
         b.tokens[at] = (kept + 1) % config.vocab;
-        model_forward(&m, b.tokens, 1, T, 0);
+        model_forward(&m, &b.batch);
         logits_copy(after, &m, T);
         assert_bits_equal(before, after, at * V);
         assert_memory_not_equal(before + at * V, after + at * V, V * sizeof(real));
@@ -61,7 +61,7 @@ static void test_causality(void **state) {
     }
     free(before);
     free(after);
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&m);
 }
 
@@ -71,13 +71,14 @@ static void test_kv_cache(void **state) {
     const size_t pieces[] = {1, 2, 7, 1, 1, 31, 1, 16, 5}; /* 65 in all */
     struct model whole = model_random(&config, MODEL_TRAIN, 1, 43);
     struct model cached = model_random(&config, MODEL_INFER, 1, 43);
-    struct batch b = batch_random(1, whole.sizes.T, config.vocab, 44);
+    struct example b = example_random(1, whole.sizes.T, config.vocab, 44);
     size_t T = whole.sizes.T, V = whole.sizes.V, from = 0;
     real *at_once = array_alloc(T * V, sizeof(real)), *in_pieces = array_alloc(T * V, sizeof(real));
-    model_forward(&whole, b.tokens, 1, T, 0);
+    model_forward(&whole, &b.batch);
     logits_copy(at_once, &whole, T);
     for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
-        model_forward(&cached, b.tokens + from, 1, from + pieces[i], from);
+        const struct batch piece = example_piece(&b, from, from + pieces[i]);
+        model_forward(&cached, &piece);
         logits_copy(in_pieces + from * V, &cached, pieces[i]);
         from += pieces[i];
     }
@@ -85,7 +86,7 @@ static void test_kv_cache(void **state) {
     assert_bits_equal(at_once, in_pieces, T * V);
     free(at_once);
     free(in_pieces);
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&whole);
     model_destroy(&cached);
 }
@@ -98,7 +99,7 @@ static void weights_copy(struct model *m, const struct model *from) {
 }
 
 /* Logits (T, V) of a model whose matrices are held in `storage`, in pieces of `piece` tokens. */
-static real *stored_logits(const struct model *like, const struct batch *b, enum storage storage, size_t piece) {
+static real *stored_logits(const struct model *like, const struct example *b, enum storage storage, size_t piece) {
     struct model m;
     struct error err;
     const size_t T = like->sizes.T, V = like->sizes.V;
@@ -108,7 +109,8 @@ static real *stored_logits(const struct model *like, const struct batch *b, enum
     weights_copy(&m, like);
     for (size_t from = 0; from < T; from += piece) {
         const size_t n = T - from < piece ? T - from : piece;
-        model_forward(&m, b->tokens + from, 1, from + n, from);
+        const struct batch shown = example_piece(b, from, from + n);
+        model_forward(&m, &shown);
         logits_copy(logits + from * V, &m, n);
     }
     model_destroy(&m);
@@ -121,7 +123,7 @@ static real *stored_logits(const struct model *like, const struct batch *b, enum
 static void test_stored_weights(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
     struct model m = model_random(&config, MODEL_INFER, 1, 43);
-    struct batch b = batch_random(1, m.sizes.T, config.vocab, 44);
+    struct example b = example_random(1, m.sizes.T, config.vocab, 44);
     const size_t n = m.sizes.T * m.sizes.V;
     real *exact = stored_logits(&m, &b, STORAGE_F32, m.sizes.T);
     for (int storage = STORAGE_BF16; storage < STORAGES; storage++) {
@@ -143,7 +145,7 @@ static void test_stored_weights(void **state) {
         free(at_once);
     }
     free(exact);
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&m);
 }
 
@@ -181,7 +183,7 @@ static void routers_round(struct model *copy, const struct model *m) {
 static void test_stored_routers(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
     struct model m = model_random(&config, MODEL_INFER, 1, 45), rounded = model_make(&config, MODEL_INFER, 1);
-    struct batch b = batch_random(1, m.sizes.T, config.vocab, 46);
+    struct example b = example_random(1, m.sizes.T, config.vocab, 46);
     const size_t n = m.sizes.T * m.sizes.V;
     matrices_to_grid(&m);
     routers_round(&rounded, &m);
@@ -195,7 +197,7 @@ static void test_stored_routers(void **state) {
     }
     free(exact);
     free(without);
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&m);
     model_destroy(&rounded);
 }
@@ -203,7 +205,7 @@ static void test_stored_routers(void **state) {
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
-    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 50);
+    struct example b = example_random(3, (size_t)config.seq, config.vocab, 50);
     struct error err;
     config.layers = 5;
     struct model kept = model_random(&config, MODEL_TRAIN, 3, 51), again;
@@ -221,7 +223,7 @@ static void test_recompute(void **state) {
                 model_cost(&kept.sizes, kept.setup).activation_bytes * 3 / 4);
     model_destroy(&kept);
     model_destroy(&again);
-    batch_free(&b);
+    example_free(&b);
 }
 
 static void smoe_check(struct config config) {
@@ -231,12 +233,12 @@ static void smoe_check(struct config config) {
     config.moe_heads = 1;
     config.head_depth = config.merge_depth = 0;
     struct model mhmoe = model_random(&config, MODEL_TRAIN, 3, 45);
-    struct batch b = batch_random(3, smoe.sizes.T, config.vocab, 46);
+    struct example b = example_random(3, smoe.sizes.T, config.vocab, 46);
     assert_int_equal(smoe.n_parameters, mhmoe.n_parameters);
     assert_bits_equal(smoe.param_block, mhmoe.param_block, smoe.n_parameters);
     assert_true(model_gradients(&smoe, &b) == model_gradients(&mhmoe, &b));
     assert_bits_equal(smoe.grad_block, mhmoe.grad_block, smoe.n_parameters);
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&smoe);
     model_destroy(&mhmoe);
 }
@@ -252,7 +254,7 @@ static void test_smoe_is_one_head(void **state) {
 static void test_threads(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
     const int threads[] = {1, 2, 3, 8}, before = omp_get_max_threads();
-    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 47);
+    struct example b = example_random(3, (size_t)config.seq, config.vocab, 47);
     double loss = 0;
     real *grads = NULL, *biases = NULL;
     for (int i = 0; i < 4; i++) {
@@ -276,7 +278,7 @@ static void test_threads(void **state) {
     omp_set_num_threads(before);
     free(grads);
     free(biases);
-    batch_free(&b);
+    example_free(&b);
 }
 
 #define FOR_EACH_KIND(test)                                         \

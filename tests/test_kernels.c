@@ -18,6 +18,7 @@
 #include "../src/attention.h"
 #include "../src/gemm.h"
 #include "../src/kernels.h"
+#include "../src/norm.h"
 #include "../src/optimizer.h"
 #include "../src/rng.h"
 #include "../src/util.h"
@@ -138,17 +139,17 @@ static void gradient_check_added(const char *name, scalar_function f, const void
 enum { VOCAB = 7 }; /* so few that tokens repeat */
 
 struct embedding {
-    const int32_t *tokens;
+    struct batch batch;
     real *wte, *wpe;
     const real *weights;
-    size_t B, T, C;
+    size_t C;
 };
 
 static double embedding_value(const void *call) {
     const struct embedding *e = call;
-    const size_t n = e->B * e->T * e->C;
+    const size_t n = e->batch.B * e->batch.T * e->C;
     real out[n];
-    embedding_forward(out, e->tokens, e->wte, e->wpe, e->B, e->T, 0, e->C);
+    embedding_forward(out, e->wte, e->wpe, &e->batch, e->C);
     return dot(out, e->weights, n);
 }
 
@@ -160,7 +161,8 @@ static void embedding_check(size_t B, size_t T, size_t from, size_t C) {
     random_fill(wte, VOCAB * C, 1);
     random_fill(wpe, positions * C, 2);
     poison(out, n);
-    embedding_forward(out, tokens, wte, wpe, B, T, from, C);
+    const struct batch batch = {.B = B, .T = from + T, .from = from, .tokens = tokens};
+    embedding_forward(out, wte, wpe, &batch, C);
     for (size_t b = 0; b < B; b++)
         for (size_t t = 0; t < T; t++)
             for (size_t c = 0; c < C; c++) {
@@ -176,8 +178,8 @@ static void embedding_check(size_t B, size_t T, size_t from, size_t C) {
     random_fill(dwpe_before, T * C, 5);
     memcpy(dwte, dwte_before, sizeof dwte);
     memcpy(dwpe, dwpe_before, sizeof dwpe);
-    embedding_backward(dwte, dwpe, dout, tokens, B, T, C);
-    const struct embedding call = {tokens, wte, wpe, dout, B, T, C};
+    embedding_backward(dwte, dwpe, dout, &batch, C);
+    const struct embedding call = {batch, wte, wpe, dout, C};
     gradient_check_added("dwte", embedding_value, &call, wte, dwte, dwte_before, VOCAB * C);
     gradient_check_added("dwpe", embedding_value, &call, wpe, dwpe, dwpe_before, T * C);
 }
@@ -194,58 +196,58 @@ static void test_embedding(void **state) {
 /* ---- Layer norm ---- */
 
 struct layernorm {
-    real *x, *w, *b;
+    struct norm norm;
+    real *x;
     const real *weights;
-    size_t rows, C;
+    size_t rows;
 };
 
 static double layernorm_value(const void *call) {
     const struct layernorm *l = call;
-    real out[l->rows * l->C], mean[l->rows], rstd[l->rows];
-    layernorm_forward(out, mean, rstd, l->x, l->w, l->b, l->rows, l->C);
-    return dot(out, l->weights, l->rows * l->C);
+    struct norm norm = l->norm;
+    real out[l->rows * norm.C], kept[2 * l->rows];
+    norm.kept = kept;
+    norm_forward(&norm, out, l->x, l->rows);
+    return dot(out, l->weights, l->rows * norm.C);
 }
 
-static void layernorm_forward_check(const struct layernorm *l, const real *out, const real *mean,
-                                    const real *rstd) {
-    const size_t C = l->C;
+static void layernorm_forward_check(const struct layernorm *l, const real *out) {
+    const size_t C = l->norm.C;
     for (size_t r = 0; r < l->rows; r++) {
         const real *x_r = l->x + r * C;
         double m = 0, variance = 0;
         for (size_t c = 0; c < C; c++) m += x_r[c] / (double)C;
         for (size_t c = 0; c < C; c++) variance += (x_r[c] - m) * (x_r[c] - m) / (double)C;
         const double s = 1 / sqrt(variance + 1e-5);
-        assert_near(mean[r], m, ROUNDING);
-        assert_near(rstd[r], s, ROUNDING);
+        assert_near(l->norm.kept[2 * r], m, ROUNDING);
+        assert_near(l->norm.kept[2 * r + 1], s, ROUNDING);
         for (size_t c = 0; c < C; c++)
-            assert_near(out[r * C + c], (x_r[c] - m) * s * l->w[c] + l->b[c], ROUNDING);
+            assert_near(out[r * C + c], (x_r[c] - m) * s * l->norm.w[c] + l->norm.b[c], ROUNDING);
     }
 }
 
 static void layernorm_check(size_t rows, size_t C) {
     const size_t n = rows * C;
-    real x[n], w[C], b[C], out[n], mean[rows], rstd[rows], dout[n];
-    const struct layernorm l = {x, w, b, dout, rows, C};
+    real x[n], w[C], b[C], dw[C], db[C], out[n], kept[2 * rows], dout[n], *scratch = poisoned(norm_scratch_count(C));
+    const struct layernorm l = {{C, w, b, dw, db, kept, scratch}, x, dout, rows};
     random_fill(x, n, 1);
     for (size_t c = 0; c < C; c++) x[(rows - 1) * C + c] += 10; /* a row far from zero */
     random_fill(w, C, 2);
     random_fill(b, C, 3);
     random_fill(dout, n, 4);
     poison(out, n);
-    poison(mean, rows);
-    poison(rstd, rows);
-    layernorm_forward(out, mean, rstd, x, w, b, rows, C);
-    layernorm_forward_check(&l, out, mean, rstd);
+    poison(kept, 2 * rows);
+    norm_forward(&l.norm, out, x, rows);
+    layernorm_forward_check(&l, out);
 
-    real dx[n], dw[C], db[C], dx_before[n], dw_before[C], db_before[C];
+    real dx[n], dx_before[n], dw_before[C], db_before[C];
     random_fill(dx_before, n, 5);
     random_fill(dw_before, C, 6);
     random_fill(db_before, C, 7);
     memcpy(dx, dx_before, sizeof dx);
     memcpy(dw, dw_before, sizeof dw);
     memcpy(db, db_before, sizeof db);
-    real *scratch = poisoned(layernorm_scratch_count(C));
-    layernorm_backward(dx, dw, db, dout, x, w, mean, rstd, rows, C, scratch);
+    norm_backward(&l.norm, dx, dout, x, rows);
     free(scratch);
     gradient_check_added("dx", layernorm_value, &l, x, dx, dx_before, n);
     gradient_check_added("dw", layernorm_value, &l, w, dw, dw_before, C);
@@ -261,13 +263,13 @@ static void test_layernorm(void **state) {
 /* A row of equal numbers has no variance: the output is the bias. */
 static void test_layernorm_of_a_constant(void **state) {
     (void)state;
-    real x[31], w[31], b[31], out[31], mean, rstd;
+    real x[31], w[31], b[31], out[31], kept[2];
     random_fill(w, 31, 1);
     random_fill(b, 31, 2);
     for (int c = 0; c < 31; c++) x[c] = 0.25;
-    layernorm_forward(out, &mean, &rstd, x, w, b, 1, 31);
+    norm_forward(&(struct norm){.C = 31, .w = w, .b = b, .kept = kept}, out, x, 1);
     assert_all_near("out", out, b, 31);
-    assert_near(rstd, 1 / sqrt(1e-5), ROUNDING);
+    assert_near(kept[1], 1 / sqrt(1e-5), ROUNDING);
 }
 
 /* ---- Elementwise ---- */
@@ -442,29 +444,33 @@ static void test_crossentropy_of_huge_logits(void **state) {
 
 /* ---- Attention ---- */
 
-struct attention {
-    real *qkv, *scratch;
+struct attending {
+    struct attention layer;
+    struct batch batch;
+    real *qkv;
     const real *weights;
-    size_t B, T, C, NH;
 };
 
 static double attention_value(const void *call) {
-    const struct attention *a = call;
-    const size_t n = a->B * a->T * a->C;
+    const struct attending *a = call;
+    const size_t n = a->batch.B * a->batch.T * a->layer.C;
+    struct attention layer = a->layer;
     real out[n];
-    attention_forward(out, NULL, a->qkv, a->B, a->T, 0, a->C, a->NH, a->scratch);
+    layer.lse = NULL;
+    attention_forward(&layer, out, a->qkv, &a->batch);
     return dot(out, a->weights, n);
 }
 
-static struct attention attention_make(size_t B, size_t T, size_t C, size_t NH) {
-    const size_t scratch = attention_scratch_count(T, C, NH);
-    return (struct attention){random_numbers(B * T * 3 * C, T + C), poisoned(scratch),
-                              random_numbers(B * T * C, 3), B, T, C, NH};
+static struct attending attention_make(size_t B, size_t T, size_t C, size_t NH) {
+    const struct attention layer = {C, NH, poisoned(B * NH * T), poisoned(attention_scratch_count(T, C, NH))};
+    return (struct attending){layer, {.B = B, .T = T}, random_numbers(B * T * 3 * C, T + C),
+                              random_numbers(B * T * C, 3)};
 }
 
-static void attention_free(struct attention *a) {
+static void attention_free(struct attending *a) {
     free(a->qkv);
-    free(a->scratch);
+    free(a->layer.lse);
+    free(a->layer.scratch);
     free((real *)a->weights);
 }
 
@@ -484,30 +490,29 @@ static double attention_plain(real *out_t, const real *q, const real *k, const r
     return high + log(sum);
 }
 
-static void attention_forward_check(const struct attention *a, real *out, real *lse) {
-    const size_t T = a->T, C = a->C, NH = a->NH, hs = C / NH;
-    real want[a->B * T * C], lse_want[a->B * NH * T];
-    attention_forward(out, lse, a->qkv, a->B, T, 0, C, NH, a->scratch);
-    for (size_t b = 0; b < a->B; b++)
+static void attention_forward_check(const struct attending *a, real *out) {
+    const size_t B = a->batch.B, T = a->batch.T, C = a->layer.C, NH = a->layer.NH, hs = C / NH;
+    real want[B * T * C], lse_want[B * NH * T];
+    attention_forward(&a->layer, out, a->qkv, &a->batch);
+    for (size_t b = 0; b < B; b++)
         for (size_t h = 0; h < NH; h++)
             for (size_t t = 0; t < T; t++) {
                 const real *q = a->qkv + b * T * 3 * C + h * hs;
                 real *want_t = want + (b * T + t) * C + h * hs;
                 lse_want[(b * NH + h) * T + t] = attention_plain(want_t, q, q + C, q + 2 * C, t, C, hs);
             }
-    assert_all_near("out", out, want, a->B * T * C);
-    assert_all_near("lse", lse, lse_want, a->B * NH * T);
+    assert_all_near("out", out, want, B * T * C);
+    assert_all_near("lse", a->layer.lse, lse_want, B * NH * T);
 }
 
 static void attention_check(size_t B, size_t T, size_t C, size_t NH) {
-    struct attention a = attention_make(B, T, C, NH);
+    struct attending a = attention_make(B, T, C, NH);
     const size_t n = B * T * C;
-    real out[n], lse[B * NH * T], dqkv[3 * n];
+    real out[n], dqkv[3 * n];
     poison(out, n);
-    poison(lse, B * NH * T);
     poison(dqkv, 3 * n);
-    attention_forward_check(&a, out, lse);
-    attention_backward(dqkv, a.weights, a.qkv, out, lse, B, T, C, NH, a.scratch);
+    attention_forward_check(&a, out);
+    attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
     gradient_check("dqkv", attention_value, &a, a.qkv, dqkv, 3 * n);
     attention_free(&a);
 }
@@ -527,14 +532,14 @@ static void test_attention(void **state) {
 /* Scores up to some 10,000: the softmax is one-hot for most queries. */
 static void test_attention_of_huge_scores(void **state) {
     (void)state;
-    struct attention a = attention_make(1, 49, 33, 3);
+    struct attending a = attention_make(1, 49, 33, 3);
     enum { n = 49 * 33 };
-    real out[n], lse[3 * 49], dqkv[3 * n];
+    real out[n], dqkv[3 * n];
     poison(dqkv, 3 * n);
     for (size_t i = 0; i < 3 * n; i++)
         if (i % 99 < 66) a.qkv[i] *= 50; /* queries and keys */
-    attention_forward_check(&a, out, lse);
-    attention_backward(dqkv, a.weights, a.qkv, out, lse, 1, 49, 33, 3, a.scratch);
+    attention_forward_check(&a, out);
+    attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
     for (size_t i = 0; i < 3 * n; i++) assert_true(isfinite(dqkv[i]));
     attention_free(&a);
 }
@@ -544,13 +549,14 @@ static void test_attention_from(void **state) {
     const size_t C = 33, NH = 3;
     for EACH(k, lengths) {
         const size_t T = lengths[k];
-        struct attention a = attention_make(1, T, C, NH);
-        real at_once[T * C], lse[NH * T], out[T * C], out_lse[NH * T];
-        attention_forward(at_once, lse, a.qkv, 1, T, 0, C, NH, a.scratch);
+        struct attending a = attention_make(1, T, C, NH);
+        real at_once[T * C], out[T * C], out_lse[NH * T], *lse = a.layer.lse;
+        attention_forward(&a.layer, at_once, a.qkv, &a.batch);
+        const struct attention again = {C, NH, out_lse, a.layer.scratch};
         for (size_t from = 1; from < T; from += from < 50 ? 1 : 13) {
             poison(out, T * C);
             poison(out_lse, NH * T);
-            attention_forward(out, out_lse, a.qkv, 1, T, from, C, NH, a.scratch);
+            attention_forward(&again, out, a.qkv, &(struct batch){.B = 1, .T = T, .from = from});
             assert_memory_equal(out, at_once + from * C, (T - from) * C * sizeof *out);
             for (size_t i = (T - from) * C; i < T * C; i++) assert_true(isnan(out[i]));
             for (size_t h = 0; h < NH; h++) {

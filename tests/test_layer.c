@@ -41,12 +41,12 @@ static void layernorm(real *out, const real *x, const real *w, const real *b, si
 
 /* logits (R,V) of the whole model; returns E7. */
 static double reference_model(real *logits, double *load, double *z, const struct model *m,
-                              const struct batch *b) {
-    size_t C = m->sizes.C, V = m->sizes.V, R = b->B * b->T;
+                              const struct example *b) {
+    size_t C = m->sizes.C, V = m->sizes.V, R = b->batch.B * b->batch.T;
     const struct parameters *w = &m->params;
     real x[R * C], normed[R * C], y[R * C], last[C];
     for (size_t r = 0; r < R; r++) {
-        for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c] + w->wpe[r % b->T * C + c];
+        for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c] + w->wpe[r % b->batch.T * C + c];
         layernorm(normed + r * C, x + r * C, w->ln2w, w->ln2b, C);
     }
     double balance = reference_moe(y, load, z, normed, R, m->router_bias, &m->config, &m->sizes, w, 0);
@@ -59,13 +59,13 @@ static double reference_model(real *logits, double *load, double *z, const struc
 }
 
 /* Runs both; load (E) receives how the picks fell. */
-static void layer_check(struct model *m, const struct batch *b, double *load) {
-    size_t V = m->sizes.V, R = b->B * b->T;
+static void layer_check(struct model *m, const struct example *b, double *load) {
+    size_t V = m->sizes.V, R = b->batch.B * b->batch.T;
     real logits[R * V];
     double z, balance = reference_model(logits, load, &z, m, b);
     model_pack(m);
     model_clear_statistics(m);
-    model_forward(m, b->tokens, b->B, b->T, 0);
+    model_forward(m, &b->batch);
     for (size_t r = 0; r < R; r++) {
         const real *got = model_logits(m, r);
         for (size_t v = 0; v < V; v++) assert_near(got[v], logits[r * V + v]);
@@ -79,7 +79,7 @@ static void layer_check(struct model *m, const struct batch *b, double *load) {
 /* Heads, top-k and every combination of what has two or four values. */
 static void test_every_setting(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 7, small_config.vocab, 3);
+    struct example b = example_random(2, 7, small_config.vocab, 3);
     for (int setting = 0; setting < 4 * 3 * 512; setting++) {
         struct config config = one_block();
         config.moe_heads = setting % 4 + 1;
@@ -92,80 +92,80 @@ static void test_every_setting(void **state) {
         config.router = switches & 64 ? ROUTER_COSINE : ROUTER_SOFTMAX;
         config.shared_hidden = switches & 128 ? 5 : 0;
         config.balance = switches & 256 ? BALANCE_BIAS : BALANCE_AUX;
-        struct model m = model_without_attention(&config, b.B);
+        struct model m = model_without_attention(&config, b.batch.B);
         double load[config.experts];
         layer_check(&m, &b, load);
         model_destroy(&m);
     }
-    batch_free(&b);
+    example_free(&b);
 }
 
 static void test_smoe(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 7, small_config.vocab, 4);
+    struct example b = example_random(2, 7, small_config.vocab, 4);
     struct config config = one_block();
     config.ffn = FFN_SMOE; /* head, merge and the number of heads now mean nothing */
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     double load[config.experts];
     layer_check(&m, &b, load);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* One row has 3 sub-tokens and so at most 6 picks for 17 experts. */
 static void test_experts_without_subtokens(void **state) {
     (void)state;
-    struct batch b = batch_random(1, 1, small_config.vocab, 5);
+    struct example b = example_random(1, 1, small_config.vocab, 5);
     struct config config = one_block();
     config.experts = 17;
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     double load[17];
     layer_check(&m, &b, load);
     int empty = 0;
     for (int e = 0; e < 17; e++) empty += load[e] == 0;
     assert_in_range(empty, 11, 15);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 static void test_every_pick_of_every_expert(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 5, small_config.vocab, 6);
+    struct example b = example_random(2, 5, small_config.vocab, 6);
     struct config config = one_block();
     config.topk = config.experts;
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     double load[config.experts];
     layer_check(&m, &b, load);
     for (int e = 0; e < config.experts; e++) assert_true(load[e] == 2 * 5 * 3);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* A router of zeros finds all experts equal: everyone goes to experts 0 and 1, and E7 is exactly 1, since
  * each P_e is 1/E. 19 experts: a whole vector of them and a rest. */
 static void test_ties_of_all(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 7, small_config.vocab, 8);
+    struct example b = example_random(2, 7, small_config.vocab, 8);
     struct config config = one_block();
     config.experts = 19;
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     memset(m.params.routerw, 0, 19 * m.sizes.S * sizeof(real));
     double load[19];
     layer_check(&m, &b, load);
     for (int e = 0; e < 19; e++) assert_true(load[e] == (e < 2 ? 2 * 7 * 3 : 0));
     assert_near(m.balance_sum[0], 1);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* Experts 3 and 17 have the same router row: whoever would take 17 takes 3. */
 static void test_ties_of_two(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 9, small_config.vocab, 9);
+    struct example b = example_random(2, 9, small_config.vocab, 9);
     struct config config = one_block();
     config.experts = 19;
     config.topk = 1;
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     size_t S = m.sizes.S;
     memcpy(m.params.routerw + 17 * S, m.params.routerw + 3 * S, S * sizeof(real));
     double load[19];
@@ -173,16 +173,16 @@ static void test_ties_of_two(void **state) {
     assert_true(load[3] > 0);
     assert_true(load[17] == 0);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* A projection and an expert of zeros have cosine 0 with everything, and no number that is not finite. */
 static void test_cosine_of_zero(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 7, small_config.vocab, 10);
+    struct example b = example_random(2, 7, small_config.vocab, 10);
     struct config config = one_block();
     config.router = ROUTER_COSINE;
-    struct model m = model_without_attention(&config, b.B);
+    struct model m = model_without_attention(&config, b.batch.B);
     memset(m.params.routerw + 2 * m.sizes.D, 0, m.sizes.D * sizeof(real));
     double load[config.experts];
     layer_check(&m, &b, load);
@@ -190,7 +190,7 @@ static void test_cosine_of_zero(void **state) {
     layer_check(&m, &b, load);
     for (int e = 0; e < config.experts; e++) assert_true(load[e] == (e < 2 ? 2 * 7 * 3 : 0));
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 int main(void) {

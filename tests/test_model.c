@@ -142,9 +142,9 @@ static int64_t *ids_read(const struct torch_case *c, const char *name, size_t T)
 }
 
 /* The batch of one step; tokens and targets are stored for all steps. */
-static struct batch batch_of_step(const int64_t *tokens, const int64_t *targets, size_t B, size_t T,
+static struct example batch_of_step(const int64_t *tokens, const int64_t *targets, size_t B, size_t T,
                                   int step) {
-    struct batch b = batch_random(B, T, 1, 0);
+    struct example b = example_random(B, T, 1, 0);
     b.count = 0;
     for (size_t i = 0; i < B * T; i++) {
         b.tokens[i] = (int32_t)tokens[(size_t)step * B * T + i];
@@ -185,7 +185,7 @@ static void test_torch(void **state) {
     fixture_read_block(c, &m, "param/", m.param_block);
     model_pack(&m);
     for (int step = 0; step < STEPS; step++) {
-        struct batch b = batch_of_step(tokens, targets, c->batch, T, step);
+        struct example b = batch_of_step(tokens, targets, c->batch, T, step);
         loss[step] = model_gradients(&m, &b);
         for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l], z_loss[step] += m.z_sum[l];
         loads_check(&m, c->batch * T);
@@ -193,7 +193,7 @@ static void test_torch(void **state) {
         if (step == 0) block_check(c, &m, "grad/", m.grad_block);
         parameters_update(&m, moments, norm[step], step);
         model_balance(&m);
-        batch_free(&b);
+        example_free(&b);
     }
     history_check(c, "loss", loss);
     history_check(c, "balance", balance);
@@ -217,15 +217,15 @@ static void test_torch(void **state) {
 
 /* Loss with E7 and the z-loss after parameter i moved by `delta`; false if that changed anybody's expert. Two
  * sub-tokens that trade experts at once would keep the loads, and would show as an error, not hide one. */
-static bool loss_moved(double *loss, struct model *m, const struct batch *b, size_t i, double delta,
+static bool loss_moved(double *loss, struct model *m, const struct example *b, size_t i, double delta,
                        const double *load) {
     const real before = m->param_block[i];
     size_t count;
     m->param_block[i] += delta;
     model_pack(m);
     model_clear_statistics(m);
-    model_forward(m, b->tokens, b->B, b->T, 0);
-    *loss = model_loss(m, b->targets, 0, &count) / (double)count;
+    model_forward(m, &b->batch);
+    *loss = model_loss(m, 0, &count) / (double)count;
     for (size_t l = 0; l < m->sizes.LM; l++) {
         if (m->config.balance == BALANCE_AUX) *loss += m->config.balance_weight * m->balance_sum[l];
         *loss += m->config.z_weight * m->z_sum[l];
@@ -235,7 +235,7 @@ static bool loss_moved(double *loss, struct model *m, const struct batch *b, siz
 }
 
 /* False if routing changed on the way. */
-static bool difference(double *slope, struct model *m, const struct batch *b, size_t i, const double *load) {
+static bool difference(double *slope, struct model *m, const struct example *b, size_t i, const double *load) {
     double f[4];
     const double at[4] = {STEP, -STEP, 2 * STEP, -2 * STEP};
     for (int k = 0; k < 4; k++) {
@@ -254,14 +254,14 @@ struct comparison {
 
 /* `samples` elements of every tensor. */
 static void gradients_check(const struct config *config, size_t samples, struct comparison *c) {
-    struct batch b = batch_random(2, 9, config->vocab, 21);
-    struct model m = model_random(config, MODEL_TRAIN, b.B, 22);
+    struct example b = example_random(2, 9, config->vocab, 21);
+    struct model m = model_random(config, MODEL_TRAIN, b.batch.B, 22);
     struct rng rng;
     rng_seed(&rng, 23, 0);
     const size_t loads = m.sizes.LM * m.sizes.E;
     double load[loads + 1];
     assert_true(isfinite(model_gradients(&m, &b)));
-    loads_check(&m, b.B * b.T);
+    loads_check(&m, b.batch.B * b.batch.T);
     memcpy(load, m.load, loads * sizeof *load);
     for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
         for (size_t k = 0; k < samples && m.info[t].count; k++) {
@@ -281,7 +281,7 @@ static void gradients_check(const struct config *config, size_t samples, struct 
         }
     }
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 static void comparison_end(const struct comparison *c) {
@@ -353,25 +353,25 @@ static void test_differences_of_every_depth(void **state) {
  * rounding more. */
 static void test_backward_adds(void **state) {
     (void)state;
-    struct batch b = batch_random(2, 7, small_config.vocab, 31);
+    struct example b = example_random(2, 7, small_config.vocab, 31);
     const struct config configs[] = {small_config, config_other(small_config)};
     for (int c = 0; c < 2; c++) {
-        struct model m = model_random(&configs[c], MODEL_TRAIN, b.B, 32);
+        struct model m = model_random(&configs[c], MODEL_TRAIN, b.batch.B, 32);
         real *once = array_alloc(m.n_parameters, sizeof(real));
         model_gradients(&m, &b);
         memcpy(once, m.grad_block, m.n_parameters * sizeof(real));
         memset(m.grad_block, 0, m.n_parameters * sizeof(real));
         for (int pass = 0; pass < 2; pass++) {
             size_t count;
-            model_forward(&m, b.tokens, b.B, b.T, 0);
-            model_loss(&m, b.targets, 0.5 / (double)b.count, &count);
-            model_backward(&m, b.tokens, 0.5);
+            model_forward(&m, &b.batch);
+            model_loss(&m, 0.5 / (double)b.count, &count);
+            model_backward(&m, 0.5);
         }
         for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - once[i]) < 1e-13);
         free(once);
         model_destroy(&m);
     }
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* A batch has the gradients of its sequences one by one. The vocabulary is so large that the rows of the
@@ -382,23 +382,24 @@ static void test_batch_is_sum_of_sequences(void **state) {
     config.vocab = 22001;
     config.seq = 65;
     config.balance = BALANCE_NONE;
-    struct batch b = batch_random(3, (size_t)config.seq, config.vocab, 33);
-    struct model m = model_random(&config, MODEL_TRAIN, b.B, 34);
+    struct example b = example_random(3, (size_t)config.seq, config.vocab, 33);
+    struct model m = model_random(&config, MODEL_TRAIN, b.batch.B, 34);
     real *at_once = array_alloc(m.n_parameters, sizeof(real));
     double loss = model_gradients(&m, &b), sum = 0;
     memcpy(at_once, m.grad_block, m.n_parameters * sizeof(real));
     memset(m.grad_block, 0, m.n_parameters * sizeof(real));
-    for (size_t i = 0; i < b.B; i++) {
+    for (size_t i = 0; i < b.batch.B; i++) {
         size_t count;
-        model_forward(&m, b.tokens + i * b.T, 1, b.T, 0);
-        sum += model_loss(&m, b.targets + i * b.T, 1.0 / (double)b.count, &count);
-        model_backward(&m, b.tokens + i * b.T, 1);
+        const size_t at = i * b.batch.T;
+        model_forward(&m, &(struct batch){.B = 1, .T = b.batch.T, .tokens = b.tokens + at, .targets = b.targets + at});
+        sum += model_loss(&m, 1.0 / (double)b.count, &count);
+        model_backward(&m, 1);
     }
     assert_true(fabs(sum / (double)b.count - loss) < 1e-13 * loss);
     for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - at_once[i]) < 1e-13);
     free(at_once);
     model_destroy(&m);
-    batch_free(&b);
+    example_free(&b);
 }
 
 /* ---- Initialisation and costs ---- */
@@ -655,7 +656,7 @@ static void test_observer(void **state) {
         struct model m;
         struct error err;
         struct observed o = {{0}, {0}, 0};
-        struct batch b = batch_random(3, 7, small_config.vocab, 5);
+        struct example b = example_random(3, 7, small_config.vocab, 5);
         const struct model_setup setup = {MODEL_TRAIN, 3, recompute, STORAGE_F32};
         assert_true(model_create(&m, &small_config, setup, &err));
         model_initialize(&m, 6);
@@ -665,7 +666,7 @@ static void test_observer(void **state) {
         for (size_t lm = 0; lm < 2; lm++) assert_int_equal(o.calls[lm], 1);
         assert_int_equal(o.picks, 2 * 3 * 7 * m.sizes.H * m.sizes.K);
         assert_memory_equal(o.load, m.load, sizeof o.load);
-        batch_free(&b);
+        example_free(&b);
         model_destroy(&m);
     }
 }

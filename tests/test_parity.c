@@ -32,11 +32,11 @@ void __wrap_gemm_serial(const struct gemm *problem) {
 /* Of one forward pass over B sequences of T tokens, the last layer's logits left out. */
 static uint64_t forward_executed(const struct config *config, size_t B, size_t T) {
     struct model m = model_random(config, MODEL_TRAIN, B, 3);
-    struct batch b = batch_random(B, T, config->vocab, 5);
+    struct example b = example_random(B, T, config->vocab, 5);
     executed = 0;
-    model_forward(&m, b.tokens, B, T, 0);
+    model_forward(&m, &b.batch);
     const uint64_t counted = executed;
-    batch_free(&b);
+    example_free(&b);
     model_destroy(&m);
     return counted;
 }

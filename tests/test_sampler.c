@@ -396,7 +396,7 @@ static void reference_generate(struct model *m, int32_t *out, const int32_t *pro
     size_t first = n > T ? n - T : 0;
     for (size_t i = 0; i < count; i++, n++) {
         if (n - first > T) first = n - (T + 1) / 2;
-        model_forward(m, text_so_far + first, 1, n - first, 0);
+        model_forward(m, &(struct batch){.B = 1, .T = n - first, .tokens = text_so_far + first});
         out[i] = text_so_far[n] = sampler_pick(&s, model_logits(m, n - first - 1), m->sizes.V);
     }
 }
@@ -405,7 +405,7 @@ static void generation_check(struct model *m, size_t n, size_t count, const stru
     int32_t want[MOST];
     struct receiver got = {.limit = MOST};
     struct sampler copy = *s;
-    struct batch prompt = batch_random(1, n, m->config.vocab, n);
+    struct example prompt = example_random(1, n, m->config.vocab, n);
     model_generate(m, prompt.tokens, n, count, &copy, receive, &got);
     reference_generate(m, want, prompt.tokens, n, count, *s);
     assert_int_equal(got.n, count);
@@ -416,7 +416,7 @@ static void generation_check(struct model *m, size_t n, size_t count, const stru
                      got.tokens[i], want[i]);
         }
     }
-    batch_free(&prompt);
+    example_free(&prompt);
 }
 
 /* Prompts shorter than a window, a full one, and longer ones; the window slides several times. */
@@ -450,7 +450,7 @@ static void test_generation_in_training(void **state) {
         config.layers = 3;
         config.moe_every = 2;
         struct model infer = model_random(&config, MODEL_INFER, 1, 63), m;
-        struct batch b = batch_random(2, 7, config.vocab, 64);
+        struct example b = example_random(2, 7, config.vocab, 64);
         struct error err;
         if (!model_create(&m, &config, (struct model_setup){MODEL_TRAIN, 2, kind & 1, STORAGE_F32}, &err))
             fail_msg("%s", err.text);
@@ -467,17 +467,17 @@ static void test_generation_in_training(void **state) {
             generation_check(&m, n, count, &greedy);
             generation_check(&m, n, count, &dice);
             struct receiver want = {.limit = MOST}, got = {.limit = MOST};
-            struct batch prompt = batch_random(1, n, config.vocab, n);
+            struct example prompt = example_random(1, n, config.vocab, n);
             model_generate(&infer, prompt.tokens, n, count, &greedy, receive, &want);
             model_generate(&m, prompt.tokens, n, count, &greedy, receive, &got);
             assert_int_equal(got.n, count);
             assert_memory_equal(got.tokens, want.tokens, count * sizeof *got.tokens);
-            batch_free(&prompt);
+            example_free(&prompt);
         }
         assert_true(model_gradients(&m, &b) == loss);
         assert_memory_equal(m.grad_block, before, m.n_parameters * sizeof *before);
         free(before);
-        batch_free(&b);
+        example_free(&b);
         model_destroy(&m);
         model_destroy(&infer);
     }
