@@ -17,6 +17,7 @@
 #include "src/ffn.h"
 #include "src/kernels.h"
 #include "src/norm.h"
+#include "src/slices.h"
 #include "src/stack.h"
 #include "src/util.h"
 
@@ -181,7 +182,8 @@ static size_t parameters_layout(struct parameter_info *info, const struct sizes 
 static real **parameter_fields(const struct parameters *p) { return (real **)p; }
 
 static void parameters_point(struct parameters *p, real *block, const struct parameter_info *info) {
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) parameter_fields(p)[i] = block + info[i].offset;
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++)
+        parameter_fields(p)[i] = info[i].count ? block + info[i].offset : NULL;
 }
 
 /* How tensor i is stored where matrices are stored as `most`. Routers are not rounded: they are small, a choice that
@@ -196,56 +198,91 @@ static size_t packed_bytes(const struct parameter_info *info, enum storage stora
     return info->decay && info->count ? info->matrices * gemm_packed_bytes(storage, K, N) : 0;
 }
 
-/* What one forward pass leaves for backward. LA, LMA, LDA: how many blocks' worth is kept: all of them for
- * training, one where the next block may overwrite it (inference, --recompute). LS, LQ: the same for the stream
- * between blocks, which backward always needs, and for qkv, which is the KV cache in inference. HEAD, MERGE:
- * numbers a row within their stacks. G: 1 for training, else 0. */
-#define ACTIVATIONS(X)                                                                              \
-    X(stream,       LS * R * C)           /* before each block, and after the last */               \
-    X(middle,       LA * R * C)           /* after a block's attention */                           \
-    X(ln1,          LA * R * C)  X(ln1_kept, LA * R * 2)  /* see src/norm.h */                   \
-    X(qkv,          LQ * R * 3 * C)                                                                 \
-    X(att,          LA * R * C)  X(lse, LA * R * NH)                                                \
-    X(ln2,          LA * R * C)  X(ln2_kept, LA * R * 2)                                            \
-    X(fc,           LDA * R * 4 * C)      /* dense blocks' hidden layer, before GELU */             \
-    X(head_hidden,  LMA * HEAD * R)       /* E1: within the stack */                                \
-    X(xh,           LMA * (head > 0) * N * S) /* what is split; ln2 itself without a head layer */  \
-    X(projected,    LMA * cosine * N * D) /* E3: see src/router.h */                                \
-    X(probs,        LMA * N * E)  X(log_sums, LMA * N)                                              \
-    X(gates,        LMA * N * K)          /* E4 */                                                  \
-    X(hidden,       LMA * N * K * F)      /* the experts', before GELU, in their order */           \
-    X(expert_out,   LMA * N * K * S)                                                                \
-    X(shared_hidden, LMA * N * Fs)                                                                  \
-    X(joined,       LMA * N * S)          /* E5 */                                                  \
-    X(merge_hidden, LMA * MERGE * R)      /* E6: within the stack */                                \
-    X(activated,    (HEAD + MERGE > 0) * R * C) X(d_stack, G * (HEAD + MERGE > 0) * R * C)          \
-    X(lnf,          R * C)  X(lnf_kept, R * 2)                                                      \
-    X(logits,       LOGIT_ROWS * V)  X(losses, R)                                                   \
-    X(d_stream,     G * R * C)  X(d_norm, G * R * C)  X(d_qkv, G * R * 3 * C)  X(d_att, G * R * C)  \
-    X(d_hidden,     G * HIDDEN)           /* of dense blocks and of experts */                      \
-    X(d_joined,     G * (merge > 0) * N * S)  X(d_expert_out, G * N * K * S)                        \
-    X(d_dispatched, G * N * K * S)        /* of each row that the experts read */                   \
-    X(d_xh, G * N * S)  X(d_gates, G * N * K)  X(d_scores, G * N * E)                               \
-    X(d_projected,  G * cosine * N * D)  X(d_embeddings, G * cosine * E * D)                        \
-    X(expert_mean,  E)
+/* What a forward pass leaves for the blocks after it and for backward: every array, once. X(name, type, which slices
+ * are kept, shape of one). Offsets follow from here: at(a->name, i) is slice i. A slice for each: */
+enum kept {
+    STREAM, /* block, and one after the last; in inference one for all */
+    BLOCK,  /* block; in inference, and with --recompute, one for all, which the next block overwrites */
+    CACHE,  /* the same, but in inference each block has its own: the KV cache, which --recompute does without */
+    DENSE,  /* dense block, as BLOCK */
+    MOE,    /* MoE block, as BLOCK */
+    KEPT
+};
+#define ACTIVATIONS(X)                                                                          \
+    X(stream,        real,    STREAM, R, C)      /* before each block, and after the last */    \
+    X(middle,        real,    BLOCK,  R, C)      /* after a block's attention */                \
+    X(ln1,           real,    BLOCK,  R, C)                                                     \
+    X(ln1_kept,      real,    BLOCK,  R, 2)      /* see src/norm.h */                           \
+    X(qkv,           real,    CACHE,  R, 3 * C)                                                 \
+    X(att,           real,    BLOCK,  R, C)                                                     \
+    X(lse,           real,    BLOCK,  R, NH)     /* see src/attention.h */                      \
+    X(ln2,           real,    BLOCK,  R, C)                                                     \
+    X(ln2_kept,      real,    BLOCK,  R, 2)                                                     \
+    X(fc,            real,    DENSE,  R, 4 * C)  /* the hidden layer, before GELU */            \
+    X(head_hidden,   real,    MOE, HEAD, R, C)   /* E1: within the stack, see src/stack.h */    \
+    X(xh,            real,    MOE, (head > 0) * N, S) /* what is split: without a head, ln2 */  \
+    X(projected,     real,    MOE, cosine * N, D) /* E3: see src/router.h */                    \
+    X(probs,         real,    MOE, N, E)                                                        \
+    X(log_sums,      real,    MOE, N)                                                           \
+    X(gates,         real,    MOE, N, K)         /* E4 */                                       \
+    X(picks,         int32_t, MOE, N, K)                                                        \
+    X(slots,         int32_t, MOE, N, K)         /* see src/dispatch.h */                       \
+    X(sources,       int32_t, MOE, N, K)                                                        \
+    X(first,         int32_t, MOE, E + 1)                                                       \
+    X(hidden,        real,    MOE, N * K, F)     /* the experts', before GELU, in their order */ \
+    X(expert_out,    real,    MOE, N * K, S)                                                    \
+    X(shared_hidden, real,    MOE, N, Fs)                                                       \
+    X(joined,        real,    MOE, N, S)         /* E5 */                                       \
+    X(merge_hidden,  real,    MOE, MERGE, R, C)  /* E6: within the stack */
+
+/* The same for what there is only one of. */
+enum when { ALWAYS, BACKWARD, WHEN };
+#define BUFFERS(X)                                                                              \
+    X(lnf,          real, ALWAYS,   R, C)                                                       \
+    X(lnf_kept,     real, ALWAYS,   R, 2)                                                       \
+    X(logits,       real, ALWAYS,   LOGIT_ROWS, V)                                              \
+    X(losses,       real, ALWAYS,   R)                                                          \
+    X(activated,    real, ALWAYS,   (HEAD + MERGE > 0) * R, C) /* see src/stack.h */            \
+    X(expert_mean,  real, ALWAYS,   E)                                                          \
+    X(d_stream,     real, BACKWARD, R, C)                                                       \
+    X(d_norm,       real, BACKWARD, R, C)                                                       \
+    X(d_qkv,        real, BACKWARD, R, 3 * C)                                                   \
+    X(d_att,        real, BACKWARD, R, C)                                                       \
+    X(d_hidden,     real, BACKWARD, HIDDEN)      /* of dense blocks and of experts */           \
+    X(d_stack,      real, BACKWARD, (HEAD + MERGE > 0) * R, C)                                  \
+    X(d_joined,     real, BACKWARD, (merge > 0) * N, S)                                         \
+    X(d_expert_out, real, BACKWARD, N * K, S)                                                   \
+    X(d_dispatched, real, BACKWARD, N * K, S)    /* of each row that the experts read */        \
+    X(d_xh,         real, BACKWARD, N, S)                                                       \
+    X(d_gates,      real, BACKWARD, N, K)                                                       \
+    X(d_scores,     real, BACKWARD, N, E)                                                       \
+    X(d_projected,  real, BACKWARD, cosine * N, D)                                              \
+    X(d_embeddings, real, BACKWARD, cosine * E, D)
+
+enum { ARRAYS = 0
+#define X(...) + 1
+    ACTIVATIONS(X) BUFFERS(X)
+#undef X
+};
 
 struct activations {
-    struct batch batch;      /* of the last forward */
-    size_t rows;             /* batch_rows of it */
-    bool all_blocks;         /* kept for training */
-    bool again;              /* a forward that backward has asked for: nothing is counted twice */
-    size_t logit_rows;       /* rows of logits that exist at a time */
-    real *block;
-#define X(name, ...) real *name;
+    struct batch batch; /* of the last forward */
+    size_t rows;        /* batch_rows of it */
+    bool again;         /* a forward that backward has asked for: nothing is counted twice */
+    size_t logit_rows;  /* rows of logits that exist at a time */
+    struct slices list[ARRAYS];
+    void *block;
+#define X(name, type, ...) struct { type *data; size_t step; } name;
     ACTIVATIONS(X)
 #undef X
-    int32_t *pick_block;
-    int32_t *picks, *slots, *sources; /* (LMA, N*K) see src/router.h and src/dispatch.h */
-    int32_t *first;                   /* (LMA, E + 1) */
+#define X(name, type, ...) type *name;
+    BUFFERS(X)
+#undef X
     real *scratch;    /* of attention, feed-forward and layer norm, for each thread or part its own */
     char *workspace;  /* operands that products pack on the fly */
     size_t scratch_count, workspace_bytes;
 };
+#define at(array, i) ((array).data + (i) * (array).step)
 
 /* Both depend on the number of threads. */
 static size_t scratch_count(const struct sizes *s, bool training) {
@@ -275,61 +312,55 @@ static size_t logit_rows_for(const struct sizes *s, size_t R) {
     return rows < R ? rows : R;
 }
 
-/* Fills the pointers of `a` (if `a` has a block) and returns how many numbers they cover. */
-static size_t activations_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
+/* Fills the list; returns the bytes that it covers. */
+static size_t activations_layout(struct slices *list, const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
     const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
                  F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine,
-                 N = R * s->H, G = training, LOGIT_ROWS = logit_rows_for(s, R);
-    const size_t HEAD = head > 1 ? (head - 1) * C : 0, MERGE = merge > 1 ? (merge - 1) * C : 0;
+                 N = R * s->H, LOGIT_ROWS = logit_rows_for(s, R);
+    const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
     const size_t HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
-    const size_t LA = all ? L : 1, LMA = all ? s->LM : s->LM > 0, LDA = all ? s->LD : s->LD > 0;
-    const size_t LS = training ? L + 1 : 1, LQ = training ? LA : L;
-    size_t count = 0;
-    /* each starts on a cache line */
-#define X(name, n)                          \
-    if (a->block) a->name = a->block + count; \
-    count += ((n) + 15) / 16 * 16;
-    ACTIVATIONS(X)
+    const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1, [CACHE] = all || !training ? L : 1,
+                               [DENSE] = all ? s->LD : s->LD > 0, [MOE] = all ? s->LM : s->LM > 0};
+    const size_t there[WHEN] = {[ALWAYS] = 1, [BACKWARD] = training};
+    const struct slices rows[] = {
+#define DIMS(...) .dims = sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), .shape = {__VA_ARGS__}
+#define X(name, type, which, ...) {#name, sizeof(type), kept[which], DIMS(__VA_ARGS__)},
+        ACTIVATIONS(X)
 #undef X
-    a->all_blocks = all;
-    a->logit_rows = LOGIT_ROWS;
-    return count;
+#define X(name, type, when, ...) {#name, sizeof(type), there[when], DIMS(__VA_ARGS__)},
+        BUFFERS(X)
+#undef X
+    };
+    memcpy(list, rows, sizeof rows);
+    return slices_layout(list, ARRAYS);
 }
 
-/* The same for the integers. */
-static size_t picks_layout(struct activations *a, const struct sizes *s, struct model_setup setup) {
-    const size_t LMA = a->all_blocks ? s->LM : s->LM > 0, picks = LMA * setup.batch * s->T * s->H * s->K;
-    if (a->pick_block) {
-        a->picks = a->pick_block;
-        a->slots = a->picks + picks;
-        a->sources = a->slots + picks;
-        a->first = a->sources + picks;
-    }
-    return 3 * picks + LMA * (s->E + 1);
+static struct activations *activations_create(const struct sizes *s, struct model_setup setup) {
+    struct activations *a = array_alloc(1, sizeof *a);
+    a->logit_rows = logit_rows_for(s, setup.batch * s->T);
+    a->block = array_alloc(activations_layout(a->list, s, setup), 1);
+    guards_set(a->list, ARRAYS, a->block);
+    const struct slices *row = a->list;
+#define X(name, type, ...) a->name.data = slices_data(row, a->block), a->name.step = row++->step / sizeof(type);
+    ACTIVATIONS(X)
+#undef X
+#define X(name, ...) a->name = slices_data(row++, a->block);
+    BUFFERS(X)
+#undef X
+    return a;
 }
 
 /* Far more than any machine has, and so far below 2^64 that nothing wraps that is rounded up, packed, or added. */
 #define MEMORY_MOST 0x1p52
 
-/* Numbers of activations, in double, which does not wrap: what 16 more rows add (each tensor begins on a multiple of 16)
- * to those of 16. */
-static double activations_count(const struct sizes *s, struct model_setup setup) {
-    const double rows = (double)setup.batch * (double)s->T;
-    struct activations none = {0};
-    struct sizes few = *s;
-    few.T = 16;
-    few.V = setup.batch = 1; /* logits exist a few rows at a time */
-    const size_t first = activations_layout(&none, &few, setup);
-    few.T = 32;
-    return (double)first + rows / 16 * (double)(activations_layout(&none, &few, setup) - first);
-}
-
 bool model_fits(const struct sizes *s, struct model_setup setup, struct error *err) {
     struct parameter_info info[PARAMETER_TENSORS];
     const size_t sequences = setup.batch;
     const double choices = (double)sequences * (double)s->T * (double)(s->H * s->K);
-    const double bytes = sizeof(real) * (activations_count(s, setup) + (double)parameters_layout(info, s));
+    struct slices list[ARRAYS];
+    activations_layout(list, s, setup);
+    const double bytes = slices_total(list, ARRAYS) + sizeof(real) * (double)parameters_layout(info, s);
     if (bytes > MEMORY_MOST)
         return error_set(err, EXIT_USAGE, "the model needs more memory than any machine has (got over %.1g bytes for "
                          "%zu sequences of %zu tokens, want at most %.1g); lower --batch, --seq, or the model's sizes",
@@ -376,12 +407,8 @@ bool model_create(struct model *m, const struct config *config, struct model_set
         if (bytes) m->packed[i] = array_alloc(bytes, 1);
         if (bytes_t) m->packed_t[i] = array_alloc(bytes_t, 1);
     }
-    struct activations *a = m->acts = array_alloc(1, sizeof *a);
     m->max_rows = setup.batch * s->T;
-    a->block = array_alloc(activations_layout(a, s, setup), sizeof(real));
-    activations_layout(a, s, setup);
-    a->pick_block = array_alloc(picks_layout(a, s, setup) + 1, sizeof(int32_t));
-    picks_layout(a, s, setup);
+    m->acts = activations_create(s, setup);
     m->router_bias = array_alloc(s->LM * s->E + 1, sizeof(real));
     m->load = array_alloc(s->LM * s->E + 1, sizeof(double));
     m->balance_sum = array_alloc(s->LM + 1, sizeof(double));
@@ -392,7 +419,6 @@ bool model_create(struct model *m, const struct config *config, struct model_set
 void model_destroy(struct model *m) {
     if (m->acts) {
         free(m->acts->block);
-        free(m->acts->pick_block);
         free(m->acts->scratch);
         free(m->acts->workspace);
     }
@@ -429,12 +455,15 @@ void model_pack(struct model *m) {
     }
 }
 
+static bool is_training(const struct model *m) { return m->setup.use == MODEL_TRAIN; }
+
 /* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
     struct linear l = {.IC = m->info[w].columns, .OC = m->info[w].rows, .storage = storage_of(w, m->setup.storage),
                        .packed = m->packed[w], .packed_t = m->packed_t[w]};
+    if (m->info[w].count == 0) return (struct linear){0};
     if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
-    if (m->grad_block) {
+    if (is_training(m)) {
         l.dw = parameter_fields(&m->grads)[w];
         if (b != ID_NONE) l.db = parameter_fields(&m->grads)[b];
     }
@@ -442,43 +471,34 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 }
 #define LINEAR(m, w, b, i) linear_slice(m, ID_##w, ID_##b, i)
 
+/* Layer norm i of those that w and b hold. */
+static struct norm norm_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i, real *kept) {
+    const size_t C = m->sizes.C;
+    struct norm n = {.C = C, .w = parameter_fields(&m->params)[w] + i * C, .b = parameter_fields(&m->params)[b] + i * C,
+                     .kept = kept, .scratch = m->acts->scratch};
+    if (is_training(m)) {
+        n.dw = parameter_fields(&m->grads)[w] + i * C;
+        n.db = parameter_fields(&m->grads)[b] + i * C;
+    }
+    return n;
+}
+#define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
+
+/* Where a feed-forward layer may apply GELU while it keeps what was before; in inference nothing need be kept. */
+static real *hidden_scratch(const struct model *m) { return is_training(m) ? m->acts->scratch : NULL; }
+
 /* ---- 3. The MH-MoE layer ------------------------------------------------------------------------ */
 
-/* The activations of MoE layer lm, its index already applied. */
+/* MoE layer lm: its parts, and its slices of the activations. */
 struct moe {
+    struct stack head, merge;   /* E1, E6 */
+    struct router router;       /* E3, E4 */
+    struct routing routing;
+    struct dispatch dispatch;   /* E5 */
+    struct ffn experts, shared; /* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e */
     real *xh, *hidden, *expert_out, *shared_hidden, *joined;
-    struct stack head, merge; /* E1, E6 */
-    struct routing routing;   /* E3, E4 */
-    struct dispatch dispatch; /* E5 */
 };
 
-/* `hidden` begins with that of slice 0. */
-static struct stack stack_of(const struct model *m, size_t depth, struct linear layers, real *hidden, size_t i) {
-    const struct activations *a = m->acts;
-    return (struct stack){depth, layers, depth > 1 ? hidden + i * (depth - 1) * m->max_rows * m->sizes.C : NULL,
-                          a->activated, a->d_stack, a->workspace};
-}
-
-static struct moe moe_slice(const struct model *m, size_t lm, const real *x) {
-    const struct sizes *s = &m->sizes;
-    const struct activations *a = m->acts;
-    const size_t R = m->max_rows, N = R * s->H, NK = N * s->K, i = a->all_blocks ? lm : 0;
-    int32_t *first = a->first + i * (s->E + 1);
-    return (struct moe){
-        .head = stack_of(m, s->head, LINEAR(m, headw, headb, lm * s->head), a->head_hidden, i),
-        .merge = stack_of(m, s->merge, LINEAR(m, mergew, mergeb, lm * s->merge), a->merge_hidden, i),
-        .xh = s->head ? a->xh + i * N * s->S : (real *)x, .hidden = a->hidden + i * NK * s->F,
-        .expert_out = a->expert_out + i * NK * s->S, .shared_hidden = a->shared_hidden + i * N * s->Fs,
-        .joined = a->joined + i * N * s->S,
-        .routing = {.N = a->rows * s->H, .projected = a->projected + i * N * s->D * s->cosine,
-                    .probs = a->probs + i * N * s->E, .log_sums = a->log_sums + i * N, .gates = a->gates + i * NK,
-                    .picks = a->picks + i * NK, .first = first},
-        .dispatch = {.N = a->rows * s->H, .K = s->K, .E = s->E, .S = s->S, .slots = a->slots + i * NK,
-                     .sources = a->sources + i * NK, .first = first},
-    };
-}
-
-/* E3, E4: see src/router.h. */
 static struct router router_of(const struct model *m, size_t lm) {
     const size_t E = m->sizes.E;
     struct router r = {.kind = (enum router_kind)m->config.router, .E = E, .K = m->sizes.K,
@@ -488,9 +508,66 @@ static struct router router_of(const struct model *m, size_t lm) {
         r.project = LINEAR(m, routerp, NONE, lm);
         r.embeddings = m->params.routerw + lm * E * m->sizes.D;
         r.log_tau = m->params.routert + lm;
-        if (m->grad_block) r.d_log_tau = m->grads.routert + lm;
+        if (is_training(m)) r.d_log_tau = m->grads.routert + lm;
     }
     return r;
+}
+
+static struct stack stack_of(const struct model *m, size_t depth, struct linear layers, real *hidden) {
+    const struct activations *a = m->acts;
+    return (struct stack){depth, layers, hidden, a->activated, a->d_stack, a->workspace};
+}
+
+/* `x` is what the layer reads. */
+static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
+    const struct sizes *s = &m->sizes;
+    const struct activations *a = m->acts;
+    const size_t N = a->rows * s->H, E = s->E;
+    int32_t *first = at(a->first, lm), *sources = at(a->sources, lm);
+    return (struct moe){
+        .head = stack_of(m, s->head, LINEAR(m, headw, headb, lm * s->head), at(a->head_hidden, lm)),
+        .merge = stack_of(m, s->merge, LINEAR(m, mergew, mergeb, lm * s->merge), at(a->merge_hidden, lm)),
+        .router = router_of(m, lm),
+        .routing = {.N = N, .projected = at(a->projected, lm), .probs = at(a->probs, lm),
+                    .log_sums = at(a->log_sums, lm), .gates = at(a->gates, lm), .picks = at(a->picks, lm),
+                    .first = first},
+        .dispatch = {.N = N, .K = s->K, .E = E, .S = s->S, .slots = at(a->slots, lm), .sources = sources,
+                     .first = first},
+        .experts = {.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
+                    .first = first, .source = sources},
+        .shared = {.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
+                   .rows = N},
+        .xh = s->head ? at(a->xh, lm) : (real *)x, .hidden = at(a->hidden, lm), .expert_out = at(a->expert_out, lm),
+        .shared_hidden = at(a->shared_hidden, lm), .joined = at(a->joined, lm),
+    };
+}
+
+/* Tells who wants to know of the choices; adds E7, the z-loss, and the load of each expert, for the log and for
+ * model_balance. */
+static void routing_note(struct model *m, size_t lm, const struct moe *moe) {
+    const size_t E = m->sizes.E;
+    if (m->acts->again) return;
+    if (m->on_picks) m->on_picks(m->on_picks_context, lm, moe->routing.picks, moe->routing.N);
+    m->balance_sum[lm] += router_balance(&moe->router, &moe->routing, m->acts->expert_mean);
+    m->z_sum[lm] += router_z_loss(&moe->routing);
+    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.first[e + 1] - moe->dispatch.first[e];
+}
+
+/* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
+static void moe_forward(struct model *m, size_t lm, real *out, const real *x, const real *residual) {
+    const struct sizes *s = &m->sizes;
+    const size_t rows = m->acts->rows;
+    const struct moe moe = moe_of(m, lm, x);
+    if (s->head) stack_forward(&moe.head, moe.xh, x, NULL, rows); /* E1; E2, the split, only counts them otherwise */
+    router_forward(&moe.router, &moe.routing, moe.xh);            /* E3, E4 */
+    dispatch_sort(&moe.dispatch, moe.routing.picks);
+    routing_note(m, lm, &moe);
+    ffn_forward(&moe.experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m)); /* E5 */
+    combine_forward(&moe.dispatch, moe.joined, m->config.moe_residual ? moe.xh : NULL, moe.routing.gates,
+                    moe.expert_out);
+    if (s->shared) ffn_forward(&moe.shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
+    if (s->merge) stack_forward(&moe.merge, out, moe.joined, residual, rows); /* E6 */
+    else residual_forward(out, residual, moe.joined, rows * s->C);
 }
 
 /* router_scale: the share of this forward pass in the step. */
@@ -503,76 +580,20 @@ static struct router_gradients router_gradients_of(const struct model *m, double
                                      .d_embeddings = a->d_embeddings, .workspace = a->workspace};
 }
 
-/* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e on its rows of the sorted sub-tokens: see src/ffn.h. */
-static struct ffn experts_of(const struct model *m, size_t lm, const struct moe *moe) {
-    const size_t E = m->sizes.E;
-    return (struct ffn){.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
-                        .first = moe->dispatch.first, .source = moe->dispatch.sources};
-}
-
-/* The shared expert, which has all rows. */
-static struct ffn shared_of(const struct model *m, size_t lm, const struct moe *moe) {
-    return (struct ffn){.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
-                        .rows = moe->dispatch.N};
-}
-
-/* E7, the z-loss, and the load of each expert, for the log and for model_balance. */
-static void statistics_add(struct model *m, size_t lm, const struct router *router, const struct moe *moe) {
-    const size_t E = m->sizes.E;
-    m->balance_sum[lm] += router_balance(router, &moe->routing, m->acts->expert_mean);
-    m->z_sum[lm] += router_z_loss(&moe->routing);
-    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.first[e + 1] - moe->dispatch.first[e];
-}
-
-/* Where forward may apply GELU while it keeps what was before; in inference nothing need be kept. */
-static real *hidden_scratch(const struct model *m) { return m->grad_block ? m->acts->scratch : NULL; }
-
-/* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
-static void moe_forward(struct model *m, size_t lm, real *out, const real *x, const real *residual) {
-    const struct sizes *s = &m->sizes;
-    const struct activations *a = m->acts;
-    const struct moe moe = moe_slice(m, lm, x);
-    if (s->head) stack_forward(&moe.head, moe.xh, x, NULL, a->rows); /* E1; E2 only counts the numbers otherwise */
-    const struct router router = router_of(m, lm);
-    router_forward(&router, &moe.routing, moe.xh); /* E3, E4 */
-    if (m->on_picks && !a->again) m->on_picks(m->on_picks_context, lm, moe.routing.picks, moe.routing.N);
-    dispatch_sort(&moe.dispatch, moe.routing.picks);
-    const struct ffn experts = experts_of(m, lm, &moe);
-    ffn_forward(&experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m));
-    const real *start = m->config.moe_residual ? moe.xh : NULL;
-    combine_forward(&moe.dispatch, moe.joined, start, moe.routing.gates, moe.expert_out); /* E5 */
-    if (s->shared) {
-        const struct ffn shared = shared_of(m, lm, &moe);
-        ffn_forward(&shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
-    }
-    if (!a->again) statistics_add(m, lm, &router, &moe);
-    if (s->merge) stack_forward(&moe.merge, out, moe.joined, residual, a->rows); /* E6 */
-    else residual_forward(out, residual, moe.joined, a->rows * s->C);
-}
-
 /* dx (R,C) from dout (R,C), in the reverse order of moe_forward. Returns where dx lies. */
-static const real *moe_backward(struct model *m, size_t lm, const real *dout, const real *x,
-                                double router_scale) {
+static const real *moe_backward(struct model *m, size_t lm, const real *dout, const real *x, double router_scale) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
-    const struct moe moe = moe_slice(m, lm, x);
-    const real *d_joined = dout;
-    if (s->merge) {
-        stack_backward(&moe.merge, a->d_joined, dout, moe.joined, a->rows);
-        d_joined = a->d_joined;
-    }
-    if (s->shared) {
-        const struct ffn shared = shared_of(m, lm, &moe);
-        ffn_backward(&shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
-    }
+    const struct moe moe = moe_of(m, lm, x);
+    const struct router_gradients gradients = router_gradients_of(m, router_scale);
+    const real *d_joined = s->merge ? a->d_joined : dout;
+    if (s->merge) stack_backward(&moe.merge, a->d_joined, dout, moe.joined, a->rows);
+    if (s->shared) ffn_backward(&moe.shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
     combine_backward(&moe.dispatch, a->d_expert_out, a->d_gates, d_joined, moe.routing.gates, moe.expert_out);
-    const struct ffn experts = experts_of(m, lm, &moe);
-    ffn_backward(&experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
+    ffn_backward(&moe.experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
     dispatch_backward(&moe.dispatch, a->d_xh, s->shared ? a->d_xh : NULL, a->d_dispatched);
     if (m->config.moe_residual) residual_forward(a->d_xh, a->d_xh, d_joined, a->rows * s->C);
-    const struct router router = router_of(m, lm);
-    const struct router_gradients gradients = router_gradients_of(m, router_scale);
-    router_backward(&router, &moe.routing, &gradients, moe.xh);
+    router_backward(&moe.router, &moe.routing, &gradients, moe.xh);
     if (!s->head) return a->d_xh;
     stack_backward(&moe.head, a->d_norm, a->d_xh, x, a->rows);
     return a->d_norm;
@@ -580,104 +601,60 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
 
 /* ---- 4. The GPT around it ----------------------------------------------------------------------- */
 
-/* Block l's slice of activations that hold `count` numbers a block. */
-static real *block_slice(const struct model *m, real *base, size_t l, size_t count) {
-    return base + (m->acts->all_blocks ? l : 0) * count;
-}
-/* The residual stream before block l, or after the last one (l = L). */
-static real *stream_at(const struct model *m, size_t l) {
-    return m->acts->stream + (m->grad_block ? l : 0) * m->max_rows * m->sizes.C;
-}
-static real *middle_at(const struct model *m, size_t l) {
-    return block_slice(m, m->acts->middle, l, m->max_rows * m->sizes.C);
-}
-/* With --recompute all blocks share one qkv: there is no KV cache, and a sequence cannot be continued. */
-static bool qkv_is_kept(const struct model *m) { return !m->grad_block || m->acts->all_blocks; }
-static real *qkv_at(const struct model *m, size_t l) {
-    return m->acts->qkv + (qkv_is_kept(m) ? l : 0) * m->max_rows * 3 * m->sizes.C;
-}
-/* Layer norm i of those that w and b hold; `kept` is its slice already. */
-static struct norm norm_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i, real *kept) {
-    const size_t C = m->sizes.C;
-    struct norm n = {.C = C, .w = parameter_fields(&m->params)[w] + i * C, .b = parameter_fields(&m->params)[b] + i * C,
-                     .kept = kept, .scratch = m->acts->scratch};
-    if (m->grad_block) {
-        n.dw = parameter_fields(&m->grads)[w] + i * C;
-        n.db = parameter_fields(&m->grads)[b] + i * C;
-    }
-    return n;
-}
-#define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
+/* Block l: its layers, and its slices of the activations. */
+struct block {
+    bool is_moe;
+    size_t i; /* among the MoE blocks, or among the dense ones */
+    struct norm norm1, norm2;
+    struct linear qkv, project;
+    struct attention attention;
+    struct ffn dense;
+    real *in, *ln1, *all_qkv, *new_qkv, *att, *middle, *ln2, *fc, *out; /* new_qkv: behind the KV cache */
+};
 
-static struct attention attention_of(const struct model *m, size_t l) {
-    return (struct attention){m->sizes.C, m->sizes.NH, block_slice(m, m->acts->lse, l, m->max_rows * m->sizes.NH),
-                              m->acts->scratch};
-}
-
-static size_t dense_before(const struct model *m, size_t l) { return l - moe_blocks_before(m, l); }
-
-static void attention_block_forward(struct model *m, size_t l) {
+static struct block block_of(const struct model *m, size_t l) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
-    const real *in = stream_at(m, l);
-    real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C), *qkv = qkv_at(m, l);
-    const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
-    const struct norm norm = NORM(m, ln1w, ln1b, l, block_slice(m, a->ln1_kept, l, R * 2));
-    const struct attention attention = attention_of(m, l);
-    norm_forward(&norm, ln1, in, rows);
-    linear_forward(&project_in, qkv + a->batch.from * 3 * C, ln1, NULL, rows);
-    attention_forward(&attention, att, qkv, &a->batch);
-    linear_forward(&project_out, middle_at(m, l), att, in, rows);
+    const size_t before = moe_blocks_before(m, l), C = m->sizes.C;
+    struct block b = {
+        .is_moe = is_moe_block(m, l), .i = is_moe_block(m, l) ? before : l - before,
+        .norm1 = NORM(m, ln1w, ln1b, l, at(a->ln1_kept, l)), .norm2 = NORM(m, ln2w, ln2b, l, at(a->ln2_kept, l)),
+        .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
+        .attention = {C, m->sizes.NH, at(a->lse, l), a->scratch},
+        .in = at(a->stream, l), .ln1 = at(a->ln1, l), .all_qkv = at(a->qkv, l), .att = at(a->att, l),
+        .middle = at(a->middle, l), .ln2 = at(a->ln2, l), .out = at(a->stream, l + 1),
+    };
+    b.new_qkv = b.all_qkv + a->batch.from * 3 * C;
+    if (b.is_moe) return b;
+    b.fc = at(a->fc, b.i);
+    b.dense = (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, b.i), .down = LINEAR(m, fcprojw, fcprojb, b.i),
+                           .rows = a->rows};
+    return b;
+}
+
+static void block_forward(struct model *m, size_t l) {
+    const struct activations *a = m->acts;
+    const struct block b = block_of(m, l);
+    norm_forward(&b.norm1, b.ln1, b.in, a->rows);
+    linear_forward(&b.qkv, b.new_qkv, b.ln1, NULL, a->rows);
+    attention_forward(&b.attention, b.att, b.all_qkv, &a->batch);
+    linear_forward(&b.project, b.middle, b.att, b.in, a->rows);
+    norm_forward(&b.norm2, b.ln2, b.middle, a->rows);
+    if (b.is_moe) moe_forward(m, b.i, b.out, b.ln2, b.middle);
+    else ffn_forward(&b.dense, b.out, b.fc, b.ln2, b.middle, hidden_scratch(m));
 }
 
 /* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
-static void attention_block_backward(struct model *m, size_t l) {
+static void block_backward(struct model *m, size_t l, double router_scale) {
     const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows, rows = a->rows;
-    const real *ln1 = block_slice(m, a->ln1, l, R * C), *att = block_slice(m, a->att, l, R * C);
-    const struct linear project_in = LINEAR(m, qkvw, qkvb, l), project_out = LINEAR(m, attprojw, attprojb, l);
-    const struct norm norm = NORM(m, ln1w, ln1b, l, block_slice(m, a->ln1_kept, l, R * 2));
-    const struct attention attention = attention_of(m, l);
-    linear_backward(&project_out, a->d_att, a->d_stream, att, NULL, rows, a->workspace);
-    attention_backward(&attention, a->d_qkv, a->d_att, qkv_at(m, l), att, &a->batch);
-    linear_backward(&project_in, a->d_norm, a->d_qkv, ln1, NULL, rows, a->workspace);
-    norm_backward(&norm, a->d_stream, a->d_norm, stream_at(m, l), rows);
-}
-
-/* The feed-forward layer of dense block l. */
-static struct ffn dense_of(const struct model *m, size_t l) {
-    const size_t ld = dense_before(m, l);
-    return (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, ld), .down = LINEAR(m, fcprojw, fcprojb, ld),
-                        .rows = m->acts->rows};
-}
-
-static void ffn_block_forward(struct model *m, size_t l) {
-    const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows;
-    real *out = stream_at(m, l + 1), *ln2 = block_slice(m, a->ln2, l, R * C), *in = middle_at(m, l);
-    const struct norm norm = NORM(m, ln2w, ln2b, l, block_slice(m, a->ln2_kept, l, R * 2));
-    norm_forward(&norm, ln2, in, a->rows);
-    if (is_moe_block(m, l)) {
-        moe_forward(m, moe_blocks_before(m, l), out, ln2, in);
-        return;
-    }
-    const struct ffn dense = dense_of(m, l);
-    ffn_forward(&dense, out, block_slice(m, a->fc, dense_before(m, l), R * 4 * C), ln2, in, hidden_scratch(m));
-}
-
-static void ffn_block_backward(struct model *m, size_t l, double router_scale) {
-    const struct activations *a = m->acts;
-    const size_t C = m->sizes.C, R = m->max_rows;
-    const real *ln2 = block_slice(m, a->ln2, l, R * C), *d_ln2 = a->d_norm;
-    if (is_moe_block(m, l)) {
-        d_ln2 = moe_backward(m, moe_blocks_before(m, l), a->d_stream, ln2, router_scale);
-    } else {
-        const struct ffn dense = dense_of(m, l);
-        real *fc = block_slice(m, a->fc, dense_before(m, l), R * 4 * C);
-        ffn_backward(&dense, a->d_norm, a->d_hidden, a->d_stream, fc, ln2, a->workspace);
-    }
-    const struct norm norm = NORM(m, ln2w, ln2b, l, block_slice(m, a->ln2_kept, l, R * 2));
-    norm_backward(&norm, a->d_stream, d_ln2, middle_at(m, l), a->rows);
+    const struct block b = block_of(m, l);
+    const real *d_ln2 = a->d_norm;
+    if (b.is_moe) d_ln2 = moe_backward(m, b.i, a->d_stream, b.ln2, router_scale);
+    else ffn_backward(&b.dense, a->d_norm, a->d_hidden, a->d_stream, b.fc, b.ln2, a->workspace);
+    norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
+    linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, a->workspace);
+    attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);
+    linear_backward(&b.qkv, a->d_norm, a->d_qkv, b.ln1, NULL, a->rows, a->workspace);
+    norm_backward(&b.norm1, a->d_stream, a->d_norm, b.in, a->rows);
 }
 
 void model_forward(struct model *m, const struct batch *batch) {
@@ -686,21 +663,17 @@ void model_forward(struct model *m, const struct batch *batch) {
     a->batch = *batch;
     a->rows = batch_rows(batch);
     scratch_ensure(m);
-    embedding_forward(stream_at(m, 0), m->params.wte, m->params.wpe, batch, m->sizes.C);
-    for (size_t l = 0; l < L; l++) {
-        attention_block_forward(m, l);
-        ffn_block_forward(m, l);
-    }
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
-    norm_forward(&norm, a->lnf, stream_at(m, L), a->rows);
+    embedding_forward(at(a->stream, 0), m->params.wte, m->params.wpe, batch, m->sizes.C);
+    for (size_t l = 0; l < L; l++) block_forward(m, l);
+    norm_forward(&norm, a->lnf, at(a->stream, L), a->rows);
     m->forwards++;
 }
 
 /* With --recompute, what block l's forward left was overwritten by the blocks after it. */
 static void block_recompute(struct model *m, size_t l) {
     m->acts->again = true;
-    attention_block_forward(m, l);
-    ffn_block_forward(m, l);
+    block_forward(m, l);
     m->acts->again = false;
 }
 
@@ -733,13 +706,12 @@ double model_loss(struct model *m, double scale, size_t *count) {
 void model_backward(struct model *m, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
-    memset(a->d_stream, 0, a->rows * C * sizeof(real));
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
-    norm_backward(&norm, a->d_stream, a->d_norm, stream_at(m, L), a->rows);
+    memset(a->d_stream, 0, a->rows * C * sizeof(real));
+    norm_backward(&norm, a->d_stream, a->d_norm, at(a->stream, L), a->rows);
     for (size_t l = L; l-- > 0;) {
-        if (!a->all_blocks && l < L - 1) block_recompute(m, l);
-        ffn_block_backward(m, l, router_scale);
-        attention_block_backward(m, l);
+        if (m->setup.recompute && l < L - 1) block_recompute(m, l);
+        block_backward(m, l, router_scale);
     }
     embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, &a->batch, C);
 }
@@ -753,7 +725,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     for (size_t i = 0; i < count; i++) {
         model_forward(m, &(struct batch){.B = 1, .T = kept, .from = done, .tokens = window + done});
         const int32_t token = sampler_pick(sampler, model_logits(m, kept - done - 1), m->sizes.V);
-        done = qkv_is_kept(m) ? kept : 0; /* a sample now and then is worth no memory: compute all again */
+        done = is_training(m) && m->setup.recompute ? 0 : kept; /* a sample now and then is worth no memory: compute all again */
         if (!emit(context, token)) break;
         if (kept < T) window[kept++] = token;
         else { /* the window is full: the token is the last of the next one */
@@ -765,6 +737,8 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     }
     free(window);
 }
+
+const char *model_overrun(const struct model *m) { return guards_broken(m->acts->list, ARRAYS, m->acts->block); }
 
 void model_clear_statistics(struct model *m) {
     memset(m->load, 0, m->sizes.LM * m->sizes.E * sizeof *m->load);
@@ -811,7 +785,7 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN;
     const size_t R = setup.batch * s->T;
     struct parameter_info info[PARAMETER_TENSORS];
-    struct activations none = {0};
+    struct slices list[ARRAYS];
     struct model_cost cost = {.parameters = parameters_layout(info, s)};
     /* A token's H sub-tokens reach at most H*K different experts of a layer. */
     const size_t reached = s->H * s->K < s->E ? s->H * s->K : s->E;
@@ -834,9 +808,8 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     for (size_t i = 0; i < PARAMETER_TENSORS; i++)
         cost.parameter_bytes += packed_bytes(&info[i], storage_of(i, setup.storage), false) +
                                 (training ? packed_bytes(&info[i], STORAGE_F32, true) : 0);
-    cost.activation_bytes = sizeof(real) * (activations_layout(&none, s, setup) + scratch_count(s, training)) +
-                            sizeof(int32_t) * picks_layout(&none, s, setup) +
-                            (training ? workspace_bytes(s, R, none.logit_rows) : 0);
+    cost.activation_bytes = activations_layout(list, s, setup) + sizeof(real) * scratch_count(s, training) +
+                            (training ? workspace_bytes(s, R, logit_rows_for(s, R)) : 0);
     return cost;
 }
 

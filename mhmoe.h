@@ -93,7 +93,7 @@ const char *config_lacks(const struct config *config, const char *name);
     X(lnfw,     false, ONE,             C)                                               \
     X(lnfb,     false, ZERO,            C)
 
-/* Pointers into one flat block, in the order of the list. */
+/* Pointers into one flat block, in the order of the list; NULL where a tensor has no elements. */
 struct parameters {
 #define X(name, ...) real *name;
     PARAMETERS(X)
@@ -186,6 +186,9 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
                     bool (*emit)(void *context, int32_t token), void *context);
 
 void model_clear_statistics(struct model *m);
+
+/* For tests: the name of an array of activations past whose end something has written, or NULL (src/slices.h). */
+const char *model_overrun(const struct model *m);
 
 /* What a step costs, for --dry-run; all from the shapes, which must have passed model_fits. */
 struct model_cost {

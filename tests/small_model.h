@@ -81,6 +81,12 @@ static inline struct batch example_piece(const struct example *e, size_t from, s
     return (struct batch){.B = 1, .T = to, .from = from, .tokens = e->tokens + from, .targets = e->targets + from};
 }
 
+/* Nobody wrote past the end of an array of activations. */
+static inline void model_overrun_check(const struct model *m) {
+    const char *array = model_overrun(m);
+    if (array) fail_msg("written past the end of %s", array);
+}
+
 /* One forward and backward of the mean loss and E7; grad_block is overwritten. Returns the loss. */
 static inline double model_gradients(struct model *m, const struct example *e) {
     size_t count;
@@ -90,6 +96,7 @@ static inline double model_gradients(struct model *m, const struct example *e) {
     double sum = model_loss(m, 1.0 / (double)e->count, &count);
     model_backward(m, 1);
     assert_int_equal(count, e->count);
+    model_overrun_check(m);
     return sum / (double)count;
 }
 

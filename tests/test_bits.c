@@ -31,6 +31,7 @@ static const enum model_kind kinds[] = {DENSE, SMOE, MHMOE, OTHER};
 static void logits_copy(real *out, struct model *m, size_t rows) {
     size_t V = m->sizes.V;
     for (size_t r = 0; r < rows; r++) memcpy(out + r * V, model_logits(m, r), V * sizeof(real));
+    model_overrun_check(m);
 }
 
 static void assert_bits_equal(const real *a, const real *b, size_t n) {

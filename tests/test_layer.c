@@ -74,6 +74,7 @@ static void layer_check(struct model *m, const struct example *b, double *load) 
     assert_near(m->balance_sum[0], balance);
     assert_near(m->z_sum[0], z);
     assert_int_equal(m->forwards, 1);
+    model_overrun_check(m);
 }
 
 /* Heads, top-k and every combination of what has two or four values. */
