@@ -87,8 +87,8 @@ static void losses_of(struct model *m, const char *data_dir, uint64_t seed, doub
     if (!data) fail_msg("%s", err.text);
     for (int i = 0; i < SHOWN; i++) {
         if (!loader_next(data, BATCH, inputs, targets, &err)) fail_msg("%s", err.text);
-        model_forward(m, inputs, BATCH, SEQ, 0);
-        loss[i] = model_loss(m, targets, 0, &count);
+        model_forward(m, &(struct batch){.B = BATCH, .T = SEQ, .tokens = inputs, .targets = targets});
+        loss[i] = model_loss(m, 0, &count);
         loss[i] /= (double)count;
     }
     loader_close(data);

@@ -156,9 +156,9 @@ static struct figures gradients_add(struct plain *p, int step, double *load) {
             for (size_t i = 0; counting && i < B * T; i++) f.targets += targets[i] != TARGET_NONE;
             if (counting) continue;
             model_clear_statistics(m);
-            model_forward(m, inputs, B, T, 0);
-            f.loss += model_loss(m, targets, 1 / (double)f.targets, &count) / (double)f.targets;
-            model_backward(m, inputs, 1 / (double)s->accumulate);
+            model_forward(m, &(struct batch){.B = B, .T = T, .tokens = inputs, .targets = targets});
+            f.loss += model_loss(m, 1 / (double)f.targets, &count) / (double)f.targets;
+            model_backward(m, 1 / (double)s->accumulate);
             for (size_t lm = 0; lm < LM; lm++) {
                 f.balance += m->balance_sum[lm] / s->accumulate;
                 f.z_loss += m->z_sum[lm] / s->accumulate;

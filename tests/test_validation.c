@@ -57,8 +57,8 @@ static struct heldout heldout_of(const char *run, const char *name, size_t windo
         int32_t inputs[SEQ], targets[SEQ];
         size_t count, size;
         if (!loader_next(data, 1, inputs, targets, &err)) fail_msg("%s", err.text);
-        model_forward(&m, inputs, 1, SEQ, 0);
-        h.loss += model_loss(&m, targets, 0, &count);
+        model_forward(&m, &(struct batch){.B = 1, .T = SEQ, .tokens = inputs, .targets = targets});
+        h.loss += model_loss(&m, 0, &count);
         h.targets += count;
         for (int i = 0; i < SEQ; i++) {
             if (targets[i] == TARGET_NONE) continue;
