@@ -51,7 +51,9 @@ static void disk_fill(FILE *file) {
     errno = ENOSPC;
 }
 
-static bool is_output(FILE *file) { return file && file != stdout && file != stderr && __fwritable(file); }
+static bool is_output(FILE *file) {
+    return file && file != stdout && file != stderr && fileno(file) >= 0 && __fwritable(file);
+}
 
 size_t __wrap_fwrite(const void *data, size_t size, size_t n, FILE *file) {
     const size_t written = __real_fwrite(data, size, n, file);
