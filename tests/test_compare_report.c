@@ -177,13 +177,14 @@ static void test_csv(void **state) {
     struct made_up u;
     made_open(&u);
     report_read(&u, "report.csv");
-    assert_int_equal(strncmp(text,
-                             "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,"
-                             "layer_multiply_adds,final_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n"
-                             "main,smoe,search,0.001,1,6,3000,1000,100,10,1,5.25,190.566268,3,10,20\n"
-                             "main,smoe,search,0.001,2,6,3000,1000,100,10,1,5.375,215.939872,3,10,20\n", 320), 0);
+    static const char start[] =
+        "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,layer_multiply_adds,final_loss,"
+        "perplexity,bits_per_byte,tokens_per_second,seconds\n"
+        "main,smoe,search,0.001,1,6,3000,1000,100,10,1,5.25,190.566268,3,10,20\n"
+        "main,smoe,search,0.001,2,6,3000,1000,100,10,1,5.375,215.939872,3,10,20\n";
+    assert_int_equal(strncmp(text, start, strlen(start)), 0);
     expect("\nmain,smoe,search,0.004,3,6,3000,1000,100,10,1,5.5,244.691932,5,10,20\nmain,smoe,final,0.002,1,6,3000,");
-    expect("\nmain,smoe,final,0.002,3,6,3000,1000,100,10,1,4.15,63.4339982,2.075,107,39\n");
+    expect("\nmain,smoe,final,0.002,3,6,3000,1000,100,10,1,4.15,63.4340003,2.075,107,39\n");
     expect("\nmain,dense,final,0.002,2,6,3000,2000,200,20,2,4.2,66.686331,2.1,250,60\n");
     expect("\nmain,mhmoe-h2,final,0.004,1,6,3000,4000,400,40,4,4.1096,");
     expect("\nmain,mhmoe-h2,search,0.002,1,6,3000,");
