@@ -156,7 +156,7 @@ static void test_rates(void **state) {
 
 /* What a run with a rate ends with; seeds count from 0. */
 struct outcome {
-    double rate, losses[6];
+    double rate, losses[7];
 };
 
 /* Runs a search over what is known. `ran` lists the runs in their order: rate:seeds each time some were added. */
@@ -223,6 +223,16 @@ static void test_search_threshold(void **state) {
     known[2].losses[0] = 4.1 - 0.0404; /* 4.287 */
     known[2].losses[2] = 3.8 + 0.0404;
     check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 ", 2e-3, 0);
+}
+
+/* Twice as many seeds each time; a rate that has left is no longer the best, whatever the others find later. */
+static void test_search_rounds(void **state) {
+    (void)state;
+    static const struct outcome known[] = {{1e-3, {4.1, 4.2001, 4.0}},
+                                           {2e-3, {4.0, 4.1, 3.9, 4.8, 4.8, 4.8, 4.8}},
+                                           {4e-3, {4.02, 4.05, 3.93, 4.7, 4.7, 4.7, 4.7}},
+                                           {.rate = 0}};
+    check_search(known, three, 3, 0, 7, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 0.002:7 0.004:7 ", 4e-3, 1);
 }
 
 static void test_search_widens(void **state) {
@@ -504,10 +514,12 @@ static void refuse_compare(int code, const char *says, const char *command) {
         fail_msg("exit code %d: %s\n%s", got, command, errors);
 }
 
-#define SEARCHED "--models smoe --seeds 2 --lrs 2e-3,4e-3 --channels 24 --attn-heads 2 --seq 16 --vocab 300 --batch 2 " \
+#define SEARCHED                                                                                                  \
+    "--models smoe --seeds 2 --lrs 2e-3,4e-3 --channels 24 --attn-heads 2 --seq 16 --vocab 300 --batch 2 "        \
     "--threads 1 --steps 20 text "
 
-/* In 20 steps a higher rate is better, so that the search goes on upwards; interrupted in that, it goes the same way. */
+/* In 20 steps a higher rate is better, so that the search goes on upwards; interrupted in that, it goes the same
+ * way. */
 static void test_search_program(void **state) {
     (void)state;
     run("compare --train train --out searched --widen 2 " SEARCHED);
@@ -542,8 +554,9 @@ static void test_seeds_raised(void **state) {
     assert_non_null(strstr(errors, "smoe, lr 0.002, seed 3:"));
     assert_non_null(strstr(errors, ", seed 4:"));
     run("compare --train train --out four --widen 2 " SEARCHED "--seeds 4");
-    run(COMPUTED "searched/report.csv > s; " COMPUTED "four/report.csv | cmp - s && grep -q '4 pairs' searched/report.md");
-    refuse_compare(EXIT_MISMATCH, "searched/plan.json: a plan for something else (seeds: got 3, it has 4); give the same ",
+    run(COMPUTED "searched/report.csv > s; " COMPUTED "four/report.csv | cmp - s && "
+        "grep -q '4 pairs' searched/report.md");
+    refuse_compare(EXIT_MISMATCH, "searched/plan.json: a plan for something else (seeds: got 3, it has 4); give the ",
                    "compare --train train --out searched --widen 2 " SEARCHED "--seeds 3");
 }
 
@@ -606,8 +619,8 @@ static void test_plan_fixes(void **state) {
         {"models", "\"smoe\"", "\"smoe,mhmoe-h2\""},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-        char *says = string_format("compare: whole/plan.json: a plan for something else (%s: got %s, it has %s); give the "
-                                   "same options, or another --out\n",
+        char *says = string_format("compare: whole/plan.json: a plan for something else (%s: got %s, it has %s); give "
+                                   "the same options, or another --out\n",
                                    options[i][0], options[i][1], options[i][2]);
         char *command = string_format("compare --train train --steps 20 --out whole " TINY "--%s=%s", options[i][0],
                                       options[i][1]);
@@ -619,7 +632,7 @@ static void test_plan_fixes(void **state) {
                    "compare --train train --steps 20 --out whole " TINY "--batch 4 --vocab 400");
     run("cp -r whole older && sed -i '/\"widen\"/d' older/plan.json");
     refuse_compare(EXIT_MISMATCH,
-                   "older/plan.json: from an earlier version (widen: got 1, it has none); remove older, or give another",
+                   "older/plan.json: from an earlier version (widen: got 1, it has none); remove older, or give ",
                    "compare --train train --steps 20 --out older " TINY);
 }
 
@@ -644,7 +657,8 @@ int main(void) {
         cmocka_unit_test(test_verdict), cmocka_unit_test(test_crossing), cmocka_unit_test(test_plan),
         cmocka_unit_test(test_search_stage), cmocka_unit_test(test_warmup), cmocka_unit_test(test_rates),
         cmocka_unit_test(test_search_plateau), cmocka_unit_test(test_search_threshold),
-        cmocka_unit_test(test_search_widens), cmocka_unit_test(test_search_widens_late),
+        cmocka_unit_test(test_search_rounds), cmocka_unit_test(test_search_widens),
+        cmocka_unit_test(test_search_widens_late),
         cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_studies), cmocka_unit_test(test_runs),
         cmocka_unit_test(test_shares), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
         cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program), cmocka_unit_test(test_search_program),
