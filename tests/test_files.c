@@ -60,6 +60,16 @@ static void failed_save_ends_the_run(void **state) {
     free(full);
 }
 
+/* Nor is the last one forgotten, where a run stops early. */
+static void failed_last_save_is_told(void **state) {
+    (void)state;
+    char *full = string_format("trap '' XFSZ; ulimit -f %zu; train --resume run --save-every 0 --until 3",
+                               file_size("two/last.safetensors") / 512 - 1);
+    refuse(4, "run/last.safetensors", "cannot write", full);
+    run("cmp two/last.safetensors run/last.safetensors");
+    free(full);
+}
+
 static void failed_best_ends_the_run(void **state) {
     (void)state;
     run("mkdir run/best.safetensors.tmp");
@@ -140,6 +150,9 @@ static void second_signal_ends_the_run_at_once(void **state) {
         char *before = files_of("run");
         assert_int_equal(kill(held.child, signals[i]), 0);
         assert_false(ended_within(held.child, 0.3, &status));
+        text_read("held.txt", errors, sizeof errors);
+        const char *line = strstr(errors, "train: stopping after this step; again to stop without saving\n");
+        assert_true(line && !strchr(line, '\n')[1]); /* at once, and nothing more */
         assert_int_equal(kill(held.child, signals[i]), 0);
         assert_true(ended_within(held.child, 20, &status));
         assert_int_equal(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), 128 + signals[i]);
@@ -152,6 +165,17 @@ static void second_signal_ends_the_run_at_once(void **state) {
         run("train --resume run");
         assert_int_equal(steps_logged(), STEPS);
     }
+}
+
+/* Who starts a run that outlives the terminal means it. */
+static void nohup_is_heeded(void **state) {
+    (void)state;
+    signal(SIGHUP, SIG_IGN);
+    struct held held = run_hold("train --resume run", "run", SHOWN, "held.txt");
+    signal(SIGHUP, SIG_DFL);
+    assert_int_equal(kill(held.child, SIGHUP), 0);
+    assert_int_equal(run_release(&held), 0);
+    assert_int_equal(steps_logged(), STEPS);
 }
 
 /* ---- Caches ---- */
@@ -178,11 +202,13 @@ static void exchanged_cache_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(failed_save_ends_the_run, run_copy),
+        cmocka_unit_test_setup(failed_last_save_is_told, run_copy),
         cmocka_unit_test_setup(failed_best_ends_the_run, run_copy),
         cmocka_unit_test_setup(saves_come_when_due, run_copy),
         cmocka_unit_test_setup(second_trainer_is_refused, run_copy),
         cmocka_unit_test_setup(new_run_holds_its_directory, run_copy),
         cmocka_unit_test_setup(second_signal_ends_the_run_at_once, run_copy),
+        cmocka_unit_test_setup(nohup_is_heeded, run_copy),
         cmocka_unit_test_setup(exchanged_cache_is_refused, run_copy),
     };
     return cmocka_run_group_tests(tests, corpora_make, workplace_remove);

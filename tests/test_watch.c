@@ -283,6 +283,18 @@ static void things_happen_when_due(void **state) {
     assert_string_equal(output, "");
 }
 
+/* What was done after the step of a checkpoint is not done again, though a save came before it. */
+static void resumed_run_shows_nothing_twice(void **state) {
+    (void)state;
+    run(MODEL "--steps 9 --save-every 3 --eval-every 3 --sample-every 3 --until 6 --sample-tokens 1 --out run && "
+        "train --resume run --until 7 >again");
+    text_read("again", output, sizeof output);
+    assert_string_equal(output, "");
+    json_t *log = log_of("run");
+    assert_int_equal(entries_of(log, "val_loss"), 2);
+    json_decref(log);
+}
+
 /* --until stops early, never late. */
 static void until_never_goes_beyond_the_steps(void **state) {
     (void)state;
@@ -309,6 +321,7 @@ int main(void) {
         cmocka_unit_test_setup(defaults_of_watching_are_as_documented, run_remove),
         cmocka_unit_test_setup(threads_are_as_many_as_told, run_remove),
         cmocka_unit_test_setup(things_happen_when_due, run_remove),
+        cmocka_unit_test_setup(resumed_run_shows_nothing_twice, run_remove),
         cmocka_unit_test_setup(until_never_goes_beyond_the_steps, run_remove),
     };
     return cmocka_run_group_tests(tests, corpora_make, workplace_remove);
