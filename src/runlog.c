@@ -115,17 +115,28 @@ json_t *json_number(double value) {
 
 /* ---- Reading ------------------------------------------------------------------------------------ */
 
-void runlog_read(const char *path, void (*visit)(void *context, const json_t *entry), void *context) {
-    char *line = NULL;
-    size_t capacity = 0;
+struct runlog_survey runlog_read(const char *path, void (*visit)(void *context, const json_t *entry), void *context) {
+    struct runlog_survey s = {0};
+    char *text = NULL;
+    size_t capacity = 0, line = 0;
+    errno = 0;
     FILE *log = fopen(path, "r");
-    while (log && getline(&line, &capacity, log) > 0) {
-        json_t *entry = json_loads(line, 0, NULL);
-        if (entry) visit(context, entry);
+    for (ssize_t size; log && (size = getline(&text, &capacity, log)) > 0;) {
+        json_t *entry = json_loadb(text, (size_t)size, 0, NULL);
+        line++;
+        if (json_is_object(entry)) {
+            s.entries++;
+            visit(context, entry);
+        } else if (text[size - 1] != '\n')
+            s.unfinished = true;
+        else if (s.damaged++ == 0)
+            s.first = line;
         json_decref(entry);
     }
-    free(line);
+    if (!log || ferror(log)) s.failed = errno;
+    free(text);
     if (log) fclose(log);
+    return s;
 }
 
 void curve_add(struct curve *c, double x, double y) {

@@ -31,8 +31,15 @@ bool runlog_write(struct runlog *log, json_t *entry, struct error *err);
 bool runlog_sync(struct runlog *log, struct error *err);
 void runlog_close(struct runlog *log);
 
+/* What a reader found, and passed over. */
+struct runlog_survey {
+    size_t entries, damaged, first; /* damaged lines, blank ones too; the first of them, counted from 1 */
+    bool unfinished;                /* the last line has no end and is no entry; not counted as damaged */
+    int failed;                     /* errno where it could not be opened or read; else 0 */
+};
+
 /* Hands each entry to `visit`, in order. Nothing if there is no such file. */
-void runlog_read(const char *path, void (*visit)(void *context, const json_t *entry), void *context);
+struct runlog_survey runlog_read(const char *path, void (*visit)(void *context, const json_t *entry), void *context);
 
 /* Points of a plot. */
 struct curve {

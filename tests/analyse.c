@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "../data/loader.h"
+#include "../src/runlog.h"
 #include "../src/text.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
@@ -51,6 +53,13 @@ static const struct program_info program = {
     "4 output failed, 5 inputs do not match each other, 6 memory.\n",
 };
 
+/* A name that is not UTF-8, as a terminal can show it: \xNN for its bytes beyond ASCII. malloc'ed. */
+static char *name_escaped(const char *name) {
+    char *text = array_alloc(4 * strlen(name) + 1, 1), *at = text;
+    for (const char *c = name; *c; c++) at += sprintf(at, *c & 0x80 ? "\\x%02x" : "%c", (unsigned char)*c);
+    return text;
+}
+
 static int options_read(struct options *o, int argc, char **argv, struct error *err) {
     const struct option_group group = {analyse_options, o};
     options_set_defaults(&group, 1);
@@ -60,7 +69,9 @@ static int options_read(struct options *o, int argc, char **argv, struct error *
                          "analyse runs/austen"), -1;
     for (int i = first; i >= 0 && i < argc; i++) {
         if (text_is_utf8(argv[i])) continue;
-        error_set(err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a report; rename it", argv[i]);
+        char *name = name_escaped(argv[i]);
+        error_set(err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a report; rename it", name);
+        free(name);
         return -1;
     }
     return first;
@@ -286,13 +297,33 @@ static bool subject_measure(struct subject *s, struct model *m, const struct che
     return true;
 }
 
+static void entry_ignore(void *context, const json_t *entry) { (void)context, (void)entry; }
+
+/* What is wrong with a log, in one line, or NULL. malloc'ed. */
+static char *log_explain(const char *path) {
+    const struct runlog_survey s = runlog_read(path, entry_ignore, NULL);
+    const char *last = s.unfinished ? "; its last line is not finished (is the run going on?) and is left out" : "";
+    if (s.failed == ENOENT) return string_format("%s: there is none, so the run's curves are missing", path);
+    if (s.failed) return string_format("%s: cannot read: %s; what is missing is missing from the curves", path,
+                                       strerror(s.failed));
+    if (s.damaged > 0)
+        return string_format("%s:%zu: no entry (one of %zu damaged or blank lines); the curves go without%s", path,
+                             s.first, s.damaged, last);
+    if (s.entries == 0) return string_format("%s: no entry yet, so the run's curves are missing", path);
+    return s.unfinished ? string_format("%s%s", path, last + 1) : NULL;
+}
+
 static bool subject_read(struct subject *s, const char *operand, struct common *common, struct error *err) {
     struct checkpoint c;
     struct model m;
     *s = (struct subject){.path = checkpoint_path(operand)};
+    if (strcmp(operand, s->path) != 0 && access(s->path, F_OK) != 0 && errno == ENOENT)
+        return error_set(err, EXIT_INPUT, "%s: no checkpoint yet (want best.safetensors or last.safetensors); wait "
+                         "until the run has saved one, or name another", operand);
     s->name = name_of(operand, strcmp(operand, s->path) == 0);
     const char *slash = strrchr(s->path, '/');
     s->log = slash ? string_format("%.*s/log.jsonl", (int)(slash - s->path), s->path) : string_format("log.jsonl");
+    s->log_note = log_explain(s->log);
     if (!checkpoint_open(&c, s->path, err)) return false;
     if (!model_load(&m, &c, (struct model_setup){MODEL_INFER, BATCH, false, STORAGE_F32}, err)) return false;
     tokenizer *own = tokenizer_from_checkpoint(&c, err);
@@ -367,6 +398,8 @@ int main(int argc, char **argv) {
     struct words words = words_find(&common.text, common.tokenizer, &wordnet);
     json_t *analysis = analysis_measure(subjects, n, &common.text, &words, wordnet_dir);
     if (!json_save(o->out, analysis, &err) || !report_write(o->out, analysis, &err)) error_exit(&err);
+    for (size_t i = 0; i < n; i++)
+        if (subjects[i].log_note) fprintf(stderr, "analyse: note: %s\n", subjects[i].log_note);
     fprintf(stderr, "%s/report.html\n", o->out);
 
     json_decref(analysis);

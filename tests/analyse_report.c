@@ -148,8 +148,26 @@ static void logs_explain(struct report *r, const json_t *models) {
     }
 }
 
+/* Tokens, where every entry counts them: steps of models with different batches are unlike. */
+static const char *loss_axis(const json_t *models) {
+    bool counted = true;
+    size_t i;
+    const json_t *model;
+    json_array_foreach(models, i, model) {
+        for (int val = 0; val < 2; val++) {
+            const char *log = text_at(model, "log"), *key = val ? "val_loss" : "loss";
+            struct curve tokens = runlog_curve(log, "tokens", key), steps = runlog_curve(log, "step", key);
+            counted = counted && tokens.n == steps.n;
+            curve_free(&tokens);
+            curve_free(&steps);
+        }
+    }
+    return counted ? "tokens" : "step";
+}
+
 static void section_loss(struct report *r, const json_t *models) {
     const size_t n = json_array_size(models);
+    const char *axis = loss_axis(models);
     struct plot_series *series = array_alloc(2 * n, sizeof *series);
     struct curve *curves = array_alloc(2 * n, sizeof *curves);
     size_t used = 0;
@@ -157,7 +175,7 @@ static void section_loss(struct report *r, const json_t *models) {
     for (size_t i = 0; i < n; i++) {
         const json_t *model = json_array_get(models, i);
         for (int val = 0; val < 2 && log_is_new(models, i); val++) {
-            struct curve c = runlog_curve(text_at(model, "log"), "step", val ? "val_loss" : "loss");
+            struct curve c = runlog_curve(text_at(model, "log"), axis, val ? "val_loss" : "loss");
             if (c.n == 0) continue;
             curves[used] = c;
             series[used++] = (struct plot_series){
@@ -165,7 +183,7 @@ static void section_loss(struct report *r, const json_t *models) {
         }
     }
     if (used > 0)
-        figure_lines(r, "loss", "Loss", (const char *const[]){"step", "loss (nats a token)"}, series, used,
+        figure_lines(r, "loss", "Loss", (const char *const[]){axis, "loss (nats a token)"}, series, used,
                      "From the log of each run: the loss of every training step, and validations.");
     logs_explain(r, models);
     for (size_t i = 0; i < used; i++) {
@@ -506,6 +524,8 @@ static void periods_add(void *context, const json_t *entry) {
     const double place = (number_at(entry, "step") - 1) / p->last * PERIODS;
     const size_t period = place > 0 ? (size_t)place : 0;
     if (json_array_size(load) != p->layers || period >= PERIODS) return; /* the run may have gone on meanwhile */
+    for (size_t lm = 0; lm < p->layers; lm++)
+        if (json_array_size(json_array_get(load, lm)) != p->experts) return; /* of another model */
     for (size_t lm = 0; lm < p->layers; lm++)
         for (size_t e = 0; e < p->experts; e++)
             p->counts[(period * p->layers + lm) * p->experts + e] +=

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 
@@ -43,6 +44,40 @@ static void curves_come_from_their_entries(void **state) {
     curve_expect("step", "nothing", 0, NULL, NULL);
     struct curve none = runlog_curve("missing.jsonl", "step", "loss");
     assert_int_equal(none.n, 0);
+}
+
+static void entry_count(void *context, const json_t *entry) {
+    assert_true(json_is_object(entry));
+    ++*(size_t *)context;
+}
+
+static void survey_expect(const char *log, size_t size, struct runlog_survey want) {
+    size_t visited = 0;
+    text_save("survey.jsonl", log, size);
+    const struct runlog_survey s = runlog_read("survey.jsonl", entry_count, &visited);
+    assert_int_equal(visited, want.entries);
+    assert_int_equal(s.entries, want.entries);
+    assert_int_equal(s.damaged, want.damaged);
+    assert_int_equal(s.first, want.first);
+    assert_true(s.unfinished == want.unfinished);
+    assert_int_equal(s.failed, 0);
+}
+#define SURVEY(log, ...) survey_expect(log, sizeof(log) - 1, (struct runlog_survey){__VA_ARGS__})
+
+static void readers_tell_what_they_passed_over(void **state) {
+    (void)state;
+    SURVEY("{\"a\":1}\n{\"a\":2}\n", .entries = 2);
+    SURVEY("{\"a\":1}\n{\"a\":2}", .entries = 2); /* whole, but for its end */
+    SURVEY("{\"a\":1}\n{\"a\":", .entries = 1, .unfinished = true);
+    SURVEY("{\"a\":1}\n\n{\"a\":2}\n{\"a\n", .entries = 2, .damaged = 2, .first = 2);
+    SURVEY("[1]\n{\"a\":1}\n", .entries = 1, .damaged = 1, .first = 1); /* JSON, but no entry */
+    SURVEY("{\"a\":1}\n{\"a\":2}\0\0\n{\"a\":3}\n", .entries = 2, .damaged = 1, .first = 2);
+    SURVEY("", .entries = 0);
+    size_t visited = 0;
+    assert_int_equal(runlog_read("none.jsonl", entry_count, &visited).failed, ENOENT);
+    assert_int_equal(mkdir("folder.jsonl", 0700), 0);
+    assert_int_equal(runlog_read("folder.jsonl", entry_count, &visited).failed, EISDIR);
+    assert_int_equal(visited, 0);
 }
 
 /* ---- Resuming ----------------------------------------------------------------------------------- */
@@ -163,6 +198,7 @@ static void numbers_fit_into_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(curves_come_from_their_entries),
+        cmocka_unit_test(readers_tell_what_they_passed_over),
         cmocka_unit_test(resuming_cuts_what_lies_past),
         cmocka_unit_test(gaps_are_told),
         cmocka_unit_test(logs_that_cannot_be_read_are_refused),
