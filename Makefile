@@ -57,6 +57,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
+$(BUILD)/test_measure: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/analyse_*.c))
 $(BUILD)/test_compare $(BUILD)/test_compare_report: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/compare_*.c))
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial

@@ -260,11 +260,39 @@ static void report_does_without(void **state) {
     free(page);
 }
 
+/* Damaged lines of a log: one line on standard error, and beside the plots, which do without them. */
+static void logs_may_be_damaged(void **state) {
+    (void)state;
+    struct error err;
+    size_t size;
+    run("cp -r runs/smoe damaged && cd damaged && { head -n 2 log.jsonl; echo; echo '{\"step\":'; "
+        "tail -n +3 log.jsonl; printf '{\"step\":10,\"lo'; } >log && mv log log.jsonl && cd .. && "
+        "analyse damaged early.safetensors --out dmg --windows 2 --samples 0 2>notes");
+    text_read("notes", output, sizeof output);
+    assert_non_null(strstr(output, "analyse: note: damaged/log.jsonl:3: no entry (one of 2 damaged or blank lines); "));
+    assert_non_null(strstr(output, "its last line is not finished"));
+    assert_non_null(strstr(output, "analyse: note: log.jsonl: there is none"));
+    int lines = 0;
+    for (const char *c = output; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 3); /* and where the report is */
+    char *page = file_contents(fopen("dmg/report.html", "rb"), "page", &size, &err);
+    assert_non_null(strstr(page, "damaged/log.jsonl:3: no entry"));
+    assert_non_null(strstr(page, ">tokens</text>")); /* every entry counts them */
+    assert_null(strstr(page, "<title>damaged, training: 0 at"));
+    free(page);
+    json_t *analysis = analysis_read("dmg");
+    assert_non_null(json_object_get(model_at(analysis, 0), "log_note"));
+    json_decref(analysis);
+    run("analyse runs/smoe --out whole --windows 2 --samples 0 2>notes && test $(wc -l <notes) = 1");
+}
+
 /* ---- Wrong input ---- */
 
 static void bad_input_is_refused(void **state) {
     (void)state;
     refuse(2, "no model", "runs/austen", "analyse");
+    refuse(2, "caf\\xe9/r: a name that is not UTF-8", "rename it", "analyse \"$(printf 'caf\\351/r')\" --out refused");
+    refuse(3, "nothing-yet: no checkpoint yet", "wait until", "mkdir nothing-yet; analyse nothing-yet --out refused");
     refuse(2, "'--windoes'", "did you mean '--windows'", "analyse runs/smoe --windoes 3");
     refuse(3, "runs/dense/best.safetensors: a dense model", "--ffn smoe", "analyse runs/dense --out refused");
     refuse(3, "missing.safetensors", "cannot read", "analyse missing.safetensors --out refused");
@@ -287,7 +315,8 @@ int main(void) {
         cmocka_unit_test(words_are_found),
         cmocka_unit_test(stability_is_of_equal_models), cmocka_unit_test(text_may_be_any_file),
         cmocka_unit_test(threads_change_nothing),       cmocka_unit_test(report_is_whole),
-        cmocka_unit_test(report_does_without),          cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(report_does_without),          cmocka_unit_test(logs_may_be_damaged),
+        cmocka_unit_test(bad_input_is_refused),
     };
     return cmocka_run_group_tests(tests, runs_make, workplace_remove);
 }
