@@ -51,6 +51,31 @@ static void test_active_ratio(void **state) {
     near(active_ratio(f, 5, 1), 0);
 }
 
+/* Exact where an expert has a whole number of eighths of an even share, so that it is not above that threshold. */
+static void test_shares(void **state) {
+    (void)state;
+    static const double counts[] = {0, 1, 6, 1}, one[] = {0, 1}, none[] = {0, 0};
+    double share[4];
+    shares_relative(counts, 4, 8, share);
+    near(share[0], 0), near(share[1], 0.5), near(share[2], 3), near(share[3], 0.5);
+    shares_relative(one, 2, 1, share);
+    near(share[0], 0), near(share[1], 2);
+    shares_relative(none, 2, 0, share);
+    near(share[0], 0), near(share[1], 0);
+    for (size_t E = 1; E < 40; E++) {
+        for (size_t total = 1; total < 400; total++) {
+            for (size_t eighths = 1; eighths <= 32; eighths++) {
+                if (eighths * total % (8 * E) != 0) continue;
+                double relative[40], all[40] = {(double)(eighths * total / (8 * E))};
+                shares_relative(all, E, (double)total, relative);
+                assert_true(relative[0] == (double)eighths / 8);
+            }
+        }
+    }
+    for (size_t E = 1; E < 60; E++) /* and for whole tokens as many by tokens as by picks */
+        for (size_t k = 1; k <= E; k++) assert_true(reach_expected(1, k, E) == (double)k);
+}
+
 static void test_evenness(void **state) {
     (void)state;
     static const double even[] = {7, 7, 7}, one[] = {0, 9, 0, 0}, some[] = {1, 0, 3, 4};
@@ -156,7 +181,8 @@ static void test_expectation(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts),       cmocka_unit_test(test_reach),
-        cmocka_unit_test(test_active_ratio), cmocka_unit_test(test_evenness),
+        cmocka_unit_test(test_active_ratio), cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_evenness),
         cmocka_unit_test(test_agreement),    cmocka_unit_test(test_tenths),
         cmocka_unit_test(test_spearman),     cmocka_unit_test(test_spearman_within),
         cmocka_unit_test(test_expectation),
