@@ -566,10 +566,10 @@ static void corpora_of_every_kind_give_the_same_run(void **state) {
     }
 }
 
-static long printed_number(const char *label) {
+static double printed_number(const char *label) {
     const char *at = strstr(output, label);
     if (!at) fail_msg("'%s' is missing in\n%s", label, output);
-    return strtol(at + strlen(label), NULL, 10);
+    return strtod(at + strlen(label), NULL);
 }
 
 static void dry_run_counts_and_writes_no_run(void **state) {
@@ -583,7 +583,7 @@ static void dry_run_counts_and_writes_no_run(void **state) {
     run("mkdir dry && cd dry && train" MODEL "--cache ../cache ../corpus.txt --dry-run");
     assert_int_equal(printed_number("\nactive parameters") < printed_number("parameters"), 1);
     assert_int_equal(printed_number("parameters"), parameters);
-    long tokens = printed_number("training tokens");
+    const double tokens = printed_number("training tokens");
     run("rmdir dry"); /* nothing in it */
     run("train" MODEL "corpus.txt --val other.txt --dry-run");
     assert_true(printed_number("training tokens") > tokens); /* all of the file is for training now */
@@ -626,7 +626,8 @@ static double memory_of(const char *options) {
     return (double)usage.ru_maxrss * 1024 / 1e6;
 }
 
-/* 5% of what was foretold, with and without what --recompute saves, for both kinds of block. */
+/* 5% of what was foretold, with and without what --recompute saves, for both kinds of block; and half a megabyte, which
+ * shows with small models, where most of it is the program's own. */
 static void memory_is_as_foretold(void **state) {
     (void)state;
 #ifdef __SANITIZE_ADDRESS__ /* which needs memory of its own */
@@ -637,16 +638,18 @@ static void memory_is_as_foretold(void **state) {
         "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2",
         ("--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96"
          " --head-depth 3 --merge-depth 2"),
+        "--threads 1", "--channels 60 --layers 4 --seq 64",
     };
-    double needed[4];
-    for (int i = 0; i < 4; i++) {
+    enum { MODELS = sizeof models / sizeof *models };
+    double needed[MODELS];
+    for (int i = 0; i < MODELS; i++) {
         char *run_options = string_format("%s --steps 2 --eval-every 0 --sample-every 0 --out memory", models[i]);
         char *dry_options = string_format("%s --dry-run", models[i]);
         needed[i] = memory_of(run_options);
         memory_of(dry_options);
-        const double foretold = (double)printed_number("activations\n");
-        if (!(fabs(foretold - needed[i]) <= 0.05 * needed[i]))
-            fail_msg("%s: %.0f MB foretold, %.0f needed", models[i], foretold, needed[i]);
+        const double foretold = printed_number("activations\n");
+        if (!(fabs(foretold - needed[i]) <= 0.05 * needed[i] + 0.5))
+            fail_msg("%s: %.1f MB foretold, %.1f needed", models[i], foretold, needed[i]);
         free(run_options);
         free(dry_options);
         run("rm -r memory");
