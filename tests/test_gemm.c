@@ -17,9 +17,11 @@
 
 #include "../src/gemm.h"
 #include "../src/kernels.h"
+#include "../src/linear.h"
 #include "../src/rng.h"
 #include "../src/util.h"
 #include "../src/vecmath.h"
+#include "guarded.h"
 #include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -348,13 +350,119 @@ static void test_problems(void **state) {
     free(workspace);
 }
 
-/* ---- exp ---- */
+/* Several problems of a call that pack their B, beside some that do not: each has the bits of its chains, in a workspace
+ * of the size that gemm_workspace_bytes says and not a byte more. */
+static void workspace_check(int threads) {
+    enum { PROBLEMS = 5 };
+    const size_t sizes[PROBLEMS][3] = {{611, 131, 40}, {3, 20, 30}, {1100, 70, 33}, {0, 9, 9}, {700, 257, 65}};
+    struct product together[PROBLEMS];
+    struct gemm problems[PROBLEMS];
+    size_t packed = 0;
+    omp_set_num_threads(threads);
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        together[i] = product_make(sizes[i][0], sizes[i][1], sizes[i][2], i & 1, i & 2);
+        problems[i] = together[i].g;
+        packed += sizes[i][0] > 600 ? gemm_packed_bytes(STORAGE_F32, sizes[i][2], sizes[i][1]) : 0;
+    }
+    const size_t bytes = gemm_workspace_bytes(problems, PROBLEMS);
+    assert_int_equal(bytes, packed); /* those that are taller than any block */
+    void *workspace = guarded_alloc(bytes);
+    gemm_run(problems, PROBLEMS, workspace);
+    guarded_free(workspace, bytes);
+    for (size_t i = 0; i < PROBLEMS; i++) {
+        real *want = chains(&together[i].g);
+        assert_bits_equal("problem", together[i].c, want, together[i].g.M * together[i].g.N);
+        free(want);
+        product_free(&together[i]);
+    }
+}
+
+static void test_workspace(void **state) {
+    (void)state;
+    const int before = omp_get_max_threads();
+    for (int threads = 1; threads <= 9; threads += 4) workspace_check(threads);
+    omp_set_num_threads(before);
+}
+
+/* The same for the backward of a linear layer, whose weight's gradient is the product that packs. */
+static void linear_check(size_t IC, size_t OC, size_t rows) {
+    real *W = random_numbers(OC * IC, 1), *in = random_numbers(rows * IC, 2), *dout = random_numbers(rows * OC, 3);
+    real *dw = array_alloc(OC * IC, sizeof *dw), *db = array_alloc(OC, sizeof *db);
+    real *din = array_alloc(rows * IC, sizeof *din), *packed_t = array_alloc(gemm_packed_count(OC, IC), sizeof *dw);
+    const size_t bytes = linear_workspace_bytes(IC, OC, rows);
+    void *workspace = guarded_alloc(bytes);
+    gemm_pack(packed_t, (struct view){W, IC, 1, NULL}, OC, IC);
+    const struct linear l = {.IC = IC, .OC = OC, .packed_t = packed_t, .dw = dw, .db = db};
+    linear_backward(&l, din, dout, in, NULL, rows, workspace);
+    guarded_free(workspace, bytes);
+    const size_t some[][2] = {{0, 0}, {OC - 1, IC - 1}, {OC / 2, IC / 3}};
+    for (size_t k = 0; k < COUNT(some); k++) {
+        double sum = 0;
+        for (size_t r = 0; r < rows; r++) sum += (double)dout[r * OC + some[k][0]] * (double)in[r * IC + some[k][1]];
+        assert_true(fabs((double)dw[some[k][0] * IC + some[k][1]] - sum) <= accuracy_allowed(rows));
+    }
+    free(W), free(in), free(dout), free(dw), free(db), free(din), free(packed_t);
+}
+
+static void test_linear_workspace(void **state) {
+    (void)state;
+    const size_t outputs[] = {1, 95, 97, 200, 529, 1100}, inputs[] = {1, 33, 130}, rows[] = {1, 40, 500};
+    const int before = omp_get_max_threads();
+    for (int threads = 1; threads <= 9; threads += 4)
+        for (size_t i = 0; i < COUNT(outputs) * COUNT(inputs) * COUNT(rows); i++) {
+            omp_set_num_threads(threads);
+            linear_check(inputs[i % 3], outputs[i / 9], rows[i / 3 % 3]);
+        }
+    omp_set_num_threads(before);
+}
+
+/* ---- bf16 ---- */
 
 static float float_of(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
+
+/* The 16 bits that a panel keeps of the number of these bits, first of two steps and second. */
+static uint32_t bf16_stored(uint32_t bits) {
+    const real column[] = {float_of(bits), float_of(bits)};
+    uint32_t *packed = array_alloc(gemm_packed_bytes(STORAGE_BF16, 2, 1), 1);
+    gemm_pack_panel(packed, STORAGE_BF16, (struct view){column, 1, 1, NULL}, 2, 1, 0);
+    const uint32_t word = packed[0];
+    free(packed);
+    assert_int_equal(word >> 16, word & 0xffff);
+    return word & 0xffff;
+}
+
+/* What a number becomes as bf16, bit by bit: the nearest, of two as near the even one. */
+static void test_bf16_rounding(void **state) {
+    (void)state;
+    static const uint32_t cases[][2] = {
+        {0x00000000, 0x0000}, {0x80000000, 0x8000}, {0x3f800000, 0x3f80}, {0xbf800000, 0xbf80},
+        {0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0xbf808000, 0xbf80}, {0xbf818000, 0xbf82}, /* ties */
+        {0x3f807fff, 0x3f80}, {0x3f808001, 0x3f81}, {0x3f817fff, 0x3f81}, {0x3f818001, 0x3f82},
+        {0x3fff8000, 0x4000}, {0x3fff7fff, 0x3fff}, {0x3ffe8000, 0x3ffe}, /* into the next power of two */
+        {0x00000001, 0x0000}, {0x00008000, 0x0000}, {0x00008001, 0x0001}, {0x00018000, 0x0002}, /* denormal */
+        {0x007fffff, 0x0080}, {0x80017fff, 0x8001}, {0x007f7fff, 0x007f},
+        {0x7f7f0000, 0x7f7f}, {0x7f7f7fff, 0x7f7f}, {0x7f7f8000, 0x7f80}, {0x7f7fffff, 0x7f80}, /* to infinity */
+        {0xff7f7fff, 0xff7f}, {0xff7f8000, 0xff80}, {0x7f800000, 0x7f80}, {0xff800000, 0xff80},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const uint32_t got = bf16_stored(cases[i][0]);
+        if (got != cases[i][1]) fail_msg("%08x is stored as %04x, want %04x", cases[i][0], got, cases[i][1]);
+    }
+    /* NaN, of either sign: whose few bits are cut off, or that rounding would carry into infinity or zero */
+    static const uint32_t nans[] = {0x7fc00000, 0xffc00000, 0x7f800001, 0xff800001, 0x7f808000, 0x7fffffff, 0xffffffff,
+                                    0x7fff8000, 0xffff8000, 0x7f80ffff};
+    for (size_t i = 0; i < COUNT(nans); i++) {
+        const uint32_t got = bf16_stored(nans[i]);
+        if ((got & 0x7f80) != 0x7f80 || !(got & 0x7f) || got >> 15 != nans[i] >> 31)
+            fail_msg("NaN %08x is stored as %04x", nans[i], got);
+    }
+}
+
+/* ---- exp ---- */
 
 static void exp_check(float x) {
     const double want = exp((double)x), got = (double)vec_exp(vec_splat(x))[VEC_LANES - 1];
@@ -454,6 +562,9 @@ int main(void) {
         cmocka_unit_test(test_nan_stays_in_its_row),
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_problems),
+        cmocka_unit_test(test_workspace),
+        cmocka_unit_test(test_linear_workspace),
+        cmocka_unit_test(test_bf16_rounding),
         cmocka_unit_test(test_exp),
         cmocka_unit_test(test_exp_beyond_its_range),
         cmocka_unit_test(test_gelu),
