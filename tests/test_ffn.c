@@ -14,6 +14,7 @@
 #include "../src/ffn.h"
 #include "../src/rng.h"
 #include "../src/util.h"
+#include "guarded.h"
 #include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -27,10 +28,10 @@ static double gelu_slope(double x) {
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
-enum { S = 5, F = 19, E = 4 };
+enum { E = 4 };
 
 struct layer {
-    size_t rows, inputs;
+    size_t S, F, rows, inputs;
     int32_t *first, *source;
     real *w1, *b1, *w2, *b2, *in, *start, *dout;                                     /* given */
     real *packed1, *packed2, *packed1_t, *packed2_t;
@@ -52,6 +53,7 @@ static real *packed_copies(const real *w, size_t rows, size_t columns, bool tran
 
 /* The layer and its gradients as the equations stand. */
 static void plain(struct layer *l) {
+    const size_t S = l->S, F = l->F;
     for (size_t e = 0; e < E; e++)
         for (size_t r = (size_t)l->first[e]; r < (size_t)l->first[e + 1]; r++) {
             const real *x = l->in + (l->source ? (size_t)l->source[r] : r) * S, *dout = l->dout + r * S;
@@ -79,8 +81,8 @@ static void plain(struct layer *l) {
 }
 
 /* `spread`: the share of the rows that expert 0 gets; expert 2 gets none. */
-static struct layer layer_make(size_t rows, double spread, bool gather) {
-    struct layer l = {.rows = rows, .inputs = gather ? rows / 2 + 1 : rows,
+static struct layer layer_make(size_t S, size_t F, size_t rows, double spread, bool gather) {
+    struct layer l = {.S = S, .F = F, .rows = rows, .inputs = gather ? rows / 2 + 1 : rows,
                       .first = array_alloc(E + 1, sizeof(int32_t))};
     l.first[1] = l.first[0] + (int32_t)(spread * (double)rows);
     l.first[2] = l.first[3] = l.first[1] + ((int32_t)rows - l.first[1]) / 3;
@@ -124,10 +126,12 @@ static void assert_all_near(const char *what, const real *got, const real *want,
             fail_msg("%s: number %zu of %zu: got %.17g, want %.17g", what, i, n, got[i], want[i]);
 }
 
-static void training_check(size_t rows, double spread, bool gather) {
-    struct layer l = layer_make(rows, spread, gather);
-    real *scratch = array_alloc(ffn_scratch_count(F), sizeof *scratch);
-    void *workspace = array_alloc(ffn_workspace_bytes(E, S, F, rows) + 1, 1);
+/* In scratch memory and a workspace of the sizes that are said to be enough. */
+static void sizes_check(size_t S, size_t F, size_t rows, double spread, bool gather) {
+    struct layer l = layer_make(S, F, rows, spread, gather);
+    const size_t scratch_bytes = ffn_scratch_count(F) * sizeof(real), bytes = ffn_workspace_bytes(E, S, F, rows);
+    real *scratch = guarded_alloc(scratch_bytes);
+    void *workspace = guarded_alloc(bytes);
     ffn_forward(&l.ffn, l.out, l.hidden, l.in, l.start, scratch);
     assert_all_near("out", l.out, l.want_out, rows * S);
     assert_all_near("hidden", l.hidden, l.want_h, rows * F);
@@ -140,10 +144,12 @@ static void training_check(size_t rows, double spread, bool gather) {
     assert_all_near("dw2", l.dw2, l.want_dw2, E * S * F);
     assert_all_near("db1", l.db1, l.want_db1, E * F);
     assert_all_near("db2", l.db2, l.want_db2, E * S);
-    free(scratch);
-    free(workspace);
+    guarded_free(scratch, scratch_bytes);
+    guarded_free(workspace, bytes);
     layer_free(&l);
 }
+
+static void training_check(size_t rows, double spread, bool gather) { sizes_check(5, 19, rows, spread, gather); }
 
 /* Blocks are 24 to 96 rows; experts get none, few and most of them. */
 static const size_t row_counts[] = {1, 2, 23, 25, 97, 1000};
@@ -168,13 +174,36 @@ static void test_training_on_threads(void **state) {
     omp_set_num_threads(before);
 }
 
+/* Both widths are above a block's rows, so that several tasks share what a weight's gradient packs, for each expert in
+ * both of its products; the more of the rows one expert has, the more of the workspace is used. */
+static void test_workspace(void **state) {
+    (void)state;
+    const double spreads[] = {0, 0.25, 0.5, 0.9, 1};
+    const int before = omp_get_max_threads();
+    for (int threads = 1; threads <= 9; threads += 4)
+        for (size_t i = 0; i < COUNT(spreads); i++) {
+            omp_set_num_threads(threads);
+            sizes_check(101, 131, 300, spreads[i], i % 2);
+            sizes_check(530, 7, 90, spreads[i], i % 2);
+            sizes_check(3, 610, 90, spreads[i], i % 2);
+        }
+    omp_set_num_threads(before);
+}
+
+/* A hidden layer so wide that not even the fewest rows of a block fit what the cache is given: above 2^16 / 12. */
+static void test_wide(void **state) {
+    (void)state;
+    const size_t widths[] = {2731, 5461, 5462, 6000, 65537};
+    for (size_t i = 0; i < COUNT(widths); i++) sizes_check(3, widths[i], widths[i] > 6000 ? 5 : 61, 0.5, i % 2);
+}
+
 /* Nothing is kept, and few rows go by columns: the same numbers as in training, to the bit. */
 static void test_inference(void **state) {
     (void)state;
     for (size_t i = 0; i < COUNT(row_counts); i++)
         for (int gather = 0; gather < 2; gather++) {
-            struct layer l = layer_make(row_counts[i], 0.25, gather);
-            const size_t n = row_counts[i] * S;
+            const size_t S = 5, F = 19, n = row_counts[i] * S;
+            struct layer l = layer_make(S, F, row_counts[i], 0.25, gather);
             real *scratch = array_alloc(ffn_scratch_count(F), sizeof *scratch);
             real *trained = array_alloc(n, sizeof *trained);
             ffn_forward(&l.ffn, trained, l.hidden, l.in, NULL, scratch);
@@ -192,6 +221,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_training_on_threads),
+        cmocka_unit_test(test_workspace),
+        cmocka_unit_test(test_wide),
         cmocka_unit_test(test_inference),
     };
     return cmocka_run_group_tests_name("ffn", tests, NULL, NULL);
