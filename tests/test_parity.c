@@ -184,6 +184,53 @@ static void refused(struct moe_layer smoe, struct moe_layer mine, const char *sa
     if (!strstr(err.text, says) || !strstr(err.text, remedy)) fail_msg("%s", err.text);
 }
 
+/* Turns one setting as a message suggests, "--topk 3" or "a baseline with --experts 9". */
+static void suggestion_apply(const char *phrase, struct moe_layer *smoe, struct moe_layer *mine) {
+    size_t value;
+    if (sscanf(phrase, "--topk %zu", &value) == 1) mine->K = value;
+    else if (sscanf(phrase, "--moe-heads %zu", &value) == 1) mine->H = value;
+    else if (sscanf(phrase, "a baseline with --expert-hidden %zu", &value) == 1) smoe->F = value;
+    else if (sscanf(phrase, "a baseline with --experts %zu", &value) == 1) smoe->E = value;
+    else fail_msg("no suggestion: %s", phrase);
+}
+
+/* Returns how many settings the message suggests, each of which alone must do: costs are equal, and neither side has
+ * more choices than experts. */
+static size_t suggestions_check(struct moe_layer smoe, struct moe_layer mine) {
+    struct error err, again;
+    size_t n = 0;
+    if (parity_solve(&smoe, &mine, &err)) return 0;
+    const char *list = strstr(err.text, "; use ");
+    assert_non_null(list);
+    if (strcmp(list, "; use another baseline") == 0) return 0;
+    for (const char *at = list + 6; at; at = strstr(at, ", or ") ? strstr(at, ", or ") + 5 : NULL, n++) {
+        struct moe_layer a = smoe, b = mine;
+        suggestion_apply(at, &a, &b);
+        b.E = b.F = 0;
+        if (!parity_solve(&a, &b, &again)) fail_msg("%s\n%s: %s", err.text, at, again.text);
+        if (a.K > a.E || b.K > b.E || b.F == 0) fail_msg("%s\n%s: too few experts", err.text, at);
+        const struct layer_cost theirs = layer_matrices(&a), ours = layer_matrices(&b);
+        assert_true(ours.multiply_adds == theirs.multiply_adds);
+        assert_true(fabs(cost_excess(ours.parameters, theirs.parameters)) <= 100 * PARITY_TOLERANCE);
+    }
+    return n;
+}
+
+static void test_suggestions_fit(void **state) {
+    (void)state;
+    const size_t widths[] = {10, 24, 48}, hidden[] = {7, 30, 96};
+    size_t suggested = 0;
+    for (size_t i = 0; i < 3 * 3 * 4 * 3 * 4 * 4 * 3; i++) {
+        const size_t C = widths[i % 3], F = hidden[i / 3 % 3], E = (size_t[]){2, 3, 5, 8}[i / 9 % 4],
+                     K0 = 1 + i / 36 % 3, H = 1 + i / 108 % 4, K = (size_t[]){1, 2, 3, 7}[i / 432 % 4],
+                     D = i / 1728 % 3;
+        if (K0 > E) continue;
+        suggested += suggestions_check((struct moe_layer){C, 1, E, K0, F, 0, 0},
+                                       (struct moe_layer){.C = C, .H = H, .K = K, .D = D, .Fs = i % 2 * 3});
+    }
+    assert_true(suggested > 1000);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     const struct moe_layer smoe = {192, 1, 8, 1, 768, 0, 0}, narrow = {192, 1, 8, 1, 96, 0, 0},
@@ -243,7 +290,8 @@ static void test_train(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_executed), cmocka_unit_test(test_model_cost), cmocka_unit_test(test_solve),
-        cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2),
+        cmocka_unit_test(test_suggestions_fit), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_train),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;

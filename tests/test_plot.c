@@ -179,6 +179,64 @@ static void test_lines_several(void **state) {
     free(text);
 }
 
+/* The y of the text element that holds `part`. */
+static double text_y(const char *text, const char *part) {
+    const char *at = strstr(text, part);
+    if (!at) fail_msg("no text %s", part);
+    while (strncmp(at, " y=\"", 4) != 0) at--;
+    return strtod(at + 4, NULL);
+}
+
+/* Labels of lines that end together at the bottom, or at the top, lie inside the plot, in the order of the lines, none over
+ * another; so do more labels than there is room for, closer together. */
+static void labels_check(size_t n, double last, double spread) {
+    static const double x[] = {1, 2};
+    double y[40][2], before = 0;
+    char names[40][8], label[40];
+    struct plot_series series[40];
+    for (size_t s = 0; s < n; s++) {
+        snprintf(names[s], sizeof names[s], "n%zu", s);
+        y[s][0] = s % 2 ? 0 : 10;
+        y[s][1] = last - spread * (double)s;
+        series[s] = (struct plot_series){names[s], x, y[s], 2};
+    }
+    char *text = lines_make(step, loss, series, n);
+    for (size_t s = 0; s < n; s++) {
+        snprintf(label, sizeof label, ">n%zu %.4g</text>", s, y[s][1]);
+        const double at = text_y(text, label) - 4; /* baseline to middle */
+        assert_true(at >= 62 - 0.1 && at <= 366 + 0.1); /* the plot's top and bottom */
+        if (s > 0) assert_true(at - before >= fmin(15, 304. / (double)n) - 0.2);
+        before = at;
+    }
+    free(text);
+}
+
+static void test_labels(void **state) {
+    (void)state;
+    labels_check(2, 0.02, 0.01);
+    labels_check(7, 0.07, 0.01);
+    labels_check(7, 10, 0.01);
+    labels_check(7, 5, 0.01);
+    labels_check(20, 0.2, 0.01);
+    labels_check(40, 5, 0.1);
+}
+
+/* Several lines: each has the colour of its place in the order, and its label, and what appears under the pointer. */
+static void test_series_in_order(void **state) {
+    (void)state;
+    static const double x[] = {1, 2}, y[3][2] = {{1, 2}, {5, 6}, {9, 10}};
+    const struct plot_series series[] = {{"a", x, y[0], 2}, {"b", x, y[1], 2}, {"c", x, y[2], 2}};
+    char *text = lines_make(step, loss, series, 3);
+    assert_non_null(strstr(text, "class=\"f0\">a 2</text>"));
+    assert_non_null(strstr(text, "class=\"f1\">b 6</text>"));
+    assert_non_null(strstr(text, "class=\"f2\">c 10</text>"));
+    assert_non_null(strstr(text, "<title>b: 6 at 2</title>"));
+    assert_true(text_y(text, ">c 10<") < text_y(text, ">b 6<") && text_y(text, ">b 6<") < text_y(text, ">a 2<"));
+    assert_true(strstr(text, "line s0\"") < strstr(text, "line s1\""));
+    assert_true(strstr(text, "line s1\"") < strstr(text, "line s2\""));
+    free(text);
+}
+
 static void test_lines_gaps(void **state) {
     (void)state;
     static const double x[] = {1, 2, 3, 4, 5, 6, 7}, y[] = {1, NAN, 2, 3, INFINITY, -INFINITY, 5};
@@ -425,6 +483,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_lines_several),
+        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_series_in_order),
         cmocka_unit_test(test_lines_gaps),
         cmocka_unit_test(test_lines_degenerate),
         cmocka_unit_test(test_lines_logarithmic),

@@ -227,6 +227,21 @@ static void svg_check(const char *path) {
     assert_int_equal(depth, 0);
 }
 
+/* Each expert's share in units of an even one, read back from the plot: the mean of a block's is 1. */
+static void load_plot_check(const char *path) {
+    text_read(path, output, sizeof output);
+    for (int block = 1; block <= 3; block += 2) {
+        double sum = 0;
+        for (int e = 0; e < 5; e++) {
+            char *label = string_format("<title>block %d, %d: ", block, e), *at = strstr(output, label);
+            assert_non_null(at);
+            sum += strtod(at + strlen(label), NULL);
+            free(label);
+        }
+        assert_float_equal(sum / 5, 1, 1e-3); /* four digits are shown */
+    }
+}
+
 static void run_has_its_files(void **state) {
     (void)state;
     struct error err;
@@ -241,6 +256,7 @@ static void run_has_its_files(void **state) {
     checkpoint_close(&best);
     svg_check("first/plots/loss.svg");
     svg_check("first/plots/load.svg");
+    load_plot_check("first/plots/load.svg");
     text_read("first/config", output, sizeof output);
     assert_non_null(strstr(output, "\nsteps = 20\n"));
     assert_non_null(strstr(output, "\nchannels = 12\n"));
