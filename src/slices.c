@@ -21,8 +21,10 @@ size_t slices_layout(struct slices *list, size_t n) {
     for (struct slices *row = list; row < list + n; row++) {
         row->offset = offset;
         row->bytes = row->size;
-        for (size_t d = 0; d < row->dims; d++) row->bytes *= row->shape[d];
-        if (row->bytes == 0) row->kept = 0;
+        for (size_t d = 0; d < row->dims; d++) {
+            row->bytes *= row->shape[d];
+            if (row->shape[d] == 0) row->kept = 0;
+        }
         const size_t guarded = (row->bytes / ALIGNMENT + 2) * ALIGNMENT;
         row->step = row->kept > 1 ? guarded : 0;
         offset += row->kept * guarded;
