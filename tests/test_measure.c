@@ -561,6 +561,15 @@ static void constants_are_no_columns(void **state) {
     assert_non_null(strstr(page, "<th scope=\"col\">experts reached, first picks"));
     assert_null(strstr(page, "reaches exactly K"));
     free(page);
+    json_t *every = json_deep_copy(model_at(3)); /* as if K = E */
+    json_object_set_new(every, "topk", json_integer(5));
+    json_t *alone = json_pack("{s:O, s:s, s:[o], s:[]}", "text", json_object_get(analysis, "text"), "wordnet", "w",
+                              "models", every, "stability");
+    page = page_make("some", alone);
+    assert_null(strstr(page, "<th scope=\"col\">experts reached, all picks"));
+    assert_non_null(strstr(page, "K = E = 5: every sub-token picks every expert"));
+    json_decref(alone);
+    free(page);
     page = page_of(0, 2); /* two with whole tokens beside each other */
     assert_false(stands(page, "Side by side", "<h3>", "experts a token reaches"));
     assert_true(stands(page, "Side by side", "<h3>", ">E</th>") && stands(page, "Side by side", "<h3>", ">K</th>"));
@@ -597,6 +606,13 @@ static void even_shares_lead(void **state) {
     char *point = string_format("<title>fine: %.6g at 0.75</title>", y);
     assert_non_null(strstr(page, point));
     free(point);
+    static const char *const steps[] = {"0", "0.125", "0.25", "0.5", "1", "2", "4"};
+    for (int i = 0; i < 7; i++) {
+        char *cell = string_format("data-label=\"threshold, in even shares\">%s</td>", steps[i]);
+        assert_non_null(strstr(page, cell));
+        free(cell);
+    }
+    assert_null(strstr(page, "data-label=\"threshold, in even shares\">3</td>"));
     free(page);
 }
 
