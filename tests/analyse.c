@@ -86,11 +86,9 @@ static void text_alloc(struct text *t, size_t n) {
 
 /* The validation data of the run that made the checkpoint. The last window of a split is moved back to be full;
  * what it would show twice is left out. */
-static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t tokenizer, int seq, int windows,
-                        struct error *err) {
-    const char *dir = checkpoint_string(c, "data_dir", err);
+static bool text_of_data(struct text *text, const char *dir, const struct checkpoint *c, uint64_t tokenizer, int seq,
+                         int windows, struct error *err) {
     struct stat info;
-    if (!dir) return false;
     if (stat(dir, &info) != 0)
         return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name a text with --text", dir,
                          c->path);
@@ -105,7 +103,9 @@ static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t 
     const size_t T = (size_t)seq, all = loader_windows(l), some = windows ? (size_t)windows : all;
     const size_t count = some < all ? some : all;
     bool ok = true;
-    text->name = string_format("%s, held out", dir);
+    char *shown = text_as_utf8(dir, strlen(dir));
+    text->name = string_format("%s, held out", shown);
+    free(shown);
     text_alloc(text, count * T);
     for (size_t w = 0; w < count && ok; w++) {
         int32_t *tokens = text->tokens + text->n, *targets = text->targets + text->n;
@@ -117,6 +117,16 @@ static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t 
         text->n += T - seen;
     }
     loader_close(l);
+    return ok;
+}
+
+static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t tokenizer, int seq, int windows,
+                        struct error *err) {
+    const char *escaped = checkpoint_string(c, "data_dir", err);
+    if (!escaped) return false;
+    char *dir = text_unescape(escaped);
+    const bool ok = text_of_data(text, dir, c, tokenizer, seq, windows, err);
+    free(dir);
     return ok;
 }
 

@@ -216,7 +216,8 @@ static void newest_run_is_read(void **state) {
     sample_expect(CHARACTERS "\n", "cd newest && sample -g"); /* the best model of b */
     sample_expect(CHARACTERS "\n", "sample -g --model newest/runs/b");
     sample_expect(GOLDEN, "touch -d @3000 newest/runs/c/* && cd newest && sample -g -p 'ab ' -n 40");
-    static const char *const times[][2] = {{"@4000", "@4000.000000001"}, {"@4000.9", "@4001.1"}, {"@4000.3", "@4001.3"}};
+    static const char *const times[][2] = {
+        {"@4000", "@4000.000000001"}, {"@4000.9", "@4001.1"}, {"@4000.3", "@4001.3"}};
     run("rm -r newest/runs/b && cp bytes/last.safetensors newest/runs/a");
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) { /* newer, if by a nanosecond, in either order */
         run("cd newest/runs && touch -d %s a/* && touch -d %s c/*", times[i][0], times[i][1]);
@@ -388,6 +389,37 @@ static void bad_checkpoints_are_refused(void **state) {
     model_destroy(&m);
 }
 
+/* Which options need which others to change anything, for every model. */
+static void idle_options_are_known(void **state) {
+    (void)state;
+    static const char *const of[][14] = { /* need, then who has it */
+        {"", "vocab", "seq", "layers", "channels", "attn-heads", "ffn", "shared-hidden"},
+        {"--ffn smoe or mhmoe", "experts", "topk", "expert-hidden", "moe-every", "moe-residual", "router",
+         "renormalize", "balance", "z-weight"},
+        {"--ffn mhmoe", "moe-heads", "head-depth", "merge-depth"},
+        {"--router cosine", "router-dim"},
+        {"--balance aux", "balance-weight"},
+        {"--balance bias", "bias-step"},
+    };
+    for (int i = 0; i < 3 * 2 * 3; i++) {
+        struct config config = small_config;
+        size_t seen = 0;
+        config.ffn = i % 3;
+        config.router = i / 3 % 2;
+        config.balance = i / 6;
+        const bool moe = config.ffn != FFN_DENSE;
+        const bool there[] = {true, moe, config.ffn == FFN_MHMOE, moe && config.router == ROUTER_COSINE,
+                              moe && config.balance == BALANCE_AUX, moe && config.balance == BALANCE_BIAS};
+        for (size_t kind = 0; kind < sizeof of / sizeof *of; kind++)
+            for (const char *const *name = of[kind] + 1; *name; name++, seen++) {
+                const char *need = config_lacks(&config, *name);
+                assert_string_equal(need ? need : "nothing", there[kind] ? "nothing" : of[kind][0]);
+            }
+        for (const struct option_spec *spec = model_options; spec->name; spec++) seen--;
+        assert_int_equal(seen, 0); /* every option there is has a line above */
+    }
+}
+
 /* ---- Bytes that are no characters ---- */
 
 static void any_bytes_can_be_a_prompt(void **state) {
@@ -413,7 +445,8 @@ static void any_bytes_can_be_a_name(void **state) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         run("mkdir odd; cd odd; seq 3000 >'%s.txt'; train '%s.txt' --vocab 269 --seq 9 --layers 2 --channels 8 "
             "--batch 2 --moe-heads 2 --steps 3 --until 2", names[i], names[i]);
-        run("cd odd; train --resume runs/*; sample --model runs/*; sample; cp -r runs/* \"$(printf 'r\\351')\"; "
+        run("cd odd; train --resume runs/*; analyse runs/* --windows 1 --samples 0; rm -r runs/analysis; "
+            "sample --model runs/*; sample; cp -r runs/* \"$(printf 'r\\351')\"; "
             "sample --model \"$(printf 'r\\351')\"; rm -r ../odd");
     }
 }
@@ -422,7 +455,9 @@ static void output_failure_is_told(void **state) {
     (void)state;
     refuse(4, "standard output", "No space left", "sample --model letters >/dev/full");
     refuse(4, "standard output", "No space left", "sample --model letters -p a --samples 1000000 >/dev/full");
-    refuse(4, "standard output", "No space left", "timeout 60 sample --model letters --top-k 6 -n 1G >/dev/full");
+    refuse(4, "standard output", "No space left", "timeout 60 sample --model letters -g -p 'ab ' -n 1G >/dev/full");
+    refuse(4, "standard output", "No space left",
+           "timeout 60 sample --model letters -p 'fab cab dab ebb i' --samples 1048576 >/dev/full");
 }
 
 int main(void) {
@@ -437,6 +472,7 @@ int main(void) {
         cmocka_unit_test(bad_configs_are_refused),
         cmocka_unit_test(other_shapes_are_refused),
         cmocka_unit_test(bad_checkpoints_are_refused),
+        cmocka_unit_test(idle_options_are_known),
         cmocka_unit_test(any_bytes_can_be_a_prompt),
         cmocka_unit_test(any_bytes_can_be_a_name),
         cmocka_unit_test(output_failure_is_told),
