@@ -45,12 +45,13 @@ static struct mean mean_of(double beta) {
     const real rounded = (real)beta;
     return (struct mean){rounded, (real)(beta - (double)rounded), (real)(1 - beta)};
 }
-static inline real mean_next(struct mean a, real old, real x) { return a.beta * old + (a.rest * old + a.take * x); }
+static inline real mean_next(const struct mean *a, real old, real x) {
+    return a->beta * old + (a->rest * old + a->take * x);
+}
 
 /* The decay is subtracted as it is: 1 - lr * decay would be rounded at 6e-8, which may be most of it. */
 void adamw_update(const struct adamw *a, real *params, const real *grads, real *m, real *v, size_t n, bool decay,
                   double lr, double scale, int64_t step) {
-    const struct mean mean = mean_of(a->beta1), square = mean_of(a->beta2);
     const real epsilon = (real)a->epsilon, g_scale = (real)scale;
     const real rate = (real)(lr / (1 - pow(a->beta1, (double)step)));
     const real v_scale = (real)(1 / (1 - pow(a->beta2, (double)step)));
@@ -58,10 +59,11 @@ void adamw_update(const struct adamw *a, real *params, const real *grads, real *
 #pragma omp parallel for
     for (size_t start = 0; start < n; start += BLOCK) {
         const size_t end = block_end(start, n);
+        const struct mean mean = mean_of(a->beta1), square = mean_of(a->beta2); /* here, clang sees that nothing writes them */
 #pragma omp simd
         for (size_t i = start; i < end; i++) {
             const real g = g_scale * grads[i];
-            const real m_i = mean_next(mean, m[i], g), v_i = mean_next(square, v[i], g * g);
+            const real m_i = mean_next(&mean, m[i], g), v_i = mean_next(&square, v[i], g * g);
             m[i] = m_i;
             v[i] = v_i;
             params[i] -= rate * m_i / (SQRT(v_i * v_scale) + epsilon) + shrink * params[i];

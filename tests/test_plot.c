@@ -192,8 +192,8 @@ static double text_y(const char *text, const char *part) {
 static void labels_check(size_t n, double last, double spread) {
     static const double x[] = {1, 2};
     double y[40][2], before = 0;
-    char names[40][8], label[40];
-    struct plot_series series[40];
+    char names[40][32], label[80];
+    struct plot_series series[40] = {0};
     for (size_t s = 0; s < n; s++) {
         snprintf(names[s], sizeof names[s], "n%zu", s);
         y[s][0] = s % 2 ? 0 : 10;
