@@ -1,15 +1,12 @@
 /* The model, from its tensors to its gradients. Read in this order:
  *
- *   1. the options and sizes        4. the GPT around it: blocks, loss, backward
- *   2. memory: parameters, activations   5. initialisation, costs
- *   3. the MH-MoE layer (E1-E7), each backward under its forward
+ *   1. memory: parameters, activations       3. the blocks, and the GPT of them: loss, backward
+ *   2. the MH-MoE layer (E1-E7), each backward under its forward      4. initialisation, costs, files
  *
  * Symbols are in mhmoe.h, the equations and the derivation of every backward in docs/MHMOE.md. Everything
  * is a loop over flat arrays or a product from src/gemm.h. */
 #include "mhmoe.h"
 
-#include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include "src/attention.h"
@@ -21,112 +18,6 @@
 #include "src/stack.h"
 #include "src/util.h"
 
-/* ---- 1. Options and sizes ---------------------------------------------------------------------- */
-
-static const char *const ffn_words[] = {"dense", "smoe", "mhmoe", NULL};
-static const char *const router_words[] = {"softmax", "cosine", NULL};
-static const char *const balance_words[] = {"aux", "bias", "none", NULL};
-
-#define FIELD(name) offsetof(struct config, name)
-const struct option_spec model_options[] = {
-    {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 260, 1 << 24, NULL, "N",
-     "tokens in the vocabulary (256 of them are single bytes)", "Model"},
-    {"seq", 0, OPTION_INT, FIELD(seq), "128", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
-    {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
-    {"channels", 0, OPTION_INT, FIELD(channels), "256", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
-    {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "4", 1, 1024, NULL, "N", "attention heads", NULL},
-    {"ffn", 0, OPTION_CHOICE, FIELD(ffn), "mhmoe", 0, 0, ffn_words, "KIND",
-     "feed-forward layers: dense, sparse mixture of experts, or multi-head mixture of experts", NULL},
-    {"moe-heads", 0, OPTION_INT, FIELD(moe_heads), "4", 1, 1024, NULL, "H",
-     "sub-tokens that a token is cut into (mhmoe)", NULL},
-    {"experts", 0, OPTION_INT, FIELD(experts), "8", 1, 4096, NULL, "E", "experts in a layer", NULL},
-    {"topk", 0, OPTION_INT, FIELD(topk), "2", 1, 64, NULL, "K", "experts for each sub-token", NULL},
-    {"expert-hidden", 0, OPTION_INT, FIELD(expert_hidden), "0", 0, 1 << 20, NULL, "F",
-     "hidden width of an expert (0: 4 times the sub-token's width)", NULL},
-    {"moe-every", 0, OPTION_INT, FIELD(moe_every), "2", 1, 1000, NULL, "N",
-     "every N-th block is a mixture of experts, the others are dense", NULL},
-    {"shared-hidden", 0, OPTION_INT, FIELD(shared_hidden), "0", 0, 1 << 20, NULL, "F",
-     "hidden width of a shared expert, which serves every sub-token with gate 1 (0: none)", NULL},
-    {"head-depth", 0, OPTION_INT, FIELD(head_depth), "1", 0, 3, NULL, "N",
-     "linear layers before the split, GELU between them (mhmoe; 0: none)", NULL},
-    {"merge-depth", 0, OPTION_INT, FIELD(merge_depth), "1", 0, 3, NULL, "N",
-     "linear layers after the join, GELU between them (mhmoe; 0: none)", NULL},
-    {"moe-residual", 0, OPTION_FLAG, FIELD(moe_residual), "false", 0, 0, NULL, NULL,
-     "add each sub-token to its experts' output", NULL},
-    {"router", 0, OPTION_CHOICE, FIELD(router), "softmax", 0, 0, router_words, "KIND",
-     "scores of experts: a linear layer before the softmax, or cosines in a few dimensions (X-MoE)", NULL},
-    {"router-dim", 0, OPTION_INT, FIELD(router_dim), "16", 1, 1 << 16, NULL, "N",
-     "dimensions in which the cosine router compares", NULL},
-    {"renormalize", 0, OPTION_FLAG, FIELD(renormalize), "false", 0, 0, NULL, NULL,
-     "scale the gates of a sub-token to sum to 1", NULL},
-    {"balance", 0, OPTION_CHOICE, FIELD(balance), "aux", 0, 0, balance_words, "KIND",
-     "how experts are kept in use: an auxiliary loss, a bias on their choice (no loss), or nothing", NULL},
-    {"balance-weight", 0, OPTION_REAL, FIELD(balance_weight), "0.01", 0, 1000, NULL, "X",
-     "weight of the auxiliary loss (--balance aux)", NULL},
-    {"bias-step", 0, OPTION_REAL, FIELD(bias_step), "1e-3", 0, 1, NULL, "X",
-     "how far a step moves each expert's bias (--balance bias)", NULL},
-    {"z-weight", 0, OPTION_REAL, FIELD(z_weight), "0", 0, 1000, NULL, "X",
-     "weight of the router's z-loss, which keeps scores small (0: none; ST-MoE: 1e-3)", NULL},
-    {0},
-};
-
-bool config_check(const struct config *c, struct sizes *s, struct error *err) {
-    const bool moe = c->ffn != FFN_DENSE, multi_head = c->ffn == FFN_MHMOE;
-    *s = (struct sizes){.V = (size_t)c->vocab, .T = (size_t)c->seq, .C = (size_t)c->channels,
-                        .L = (size_t)c->layers, .NH = (size_t)c->attn_heads};
-    s->LM = moe ? s->L / (size_t)c->moe_every : 0;
-    s->LD = s->L - s->LM;
-    if (s->C % s->NH)
-        return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
-                         c->channels, c->attn_heads, (s->C / s->NH + 1) * s->NH);
-    if (!moe && c->shared_hidden > 0)
-        return error_set(err, EXIT_USAGE, "--shared-hidden %d: --ffn dense has no experts; use --ffn smoe or "
-                         "mhmoe", c->shared_hidden);
-    if (!moe) return true;
-    s->H = multi_head ? (size_t)c->moe_heads : 1;
-    s->E = (size_t)c->experts;
-    s->K = (size_t)c->topk;
-    if (s->LM == 0)
-        return error_set(err, EXIT_USAGE, "--moe-every %d leaves none of the %d layers with experts; "
-                         "use --moe-every %d or --ffn dense", c->moe_every, c->layers, c->layers);
-    if (s->C % s->H)
-        return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --moe-heads %zu; use --channels %zu",
-                         c->channels, s->H, (s->C / s->H + 1) * s->H);
-    if (s->K > s->E)
-        return error_set(err, EXIT_USAGE, "--topk %d is more than the %d experts; use at most --topk %d",
-                         c->topk, c->experts, c->experts);
-    s->S = s->C / s->H;
-    s->F = c->expert_hidden ? (size_t)c->expert_hidden : 4 * s->S;
-    s->Fs = (size_t)c->shared_hidden;
-    s->shared = c->shared_hidden > 0;
-    s->cosine = c->router == ROUTER_COSINE;
-    s->D = s->cosine ? (size_t)c->router_dim : s->S;
-    s->head = multi_head ? (size_t)c->head_depth : 0;
-    s->merge = multi_head ? (size_t)c->merge_depth : 0;
-    return true;
-}
-
-const char *config_lacks(const struct config *c, const char *name) {
-    const bool moe = c->ffn != FFN_DENSE;
-    const struct {
-        const char *options, *need;
-        bool there;
-    } uses[] = {
-        {" experts topk expert-hidden moe-every moe-residual router renormalize balance z-weight ",
-         "--ffn smoe or mhmoe", moe},
-        {" moe-heads head-depth merge-depth ", "--ffn mhmoe", c->ffn == FFN_MHMOE},
-        {" router-dim ", "--router cosine", moe && c->router == ROUTER_COSINE},
-        {" balance-weight ", "--balance aux", moe && c->balance == BALANCE_AUX},
-        {" bias-step ", "--balance bias", moe && c->balance == BALANCE_BIAS},
-    };
-    const char *need = NULL;
-    char *word = string_format(" %s ", name);
-    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
-        if (!uses[i].there && strstr(uses[i].options, word)) need = uses[i].need;
-    free(word);
-    return need;
-}
-
 /* Block l is a MoE block if every moe_every-th, counted from 1, falls on it. */
 static bool is_moe_block(const struct model *m, size_t l) {
     return m->sizes.LM > 0 && (l + 1) % (size_t)m->config.moe_every == 0;
@@ -137,9 +28,7 @@ static size_t moe_blocks_before(const struct model *m, size_t l) {
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
-/* ---- 2. Memory --------------------------------------------------------------------------------- */
-
-enum initialisation { NORMAL, NORMAL_RESIDUAL, XAVIER, XAVIER_HALF, ZERO, ONE, LOG_TEMPERATURE };
+/* ---- 1. Memory --------------------------------------------------------------------------------- */
 
 enum parameter_id {
 #define X(name, ...) ID_##name,
@@ -148,34 +37,17 @@ enum parameter_id {
     ID_NONE
 };
 
-static const enum initialisation parameter_initialisation[] = {
-#define X(name, decay, initialisation, ...) initialisation,
-    PARAMETERS(X)
-#undef X
-};
-
-static size_t parameters_layout(struct parameter_info *info, const struct sizes *s) {
+static size_t model_layout(struct parameter_info *info, const struct sizes *s) {
     const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, D = s->D,
                  LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine, shared = s->shared;
-    const struct parameter_info list[] = {
-#define X(name, decay, initialisation, ...) \
-    {#name, decay, sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), {__VA_ARGS__}, 0, 0, 0, 0, 0},
+    const struct parameter_info rows[] = {
+#define DIMS(...) .dims = sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), .shape = {__VA_ARGS__}
+#define X(name, part, initialisation, ...) {#name, PART_##part, INIT_##initialisation, DIMS(__VA_ARGS__)},
         PARAMETERS(X)
 #undef X
     };
-    size_t offset = 0;
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        struct parameter_info *p = &info[i];
-        *p = list[i];
-        p->offset = offset;
-        p->count = 1;
-        for (size_t d = 0; d < p->dims; d++) p->count *= p->shape[d];
-        p->columns = p->shape[p->dims - 1];
-        p->rows = p->decay ? p->shape[p->dims - 2] : 1;
-        p->matrices = p->count ? p->count / (p->rows * p->columns) : 0;
-        offset += p->count;
-    }
-    return offset;
+    memcpy(info, rows, sizeof rows);
+    return parameters_layout(info, PARAMETER_TENSORS);
 }
 
 /* struct parameters as an array: its fields are all real *, in the order of the list. */
@@ -184,18 +56,6 @@ static real **parameter_fields(const struct parameters *p) { return (real **)p; 
 static void parameters_point(struct parameters *p, real *block, const struct parameter_info *info) {
     for (size_t i = 0; i < PARAMETER_TENSORS; i++)
         parameter_fields(p)[i] = info[i].count ? block + info[i].offset : NULL;
-}
-
-/* How tensor i is stored where matrices are stored as `most`. Routers are not rounded: they are small, a choice that
- * rounding turns costs more than all other rounding, and the cosine router takes norms of the numbers as they are. */
-static enum storage storage_of(size_t i, enum storage most) {
-    return i == ID_routerw || i == ID_routerp ? STORAGE_F32 : most;
-}
-
-/* Tensors that decay are exactly the matrices that multiply; those are packed. Bytes that one takes. */
-static size_t packed_bytes(const struct parameter_info *info, enum storage storage, bool transposed) {
-    const size_t K = transposed ? info->rows : info->columns, N = transposed ? info->columns : info->rows;
-    return info->decay && info->count ? info->matrices * gemm_packed_bytes(storage, K, N) : 0;
 }
 
 /* What a forward pass leaves for the blocks after it and for backward: every array, once. X(name, type, which slices
@@ -278,32 +138,8 @@ struct activations {
 #define X(name, type, ...) type *name;
     BUFFERS(X)
 #undef X
-    real *scratch;    /* of attention, feed-forward and layer norm, for each thread or part its own */
-    char *workspace;  /* operands that products pack on the fly */
-    size_t scratch_count, workspace_bytes;
 };
 #define at(array, i) ((array).data + (i) * (array).step)
-
-/* Both depend on the number of threads. */
-static size_t scratch_count(const struct sizes *s, bool training) {
-    const size_t attention = attention_scratch_count(s->T, s->C, s->NH);
-    const size_t dense = training && s->LD ? ffn_scratch_count(4 * s->C) : 0;
-    const size_t experts = training && s->LM ? ffn_scratch_count(s->F) : 0;
-    const size_t shared = training && s->shared ? ffn_scratch_count(s->Fs) : 0;
-    const size_t norms = training ? norm_scratch_count(s->C) : 0;
-    return max_size(max_size(max_size(attention, norms), dense), max_size(experts, shared));
-}
-static size_t workspace_bytes(const struct sizes *s, size_t R, size_t logit_rows) {
-    const size_t C = s->C, N = R * s->H, attention = linear_workspace_bytes(C, 3 * C, R);
-    const size_t project = linear_workspace_bytes(C, C, R);
-    const size_t logits = linear_workspace_bytes(C, s->V, logit_rows);
-    const size_t dense = s->LD ? ffn_workspace_bytes(1, C, 4 * C, R) : 0;
-    const size_t experts = s->LM ? ffn_workspace_bytes(s->E, s->S, s->F, N * s->K) : 0;
-    const size_t shared = s->shared ? ffn_workspace_bytes(1, s->S, s->Fs, N) : 0;
-    const size_t router = s->LM ? router_workspace_bytes(s->cosine, s->E, s->D, s->S, N) : 0;
-    return max_size(max_size(max_size(attention, project), max_size(logits, router)),
-                    max_size(max_size(dense, experts), shared));
-}
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
@@ -324,7 +160,6 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
                                [DENSE] = all ? s->LD : s->LD > 0, [MOE] = all ? s->LM : s->LM > 0};
     const size_t there[WHEN] = {[ALWAYS] = 1, [BACKWARD] = training};
     const struct slices rows[] = {
-#define DIMS(...) .dims = sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), .shape = {__VA_ARGS__}
 #define X(name, type, which, ...) {#name, sizeof(type), kept[which], DIMS(__VA_ARGS__)},
         ACTIVATIONS(X)
 #undef X
@@ -360,7 +195,7 @@ bool model_fits(const struct sizes *s, struct model_setup setup, struct error *e
     const double choices = (double)sequences * (double)s->T * (double)(s->H * s->K);
     struct slices list[ARRAYS];
     activations_layout(list, s, setup);
-    const double bytes = slices_total(list, ARRAYS) + sizeof(real) * (double)parameters_layout(info, s);
+    const double bytes = slices_total(list, ARRAYS) + sizeof(real) * (double)model_layout(info, s);
     if (bytes > MEMORY_MOST)
         return error_set(err, EXIT_USAGE, "the model needs more memory than any machine has (got over %.1g bytes for "
                          "%zu sequences of %zu tokens, want at most %.1g); lower --batch, --seq, or the model's sizes",
@@ -371,22 +206,31 @@ bool model_fits(const struct sizes *s, struct model_setup setup, struct error *e
     return true;
 }
 
-/* Work memory, for as many threads as there are now. */
-static void scratch_ensure(struct model *m) {
-    struct activations *a = m->acts;
-    const bool training = m->setup.use == MODEL_TRAIN;
-    const size_t count = scratch_count(&m->sizes, training);
-    const size_t bytes = training ? workspace_bytes(&m->sizes, m->max_rows, a->logit_rows) : 0;
-    if (count > a->scratch_count) {
-        free(a->scratch);
-        a->scratch = array_alloc(count, sizeof(real));
-        a->scratch_count = count;
+/* What a layer asks for at most, with as many threads as there are now. */
+static size_t work_needed(const struct parameter_info *info, const struct sizes *s, struct model_setup setup) {
+    const size_t R = setup.batch * s->T;
+    size_t most = attention_scratch_count(s->T, s->C, s->NH) * sizeof(real);
+    if (setup.use != MODEL_TRAIN) return most;
+    most = max_size(most, norm_scratch_count(s->C) * sizeof(real));
+    for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
+        const size_t rows = p->part == PART_EMBEDDING ? logit_rows_for(s, R) : parameter_rows(p, s, R);
+        most = max_size(most, parameter_work_bytes(p, s, rows));
     }
-    if (bytes > a->workspace_bytes) {
-        free(a->workspace);
-        a->workspace = array_alloc(bytes, 1);
-        a->workspace_bytes = bytes;
-    }
+    return most;
+}
+
+static struct slices work_row(size_t bytes) {
+    return (struct slices){.name = "work", .size = 1, .kept = 1, .dims = 1, .shape = {bytes}};
+}
+
+static void work_ensure(struct model *m) {
+    const size_t bytes = work_needed(m->info, &m->sizes, m->setup);
+    struct slices row = work_row(bytes);
+    if (bytes <= m->work_bytes) return;
+    free(m->work);
+    m->work = array_alloc(slices_layout(&row, 1), 1);
+    guards_set(&row, 1, m->work);
+    m->work_bytes = bytes;
 }
 
 bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err) {
@@ -394,7 +238,7 @@ bool model_create(struct model *m, const struct config *config, struct model_set
     if (!config_check(config, &m->sizes, err) || !model_fits(&m->sizes, setup, err)) return false;
     const struct sizes *s = &m->sizes;
     const bool training = setup.use == MODEL_TRAIN;
-    m->n_parameters = parameters_layout(m->info, s);
+    m->n_parameters = model_layout(m->info, s);
     m->param_block = array_alloc(m->n_parameters, sizeof(real));
     parameters_point(&m->params, m->param_block, m->info);
     if (training) {
@@ -402,12 +246,12 @@ bool model_create(struct model *m, const struct config *config, struct model_set
         parameters_point(&m->grads, m->grad_block, m->info);
     }
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const size_t bytes = packed_bytes(&m->info[i], storage_of(i, setup.storage), false);
-        const size_t bytes_t = training ? packed_bytes(&m->info[i], STORAGE_F32, true) : 0;
+        const struct parameter_info *p = &m->info[i];
+        const size_t bytes = parameter_packed_bytes(p, parameter_storage(p, setup.storage), false);
+        const size_t bytes_t = training ? parameter_packed_bytes(p, STORAGE_F32, true) : 0;
         if (bytes) m->packed[i] = array_alloc(bytes, 1);
         if (bytes_t) m->packed_t[i] = array_alloc(bytes_t, 1);
     }
-    m->max_rows = setup.batch * s->T;
     m->acts = activations_create(s, setup);
     m->router_bias = array_alloc(s->LM * s->E + 1, sizeof(real));
     m->load = array_alloc(s->LM * s->E + 1, sizeof(double));
@@ -417,12 +261,9 @@ bool model_create(struct model *m, const struct config *config, struct model_set
 }
 
 void model_destroy(struct model *m) {
-    if (m->acts) {
-        free(m->acts->block);
-        free(m->acts->scratch);
-        free(m->acts->workspace);
-    }
+    if (m->acts) free(m->acts->block);
     free(m->acts);
+    free(m->work);
     free(m->param_block);
     free(m->grad_block);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) free(m->packed[i]), free(m->packed_t[i]);
@@ -433,25 +274,12 @@ void model_destroy(struct model *m) {
     *m = (struct model){0};
 }
 
-static void pack_tensor(char *packed, enum storage storage, const real *w, const struct parameter_info *info,
-                        bool transposed) {
-    const size_t K = transposed ? info->rows : info->columns, N = transposed ? info->columns : info->rows;
-    const size_t panels = gemm_panels(N), size = info->rows * info->columns;
-#pragma omp parallel for schedule(static)
-    for (size_t piece = 0; piece < info->matrices * panels; piece++) {
-        const size_t i = piece / panels;
-        const struct view B = transposed ? (struct view){w + i * size, info->columns, 1, NULL}
-                                         : (struct view){w + i * size, 1, info->columns, NULL};
-        gemm_pack_panel(packed + i * gemm_packed_bytes(storage, K, N), storage, B, K, N, piece % panels);
-    }
-}
-
 void model_pack(struct model *m) {
     real **w = parameter_fields(&m->params);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const enum storage storage = storage_of(i, m->setup.storage);
-        if (m->packed[i]) pack_tensor(m->packed[i], storage, w[i], &m->info[i], false);
-        if (m->packed_t[i]) pack_tensor(m->packed_t[i], STORAGE_F32, w[i], &m->info[i], true);
+        const struct parameter_info *p = &m->info[i];
+        if (m->packed[i]) parameter_pack(p, m->packed[i], parameter_storage(p, m->setup.storage), w[i], false);
+        if (m->packed_t[i]) parameter_pack(p, m->packed_t[i], STORAGE_F32, w[i], true);
     }
 }
 
@@ -459,9 +287,10 @@ static bool is_training(const struct model *m) { return m->setup.use == MODEL_TR
 
 /* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
-    struct linear l = {.IC = m->info[w].columns, .OC = m->info[w].rows, .storage = storage_of(w, m->setup.storage),
+    const struct parameter_info *p = &m->info[w];
+    struct linear l = {.IC = p->columns, .OC = p->rows, .storage = parameter_storage(p, m->setup.storage),
                        .packed = m->packed[w], .packed_t = m->packed_t[w]};
-    if (m->info[w].count == 0) return (struct linear){0};
+    if (p->count == 0) return (struct linear){0};
     if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
     if (is_training(m)) {
         l.dw = parameter_fields(&m->grads)[w];
@@ -475,7 +304,7 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 static struct norm norm_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i, real *kept) {
     const size_t C = m->sizes.C;
     struct norm n = {.C = C, .w = parameter_fields(&m->params)[w] + i * C, .b = parameter_fields(&m->params)[b] + i * C,
-                     .kept = kept, .scratch = m->acts->scratch};
+                     .kept = kept, .scratch = m->work};
     if (is_training(m)) {
         n.dw = parameter_fields(&m->grads)[w] + i * C;
         n.db = parameter_fields(&m->grads)[b] + i * C;
@@ -485,9 +314,9 @@ static struct norm norm_slice(const struct model *m, enum parameter_id w, enum p
 #define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
 
 /* Where a feed-forward layer may apply GELU while it keeps what was before; in inference nothing need be kept. */
-static real *hidden_scratch(const struct model *m) { return is_training(m) ? m->acts->scratch : NULL; }
+static real *hidden_scratch(const struct model *m) { return is_training(m) ? m->work : NULL; }
 
-/* ---- 3. The MH-MoE layer ------------------------------------------------------------------------ */
+/* ---- 2. The MH-MoE layer ------------------------------------------------------------------------ */
 
 /* MoE layer lm: its parts, and its slices of the activations. */
 struct moe {
@@ -515,7 +344,7 @@ static struct router router_of(const struct model *m, size_t lm) {
 
 static struct stack stack_of(const struct model *m, size_t depth, struct linear layers, real *hidden) {
     const struct activations *a = m->acts;
-    return (struct stack){depth, layers, hidden, a->activated, a->d_stack, a->workspace};
+    return (struct stack){depth, layers, hidden, a->activated, a->d_stack, m->work};
 }
 
 /* `x` is what the layer reads. */
@@ -577,7 +406,7 @@ static struct router_gradients router_gradients_of(const struct model *m, double
     return (struct router_gradients){.d_gates = a->d_gates, .balance_weight = balance_weight * router_scale,
                                      .z_weight = m->config.z_weight * router_scale, .dx = a->d_xh,
                                      .d_scores = a->d_scores, .d_projected = a->d_projected,
-                                     .d_embeddings = a->d_embeddings, .workspace = a->workspace};
+                                     .d_embeddings = a->d_embeddings, .workspace = m->work};
 }
 
 /* dx (R,C) from dout (R,C), in the reverse order of moe_forward. Returns where dx lies. */
@@ -588,9 +417,9 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
     const struct router_gradients gradients = router_gradients_of(m, router_scale);
     const real *d_joined = s->merge ? a->d_joined : dout;
     if (s->merge) stack_backward(&moe.merge, a->d_joined, dout, moe.joined, a->rows);
-    if (s->shared) ffn_backward(&moe.shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, a->workspace);
+    if (s->shared) ffn_backward(&moe.shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, m->work);
     combine_backward(&moe.dispatch, a->d_expert_out, a->d_gates, d_joined, moe.routing.gates, moe.expert_out);
-    ffn_backward(&moe.experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, a->workspace);
+    ffn_backward(&moe.experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, m->work);
     dispatch_backward(&moe.dispatch, a->d_xh, s->shared ? a->d_xh : NULL, a->d_dispatched);
     if (m->config.moe_residual) residual_forward(a->d_xh, a->d_xh, d_joined, a->rows * s->C);
     router_backward(&moe.router, &moe.routing, &gradients, moe.xh);
@@ -599,7 +428,7 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, co
     return a->d_norm;
 }
 
-/* ---- 4. The GPT around it ----------------------------------------------------------------------- */
+/* ---- 3. The GPT around it ----------------------------------------------------------------------- */
 
 /* Block l: its layers, and its slices of the activations. */
 struct block {
@@ -619,7 +448,7 @@ static struct block block_of(const struct model *m, size_t l) {
         .is_moe = is_moe_block(m, l), .i = is_moe_block(m, l) ? before : l - before,
         .norm1 = NORM(m, ln1w, ln1b, l, at(a->ln1_kept, l)), .norm2 = NORM(m, ln2w, ln2b, l, at(a->ln2_kept, l)),
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
-        .attention = {C, m->sizes.NH, at(a->lse, l), a->scratch},
+        .attention = {C, m->sizes.NH, at(a->lse, l), m->work},
         .in = at(a->stream, l), .ln1 = at(a->ln1, l), .all_qkv = at(a->qkv, l), .att = at(a->att, l),
         .middle = at(a->middle, l), .ln2 = at(a->ln2, l), .out = at(a->stream, l + 1),
     };
@@ -649,11 +478,11 @@ static void block_backward(struct model *m, size_t l, double router_scale) {
     const struct block b = block_of(m, l);
     const real *d_ln2 = a->d_norm;
     if (b.is_moe) d_ln2 = moe_backward(m, b.i, a->d_stream, b.ln2, router_scale);
-    else ffn_backward(&b.dense, a->d_norm, a->d_hidden, a->d_stream, b.fc, b.ln2, a->workspace);
+    else ffn_backward(&b.dense, a->d_norm, a->d_hidden, a->d_stream, b.fc, b.ln2, m->work);
     norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
-    linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, a->workspace);
+    linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, m->work);
     attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);
-    linear_backward(&b.qkv, a->d_norm, a->d_qkv, b.ln1, NULL, a->rows, a->workspace);
+    linear_backward(&b.qkv, a->d_norm, a->d_qkv, b.ln1, NULL, a->rows, m->work);
     norm_backward(&b.norm1, a->d_stream, a->d_norm, b.in, a->rows);
 }
 
@@ -662,7 +491,7 @@ void model_forward(struct model *m, const struct batch *batch) {
     const size_t L = m->sizes.L;
     a->batch = *batch;
     a->rows = batch_rows(batch);
-    scratch_ensure(m);
+    work_ensure(m);
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
     embedding_forward(at(a->stream, 0), m->params.wte, m->params.wpe, batch, m->sizes.C);
     for (size_t l = 0; l < L; l++) block_forward(m, l);
@@ -692,7 +521,7 @@ double model_loss(struct model *m, double scale, size_t *count) {
         const size_t n = a->rows - r < a->logit_rows ? a->rows - r : a->logit_rows;
         linear_forward(&head, a->logits, a->lnf + r * C, NULL, n);
         crossentropy(a->losses + r, a->logits, targets + r, n, V, (real)scale);
-        if (scale > 0) linear_backward(&head, a->d_norm + r * C, a->logits, a->lnf + r * C, NULL, n, a->workspace);
+        if (scale > 0) linear_backward(&head, a->d_norm + r * C, a->logits, a->lnf + r * C, NULL, n, m->work);
     }
     double sum = 0;
     *count = 0;
@@ -738,7 +567,12 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     free(window);
 }
 
-const char *model_overrun(const struct model *m) { return guards_broken(m->acts->list, ARRAYS, m->acts->block); }
+const char *model_overrun(const struct model *m) {
+    const char *array = guards_broken(m->acts->list, ARRAYS, m->acts->block);
+    struct slices row = work_row(m->work_bytes);
+    slices_layout(&row, 1);
+    return array || !m->work ? array : guards_broken(&row, 1, m->work);
+}
 
 void model_clear_statistics(struct model *m) {
     memset(m->load, 0, m->sizes.LM * m->sizes.E * sizeof *m->load);
@@ -754,62 +588,32 @@ void model_balance(struct model *m) {
         router_bias_update(m->router_bias + lm * E, m->load + lm * E, E, m->config.bias_step);
 }
 
-/* ---- 5. Initialisation, costs, names ------------------------------------------------------------ */
+/* ---- 4. Initialisation, costs, names ------------------------------------------------------------ */
 
-/* Each tensor draws from its own stream, so that its numbers do not depend on which others exist. */
 void model_initialize(struct model *m, uint64_t seed) {
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const struct parameter_info *info = &m->info[i];
-        const enum initialisation kind = parameter_initialisation[i];
-        const double fan = (double)(info->rows + info->columns);
-        /* Glorot and Bengio's uniform range, with gain 1/sqrt(2) for the head layer (P1) */
-        const double range = (kind == XAVIER_HALF ? sqrt(0.5) : 1) * sqrt(6 / fan);
-        const double deviation = kind == NORMAL_RESIDUAL ? 0.02 / sqrt(2 * (double)m->sizes.L) : 0.02;
-        real *w = m->param_block + info->offset;
-        struct rng rng;
-        rng_seed(&rng, seed, hash_bytes(HASH_START, info->name, strlen(info->name)));
-        for (size_t j = 0; j < info->count; j++) switch (kind) {
-                case ZERO: w[j] = 0; break;
-                case ONE: w[j] = 1; break;
-                case LOG_TEMPERATURE: w[j] = (real)log(0.3); break; /* X */
-                case NORMAL:
-                case NORMAL_RESIDUAL: w[j] = (real)(deviation * rng_normal(&rng)); break;
-                case XAVIER:
-                case XAVIER_HALF: w[j] = (real)(range * (2 * rng_uniform(&rng) - 1)); break;
-            }
-    }
+    for (const struct parameter_info *p = m->info; p < m->info + PARAMETER_TENSORS; p++)
+        parameter_initialize(p, m->param_block + p->offset, seed, m->sizes.L);
     model_pack(m);
 }
 
 struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN;
-    const size_t R = setup.batch * s->T;
     struct parameter_info info[PARAMETER_TENSORS];
     struct slices list[ARRAYS];
-    struct model_cost cost = {.parameters = parameters_layout(info, s)};
-    /* A token's H sub-tokens reach at most H*K different experts of a layer. */
-    const size_t reached = s->H * s->K < s->E ? s->H * s->K : s->E;
+    struct model_cost cost = {.parameters = model_layout(info, s)};
     double multiply_adds = (double)(s->L * s->C * (s->T + 1)); /* scores and values of (T+1)/2 keys */
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const bool expert = i == ID_expw1 || i == ID_expb1 || i == ID_expw2 || i == ID_expb2;
-        const bool subtoken = i == ID_routerp || i == ID_routerw || i == ID_sharedw1 || i == ID_sharedw2;
-        const size_t used = !expert ? info[i].count : s->E ? info[i].count / s->E * reached : 0;
-        cost.active_parameters += i == ID_wpe ? s->C : used;
-        if (!info[i].decay) continue;
-        const double times = expert ? (double)(s->H * s->K) / (double)(s->E ? s->E : 1)
-                             : subtoken ? (double)s->H : 1;
-        multiply_adds += times * (double)info[i].count;
+    cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
+    for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
+        cost.active_parameters += parameter_active(p, s);
+        multiply_adds += parameter_multiply_adds(p, s);
+        cost.parameter_bytes += parameter_packed_bytes(p, parameter_storage(p, setup.storage), false) +
+                                (training ? parameter_packed_bytes(p, STORAGE_F32, true) : 0);
     }
     cost.forward_flops = 2 * multiply_adds;
     cost.training_flops = 3 * cost.forward_flops;
     if (setup.recompute) /* all blocks once more but the last, taken as their average */
         cost.training_flops += (cost.forward_flops - 2 * (double)(s->V * s->C)) * (double)(s->L - 1) / (double)s->L;
-    cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++)
-        cost.parameter_bytes += packed_bytes(&info[i], storage_of(i, setup.storage), false) +
-                                (training ? packed_bytes(&info[i], STORAGE_F32, true) : 0);
-    cost.activation_bytes = activations_layout(list, s, setup) + sizeof(real) * scratch_count(s, training) +
-                            (training ? workspace_bytes(s, R, logit_rows_for(s, R)) : 0);
+    cost.activation_bytes = activations_layout(list, s, setup) + work_needed(info, s, setup);
     return cost;
 }
 
@@ -831,17 +635,7 @@ struct moe_layer model_layer(const struct config *config, const struct sizes *s,
 }
 
 size_t model_tensors(const struct model *m, real *block, const char *prefix, struct tensor *out) {
-    size_t n = 0;
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const struct parameter_info *info = &m->info[i];
-        if (info->count == 0) continue;
-        struct tensor *t = &out[n++];
-        *t = (struct tensor){.dtype = sizeof(real) == 4 ? DTYPE_F32 : DTYPE_F64, .dims = (int)info->dims,
-                             .data = block + info->offset};
-        snprintf(t->name, sizeof t->name, "%s%s", prefix, info->name);
-        memcpy(t->shape, info->shape, sizeof t->shape);
-    }
-    return n;
+    return parameters_named(m->info, PARAMETER_TENSORS, block, prefix, out);
 }
 
 size_t model_state(const struct model *m, struct tensor *out) {
@@ -850,29 +644,6 @@ size_t model_state(const struct model *m, struct tensor *out) {
         out[n++] = (struct tensor){.name = "router.bias", .dtype = out[0].dtype, .dims = 2,
                                    .shape = {m->sizes.LM, m->sizes.E}, .data = m->router_bias};
     return n;
-}
-
-char *config_to_string(const struct config *config) {
-    const struct option_group group = {model_options, (void *)config};
-    json_t *object = options_to_json(&group);
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
-}
-
-bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err) {
-    const struct option_group group = {model_options, config};
-    struct sizes sizes;
-    struct error why;
-    json_error_t bad;
-    if (!checkpoint_format(c, MODEL_FORMAT, err)) return false;
-    const char *text = checkpoint_string(c, "config", err);
-    if (!text) return false;
-    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &bad);
-    const bool good = object ? options_from_json(&group, object, &why) && config_check(config, &sizes, &why)
-                             : error_set(&why, EXIT_INPUT, "not JSON (%s)", bad.text);
-    json_decref(object);
-    return good || error_set(err, EXIT_INPUT, "%s: config: %s", c->path, why.text);
 }
 
 bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err) {

@@ -11,87 +11,52 @@
 #define MHMOE_H
 
 #include "src/batch.h"
-#include "src/checkpoint.h"
+#include "src/config.h"
 #include "src/gemm.h"
-#include "src/options.h"
+#include "src/parameters.h"
 #include "src/parity.h"
 #include "src/real.h"
 #include "src/rng.h"
 #include "src/router.h"
 #include "src/sampler.h"
 
-enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
-enum balance { BALANCE_AUX, BALANCE_BIAS, BALANCE_NONE };
-
-/* What the user chooses: one field an option, see model_options in mhmoe.c. */
-struct config {
-    int vocab, seq, layers, channels, attn_heads;
-    int ffn;               /* enum ffn_kind */
-    int moe_heads, experts, topk;
-    int expert_hidden;     /* 0: 4 * sub-token width */
-    int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
-    int shared_hidden;     /* of an expert that serves every sub-token; 0: none */
-    int head_depth, merge_depth; /* layers in the stacks of E1 and E6 (never with FFN_SMOE) */
-    bool moe_residual;     /* E5 adds its input (P1 eq. 6) */
-    int router;            /* enum router_kind */
-    int router_dim;        /* D of the cosine router */
-    bool renormalize;      /* gates of a sub-token sum to 1 (E4) */
-    int balance;           /* enum balance */
-    double balance_weight; /* coefficient of E7 */
-    double bias_step;      /* of BALANCE_BIAS */
-    double z_weight;       /* coefficient of the router's z-loss */
-};
-extern const struct option_spec model_options[];
-
-/* The sizes that follow from it. */
-struct sizes {
-    size_t V, T, C, L, NH, H, S, E, K, F, Fs, D, LM, LD;
-    size_t head, merge;    /* layers in the stack; 0: none */
-    size_t cosine, shared; /* 1 or 0 */
-};
-
-/* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
-bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
-
-/* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
-const char *config_lacks(const struct config *config, const char *name);
-
 /* Every trained tensor, once: struct, sizes, names, initialisation, weight decay and checkpoint come from
- * this list. X(name, decay, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
+ * this list. X(name, part of the model, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
  * llm.c; dense tensors have llm.c's names and layout, stacked over blocks. L, C, ... are fields of struct
- * sizes. What decays is exactly what multiplies. A tensor of no elements does not exist. */
-#define PARAMETERS(X)                                                                    \
-    X(wte,      true,  NORMAL,          V, C)          /* token embedding, output head */ \
-    X(wpe,      false, NORMAL,          T, C)          /* position embedding */          \
-    X(ln1w,     false, ONE,             L, C)                                            \
-    X(ln1b,     false, ZERO,            L, C)                                            \
-    X(qkvw,     true,  NORMAL,          L, 3 * C, C)                                     \
-    X(qkvb,     false, ZERO,            L, 3 * C)                                        \
-    X(attprojw, true,  NORMAL_RESIDUAL, L, C, C)                                         \
-    X(attprojb, false, ZERO,            L, C)                                            \
-    X(ln2w,     false, ONE,             L, C)                                            \
-    X(ln2b,     false, ZERO,            L, C)                                            \
-    X(fcw,      true,  NORMAL,          LD, 4 * C, C)  /* dense blocks */                \
-    X(fcb,      false, ZERO,            LD, 4 * C)                                       \
-    X(fcprojw,  true,  NORMAL_RESIDUAL, LD, C, 4 * C)                                    \
-    X(fcprojb,  false, ZERO,            LD, C)                                           \
-    X(headw,    true,  XAVIER_HALF,     LM * head, C, C)   /* E1 */                      \
-    X(headb,    false, ZERO,            LM * head, C)                                    \
-    X(routerp,  true,  NORMAL,          LM * cosine, D, S) /* E3: cosine router */       \
-    X(routert,  false, LOG_TEMPERATURE, LM * cosine)                                     \
-    X(routerw,  true,  NORMAL,          LM, E, D)          /* E3 */                      \
-    X(expw1,    true,  NORMAL,          LM, E, F, S)       /* E5: the experts */         \
-    X(expb1,    false, ZERO,            LM, E, F)                                        \
-    X(expw2,    true,  NORMAL_RESIDUAL, LM, E, S, F)                                     \
-    X(expb2,    false, ZERO,            LM, E, S)                                        \
-    X(sharedw1, true,  NORMAL,          LM * shared, Fs, S)                              \
-    X(sharedb1, false, ZERO,            LM * shared, Fs)                                 \
-    X(sharedw2, true,  NORMAL_RESIDUAL, LM * shared, S, Fs)                              \
-    X(sharedb2, false, ZERO,            LM * shared, S)                                  \
-    X(mergew,   true,  XAVIER,          LM * merge, C, C)  /* E6 */                      \
-    X(mergeb,   false, ZERO,            LM * merge, C)                                   \
-    X(lnfw,     false, ONE,             C)                                               \
-    X(lnfb,     false, ZERO,            C)
+ * sizes. What a part costs, how its matrices are stored and which tensors decay: src/parameters.h. A tensor of no
+ * elements does not exist. */
+#define PARAMETERS(X)                                                                      \
+    X(wte,      EMBEDDING, NORMAL,          V, C)          /* token embedding, output head */\
+    X(wpe,      POSITION,  NORMAL,          T, C)          /* position embedding */        \
+    X(ln1w,     NORM,      ONE,             L, C)                                          \
+    X(ln1b,     NORM,      ZERO,            L, C)                                          \
+    X(qkvw,     ATTENTION, NORMAL,          L, 3 * C, C)                                   \
+    X(qkvb,     ATTENTION, ZERO,            L, 3 * C)                                      \
+    X(attprojw, ATTENTION, NORMAL_RESIDUAL, L, C, C)                                       \
+    X(attprojb, ATTENTION, ZERO,            L, C)                                          \
+    X(ln2w,     NORM,      ONE,             L, C)                                          \
+    X(ln2b,     NORM,      ZERO,            L, C)                                          \
+    X(fcw,      FFN,       NORMAL,          LD, 4 * C, C)  /* dense blocks */              \
+    X(fcb,      FFN,       ZERO,            LD, 4 * C)                                     \
+    X(fcprojw,  FFN,       NORMAL_RESIDUAL, LD, C, 4 * C)                                  \
+    X(fcprojb,  FFN,       ZERO,            LD, C)                                         \
+    X(headw,    HEAD,      XAVIER_HALF,     LM * head, C, C)   /* E1 */                    \
+    X(headb,    HEAD,      ZERO,            LM * head, C)                                  \
+    X(routerp,  ROUTER,    NORMAL,          LM * cosine, D, S) /* E3: cosine router */     \
+    X(routert,  ROUTER,    LOG_TEMPERATURE, LM * cosine)                                   \
+    X(routerw,  ROUTER,    NORMAL,          LM, E, D)          /* E3 */                    \
+    X(expw1,    EXPERT,    NORMAL,          LM, E, F, S)       /* E5: the experts */       \
+    X(expb1,    EXPERT,    ZERO,            LM, E, F)                                      \
+    X(expw2,    EXPERT,    NORMAL_RESIDUAL, LM, E, S, F)                                   \
+    X(expb2,    EXPERT,    ZERO,            LM, E, S)                                      \
+    X(sharedw1, SHARED,    NORMAL,          LM * shared, Fs, S)                            \
+    X(sharedb1, SHARED,    ZERO,            LM * shared, Fs)                               \
+    X(sharedw2, SHARED,    NORMAL_RESIDUAL, LM * shared, S, Fs)                            \
+    X(sharedb2, SHARED,    ZERO,            LM * shared, S)                                \
+    X(mergew,   MERGE,     XAVIER,          LM * merge, C, C)  /* E6 */                    \
+    X(mergeb,   MERGE,     ZERO,            LM * merge, C)                                 \
+    X(lnfw,     NORM,      ONE,             C)                                             \
+    X(lnfb,     NORM,      ZERO,            C)
 
 /* Pointers into one flat block, in the order of the list; NULL where a tensor has no elements. */
 struct parameters {
@@ -104,15 +69,6 @@ enum { PARAMETER_TENSORS = 0
 #define X(...) + 1
     PARAMETERS(X)
 #undef X
-};
-
-/* One row of the list for a given configuration. */
-struct parameter_info {
-    const char *name;
-    bool decay;                     /* AdamW's weight decay applies */
-    size_t dims, shape[TENSOR_DIMS];
-    size_t matrices, rows, columns; /* the same as a stack of matrices; rows is 1 for vectors */
-    size_t offset, count;           /* within the flat block, in elements */
 };
 
 /* What a model is made for. */
@@ -135,7 +91,8 @@ struct model {
     real *param_block, *grad_block;   /* (n_parameters); no grad_block when made for inference */
     struct parameters params, grads;
     char *packed[PARAMETER_TENSORS], *packed_t[PARAMETER_TENSORS]; /* matrices as gemm.h wants them: W^T, and W */
-    size_t max_rows;                  /* B*T that the activations hold */
+    void *work;                       /* work memory, of which one layer at a time has all */
+    size_t work_bytes;
     struct activations *acts;
     real *router_bias;                /* (LM, E) of BALANCE_BIAS, else zeros; saved like parameters */
     double *load;                     /* (LM, E) picks since model_clear_statistics */
@@ -187,7 +144,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
 
 void model_clear_statistics(struct model *m);
 
-/* For tests: the name of an array of activations past whose end something has written, or NULL (src/slices.h). */
+/* For tests: the name of an array of activations (or "work") past whose end something has written, or NULL. */
 const char *model_overrun(const struct model *m);
 
 /* What a step costs, for --dry-run; all from the shapes, which must have passed model_fits. */
@@ -203,15 +160,6 @@ struct model_cost model_cost(const struct sizes *sizes, struct model_setup setup
 /* One feed-forward layer of the kind that makes the model what it is, for comparisons at equal cost: its sizes, and
  * all that it costs: what the model costs more than one of the same shape with dense layers alone. */
 struct moe_layer model_layer(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
-
-/* What a checkpoint of this version says in its metadata ("format"); others are not read. */
-#define MODEL_FORMAT "mhmoe 1"
-
-/* The configuration as it stands in a checkpoint's metadata ("config"). */
-char *config_to_string(const struct config *config);
-
-/* Reads it back, and checks it and the format. EXIT_INPUT: whatever is wrong, the file was put together wrongly. */
-bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err);
 
 /* Creates the model that a checkpoint holds and reads its parameters. EXIT_INPUT or EXIT_MISMATCH. */
 bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err);

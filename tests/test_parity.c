@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <omp.h>
+
 #include "../src/parity.h"
 #include "command.h"
 #include "small_model.h"
@@ -13,6 +15,8 @@
 /* ---- Multiply-adds as they are executed ---- */
 
 static _Atomic uint64_t executed;
+static size_t most_work; /* the largest workspace that a call has needed */
+static size_t work_max(size_t a, size_t b) { return a > b ? a : b; }
 
 void __real_gemm_run(const struct gemm *problems, size_t n, void *workspace);
 void __wrap_gemm_run(const struct gemm *problems, size_t n, void *workspace);
@@ -21,6 +25,7 @@ void __wrap_gemm_serial(const struct gemm *problem);
 
 void __wrap_gemm_run(const struct gemm *problems, size_t n, void *workspace) {
     for (size_t i = 0; i < n; i++) executed += problems[i].M * problems[i].N * problems[i].K;
+    if (workspace) most_work = work_max(most_work, gemm_workspace_bytes(problems, n));
     __real_gemm_run(problems, n, workspace);
 }
 
@@ -103,6 +108,43 @@ static void test_model_cost(void **state) {
         const uint64_t logits = s.V * s.C;
         assert_int_equal(forward_executed(&c, 5, 1), 5 * ((uint64_t)(cost.forward_flops / 2) - logits));
     }
+}
+
+/* A step of B sequences; on one thread, since scratch memory grows with threads and would always be the largest. */
+static void work_check(const struct config *config, size_t B, bool products) {
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    struct model m = model_random(config, MODEL_TRAIN, B, 3);
+    struct example b = example_random(B, m.sizes.T, config->vocab, 5);
+    most_work = 0;
+    model_gradients(&m, &b); /* which looks behind the work memory, too */
+    if (products ? most_work != m.work_bytes : most_work >= m.work_bytes)
+        fail_msg("%s: products need %zu bytes, %zu are there", config_to_string(config), most_work, m.work_bytes);
+    example_free(&b);
+    model_destroy(&m);
+    omp_set_num_threads(threads);
+}
+
+/* Every part of the model in turn asks for the most work memory: the products of each (those of head, merge and
+ * attention's output never need the most), the hidden layers of rows at a time, and the norms' partial sums. */
+static void test_work_memory(void **state) {
+    (void)state;
+    const struct config usual = {.vocab = 37, .seq = 40, .layers = 2, .channels = 24, .attn_heads = 2, .ffn = FFN_MHMOE,
+                                 .moe_heads = 2, .experts = 3, .topk = 1, .expert_hidden = 5, .moe_every = 2,
+                                 .head_depth = 1, .merge_depth = 1, .router_dim = 3};
+    struct config c[8];
+    for (int i = 0; i < 8; i++) c[i] = usual;
+    c[0].vocab = 1300;
+    c[1].experts = 1300;
+    c[2].router = ROUTER_COSINE, c[2].router_dim = 1300, c[2].experts = 700;
+    c[3].shared_hidden = 1300;
+    c[4].expert_hidden = 1300, c[4].experts = 1;
+    c[5].channels = 150, c[5].ffn = FFN_DENSE;
+    for (int i = 0; i < 6; i++) work_check(&c[i], 60, true);
+    c[6].ffn = FFN_DENSE; /* too narrow for products that share an operand */
+    work_check(&c[6], 60, false);
+    c[7].channels = 96, c[7].attn_heads = 6, c[7].moe_every = 1, c[7].expert_hidden = 1;
+    work_check(&c[7], 1, false);
 }
 
 /* ---- The formulas ---- */
@@ -289,8 +331,8 @@ static void test_train(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_executed), cmocka_unit_test(test_model_cost), cmocka_unit_test(test_solve),
-        cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2),
+        cmocka_unit_test(test_executed), cmocka_unit_test(test_work_memory), cmocka_unit_test(test_model_cost),
+        cmocka_unit_test(test_solve),         cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2),
         cmocka_unit_test(test_suggestions_fit), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_train),
     };

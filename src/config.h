@@ -1,0 +1,54 @@
+/* What a model is: the options that choose it, the sizes that follow, and which of them fit together.
+ * Symbols are mhmoe.h's. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include "checkpoint.h"
+#include "options.h"
+
+enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
+enum balance { BALANCE_AUX, BALANCE_BIAS, BALANCE_NONE };
+
+/* What the user chooses: one field an option, see model_options in config.c. */
+struct config {
+    int vocab, seq, layers, channels, attn_heads;
+    int ffn;               /* enum ffn_kind */
+    int moe_heads, experts, topk;
+    int expert_hidden;     /* 0: 4 * sub-token width */
+    int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
+    int shared_hidden;     /* of an expert that serves every sub-token; 0: none */
+    int head_depth, merge_depth; /* layers in the stacks of E1 and E6 (never with FFN_SMOE) */
+    bool moe_residual;     /* E5 adds its input (P1 eq. 6) */
+    int router;            /* enum router_kind */
+    int router_dim;        /* D of the cosine router */
+    bool renormalize;      /* gates of a sub-token sum to 1 (E4) */
+    int balance;           /* enum balance */
+    double balance_weight; /* coefficient of E7 */
+    double bias_step;      /* of BALANCE_BIAS */
+    double z_weight;       /* coefficient of the router's z-loss */
+};
+extern const struct option_spec model_options[];
+
+/* The sizes that follow from it. */
+struct sizes {
+    size_t V, T, C, L, NH, H, S, E, K, F, Fs, D, LM, LD;
+    size_t head, merge;    /* layers in the stack; 0: none */
+    size_t cosine, shared; /* 1 or 0 */
+};
+
+/* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
+bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
+
+/* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
+const char *config_lacks(const struct config *config, const char *name);
+
+/* What a checkpoint of this version says in its metadata ("format"); others are not read. */
+#define MODEL_FORMAT "mhmoe 1"
+
+/* The configuration as it stands in a checkpoint's metadata ("config"). */
+char *config_to_string(const struct config *config);
+
+/* Reads it back, and checks it and the format. EXIT_INPUT: whatever is wrong, the file was put together wrongly. */
+bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err);
+
+#endif
