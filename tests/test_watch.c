@@ -26,6 +26,7 @@ static int corpora_make(void **state) {
     omp_set_num_threads(1); /* as in the programs: work memory is counted by threads */
     prose_save("corpus.txt", 500, 1);
     prose_save("long.txt", 3600, 1);
+    prose_save("other.txt", 500, 2);
     return system(MODEL "--dry-run >/dev/null 2>&1 && cp cache/*/tokenizer.model model");
 }
 
@@ -113,6 +114,32 @@ static void terminal_has_a_line_of_progress(void **state) {
     assert_non_null(strstr(errors, "\r\033[K--- step 1 ---\r\nThe"));
 }
 
+/* Near its end a run takes no more time than its last steps do, however many are behind it. */
+static void time_left_is_of_the_steps_left(void **state) {
+    (void)state;
+    run(MODEL "--steps 9 --until 2 --sample-every 0 --out run");
+    struct checkpoint c = checkpoint_at("run", "last.safetensors");
+    struct error err;
+    json_t *strings = json_deep_copy(c.metadata);
+    json_object_set_new(strings, "step", json_string("1000000000"));
+    json_object_set_new(strings, "watched", json_string("1000000000"));
+    if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
+    json_decref(strings);
+    checkpoint_close(&c);
+    terminal_run("train --resume run --steps 1000000005 --until 1000000003");
+    const char *line = strstr(errors, "step 1000000003/1000000005  loss "), *left = line ? strstr(line, "ETA ") : NULL;
+    assert_non_null(left);
+    assert_true(strtol(left + 4, NULL, 10) < 10); /* minutes, for two steps */
+}
+
+/* The first signal's line does not go on behind the line of progress. */
+static void terminal_has_a_line_for_the_signal(void **state) {
+    (void)state;
+    terminal_run(MODEL "--steps 100000000 --eval-every 0 --sample-every 0 --out run & child=$!; until grep -qs "
+                 "'\"step\":3,' run/log.jsonl; do sleep 0.01; done; kill -TERM $child; wait $child; test $? = 143");
+    assert_non_null(strstr(errors, "\r\ntrain: stopping after this step; again to stop without saving\r\n"));
+}
+
 /* ---- Costs ---- */
 
 static double printed(const char *label) {
@@ -177,6 +204,8 @@ static void peak_has_the_data(void **state) {
     const double peak = peak_of("corpus.txt", 3);
     expect_near(peak_of("corpus.txt", 20000) - peak, 19997.0 * BATCH * SEQ * 2 * 4 / 1e6, 0.11);
     expect_near(peak_of("long.txt", 3) - peak, 65536 * 4 / 1e6, 0.11);
+    const double held_out = peak_of("corpus.txt --val long.txt", 3) - peak_of("corpus.txt --val other.txt", 3);
+    expect_near(held_out, 65536 * 4 / 1e6, 0.11);
 }
 
 /* ---- Plots ---- */
@@ -251,7 +280,49 @@ static void defaults_of_watching_are_as_documented(void **state) {
     }
 }
 
+/* ---- --match ---- */
+
+#define SHAPE "train corpus.txt --tokenizer model --cache cache --seq 17 --layers 4 --channels 24 --attn-heads 2 --steps 0 "
+
+/* Experts and their width are those that parity_solve finds for all that costs in this model: its heads, its stacks
+ * of unlike depth, its shared expert. */
+static void match_is_of_all_that_costs(void **state) {
+    (void)state;
+    const struct moe_layer baseline = {24, 1, 8, 1, 96, 0, 0};
+    struct moe_layer mine = {.C = 24, .H = 2, .K = 3, .D = 3, .Fs = 12};
+    struct error err;
+    if (!parity_solve(&baseline, &mine, &err)) fail_msg("%s", err.text);
+    run("rm -rf base other && " SHAPE "--ffn smoe --topk 1 --out base");
+    run(SHAPE "--match base --moe-heads 2 --topk 3 --head-depth 1 --merge-depth 2 --shared-hidden 12 --out run");
+    run("grep -qx 'experts = %zu' run/config && grep -qx 'expert-hidden = %zu' run/config", mine.E, mine.F);
+    run("cp base/config again && echo 'match = \"base\"' >>again && " SHAPE "--ffn dense --moe-every 4 --print-config >dense");
+    const struct {
+        int code;
+        const char *says, *options;
+    } wrong[] = {
+        {5, "got --layers 4 --channels 24 --moe-every 2, want 4, 24, 4", "--match base --moe-every 4"},
+        {5, "got --layers 4 --channels 24 --moe-every 2, want 4, 48, 2", "--match base --channels 48"},
+        {5, "got --layers 4 --channels 24 --moe-every 2, want 2, 24, 2", "--match base --layers 2"},
+        {2, "--expert-hidden: --match sets it (got 5, parity takes", "--match base --moe-heads 2 --topk 3 --expert-hidden 5"},
+        {2, "--match again: not a baseline (got one with --match", "--match again"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *command = string_format(SHAPE "--out other %s", wrong[i].options);
+        refuse(wrong[i].code, wrong[i].says, "", command);
+        free(command);
+    }
+    run("! test -e other && " SHAPE "--match dense --moe-heads 2 --topk 2 --dry-run"); /* it has no experts every so often */
+    run("rm -r base again dense");
+}
+
 /* ---- When and how ---- */
+
+/* Behind -- there are names only. */
+static void names_may_look_like_options(void **state) {
+    (void)state;
+    run("cp corpus.txt ./--resume=none && train --cache cache --tokenizer model --dry-run -- --resume=none");
+}
+
 
 static void threads_are_as_many_as_told(void **state) {
     (void)state;
@@ -314,11 +385,15 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(seconds_add_up, run_remove),
         cmocka_unit_test_setup(terminal_has_a_line_of_progress, run_remove),
+        cmocka_unit_test_setup(time_left_is_of_the_steps_left, run_remove),
+        cmocka_unit_test_setup(terminal_has_a_line_for_the_signal, run_remove),
         cmocka_unit_test_setup(costs_are_those_of_the_model, run_remove),
         cmocka_unit_test_setup(peak_has_the_data, run_remove),
         cmocka_unit_test_setup(plots_show_the_log, run_remove),
         cmocka_unit_test_setup(config_keeps_the_options, run_remove),
         cmocka_unit_test_setup(defaults_of_watching_are_as_documented, run_remove),
+        cmocka_unit_test_setup(match_is_of_all_that_costs, run_remove),
+        cmocka_unit_test_setup(names_may_look_like_options, run_remove),
         cmocka_unit_test_setup(threads_are_as_many_as_told, run_remove),
         cmocka_unit_test_setup(things_happen_when_due, run_remove),
         cmocka_unit_test_setup(resumed_run_shows_nothing_twice, run_remove),
