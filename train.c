@@ -329,8 +329,8 @@ static bool evaluate(struct train *t, size_t windows, struct score *score, struc
     if (stop_signal) return true;
     *score = (struct score){sum / (double)total, sum / M_LN2 / bytes, windows};
     return isfinite(score->loss) ||
-           error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; earlier checkpoints "
-                     "stand; try a lower --lr", t->dir.path, t->run.step);
+           error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; best.safetensors is as it "
+                     "was; try a lower --lr", t->dir.path, t->run.step);
 }
 
 /* Tells a score and logs it, under names that begin with `prefix`. */
@@ -434,9 +434,9 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     t->saved = false;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
-        adamw_update(&adamw, m->param_block + p->offset, m->grad_block + p->offset, t->moment_block + p->offset,
-                     t->moment_block + m->n_parameters + p->offset, p->count, p->decay, lr,
-                     clip_scale(norm, o->clip), t->run.step);
+        const struct slab slab = {m->param_block + p->offset, m->grad_block + p->offset, t->moment_block + p->offset,
+                                  t->moment_block + m->n_parameters + p->offset, p->count, p->decay};
+        adamw_update(&adamw, &slab, lr, clip_scale(norm, o->clip), t->run.step);
     }
     model_balance(m);
     model_pack(m);

@@ -255,7 +255,7 @@ static size_t piece_length(const char *text, size_t size, size_t limit) {
 /* ---- The tokenizer ---- */
 
 /* Hands out the training text, or where it is long evenly spaced stretches of it. */
-struct sampler {
+struct excerpt {
     const struct input_list *list;
     bool split;           /* leave the validation part out */
     double share, credit; /* of the text to use; used up to here, in stretches */
@@ -266,7 +266,7 @@ struct sampler {
     struct error *err;
 };
 
-static bool sampler_open(struct sampler *s) {
+static bool excerpt_open(struct excerpt *s) {
     s->failed = !text_read(&s->list->inputs[s->i], &s->text, s->err);
     s->open = !s->failed;
     s->at = 0;
@@ -274,10 +274,10 @@ static bool sampler_open(struct sampler *s) {
     return s->open;
 }
 
-static const char *sampler_next(void *context, size_t *size) {
-    struct sampler *s = context;
+static const char *excerpt_next(void *context, size_t *size) {
+    struct excerpt *s = context;
     while (!s->failed && s->i < s->list->n) {
-        if (!s->open && !sampler_open(s)) break;
+        if (!s->open && !excerpt_open(s)) break;
         while (s->at < s->end) {
             const char *stretch = s->text.data + s->at;
             *size = piece_length(stretch, s->end - s->at, STRETCH_BYTES);
@@ -300,8 +300,8 @@ static tokenizer *tokenizer_make(const struct input_list *list, bool split, int 
         bytes += (double)list->inputs[i].size * (name_ends(list->inputs[i].path, ".gz") ? GZIP_RATIO : 1);
     const double share = bytes > TRAINING_BYTES ? TRAINING_BYTES / bytes : 1;
     struct error reading;
-    struct sampler s = {.list = list, .split = split, .share = share, .err = &reading};
-    tokenizer *t = tokenizer_train(sampler_next, &s, vocab, most, err);
+    struct excerpt s = {.list = list, .split = split, .share = share, .err = &reading};
+    tokenizer *t = tokenizer_train(excerpt_next, &s, vocab, most, err);
     if (s.open) text_release(&list->inputs[s.i], &s.text);
     if (!s.failed) return t;
     *err = reading;

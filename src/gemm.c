@@ -259,10 +259,14 @@ static size_t tile_rows(size_t left) {
     return left >= 2 * ROWS || left == ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
-/* Packs rows row0.. of A, `depth` steps from k0; the panel that begins at row i of the block is at a + i * slabs.
- * sums[i], unless NULL, goes on with row i's sum. */
-static void pack_rows(real *a, real *sums, const struct gemm *g, size_t row0, size_t rows, size_t k0, size_t depth,
-                      size_t slabs) {
+struct range {
+    size_t from, to;
+};
+
+/* Packs these rows of A at these steps; the panel that begins at row i of the block is at a + i * slabs. sums[i], unless
+ * NULL, goes on with row i's sum. */
+static void pack_rows(real *a, real *sums, const struct gemm *g, struct range block, struct range steps, size_t slabs) {
+    const size_t row0 = block.from, rows = block.to - block.from, k0 = steps.from, depth = steps.to - steps.from;
     if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
         for (size_t k = 0; k < depth; k++) {
             const real *from = view_row(g->A, g->A.col, k0 + k) + row0;
@@ -294,24 +298,26 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, size_t row0, si
     }
 }
 
-struct range {
-    size_t from, to;
+/* B's packed panels, from the first that is wanted, at the first step that is. */
+struct panels {
+    const char *data, *scales; /* INT8's scales: in front of each panel's first step */
+    size_t bytes;              /* from panel to panel */
 };
 
-/* `depth` steps from k0 of C's rows by cols, A packed; panels: that of cols.from, at its step k0. */
-static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const char *panels, const real *scales,
-                            size_t panel, struct range rows, struct range cols, size_t k0, size_t depth) {
+/* These steps of C's rows by cols, A packed as pack_rows does. */
+static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const struct panels *B, struct range rows,
+                            struct range cols, struct range steps) {
     const enum slab_order order = order_of(g);
-    const real *start = k0 > 0 ? g->C : g->start, *bias = k0 > 0 ? NULL : g->bias;
+    const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias;
     const bool single = rows.to - rows.from == 1;
     for (size_t j = cols.from, step; j < cols.to; j += step) {
-        const size_t p = (j - cols.from) / COLS * panel;
+        const size_t p = (j - cols.from) / COLS * B->bytes;
         step = single && cols.to - j >= WIDE * COLS ? WIDE * COLS : COLS;
         for (size_t i = 0, m; i < rows.to - rows.from; i += m) {
             m = tile_rows(rows.to - rows.from - i);
             const size_t ij = (rows.from + i) * g->ldc + j;
             const struct tile t = {
-                depth, a + i * slabs, panels + p, (const real *)((const char *)scales + p), panel,
+                steps.to - steps.from, a + i * slabs, B->data + p, (const real *)(B->scales + p), B->bytes,
                 bias ? bias + j : NULL, start ? start + ij : NULL, g->C + ij, g->ldc,
             };
             if (step > COLS) tile_run_wide(&t, g->storage);
@@ -329,12 +335,13 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
     const size_t block_depth = min_size(BLOCK_DEPTH, BLOCK_NUMBERS / tall / LANES * LANES);
     for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += block_depth) {
         const size_t depth = min_size(block_depth, g->K - k0), slabs = round_up(depth, LANES);
-        pack_rows(a, sums, g, rows.from, rows.to - rows.from, k0, depth, slabs);
+        const struct range steps = {k0, k0 + depth};
+        pack_rows(a, sums, g, rows, steps, slabs);
         if (packed) {
             const size_t panel = panel_bytes(g->storage, packed_K);
             const char *first = (const char *)packed + cols.from / COLS * panel;
             const char *at_k0 = first + panel_header(g->storage) + steps_bytes(g->storage, k0);
-            panels_multiply(g, a, slabs, at_k0, (const real *)first, panel, rows, cols, k0, depth);
+            panels_multiply(g, a, slabs, &(struct panels){at_k0, first, panel}, rows, cols, steps);
             continue;
         }
         real b[OWN_NUMBERS] __attribute__((aligned(VEC_BYTES)));
@@ -345,7 +352,7 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
             const struct range part = {j, min_size(j + some, cols.to)};
             for (size_t p = j; p < part.to; p += COLS)
                 panel_copy(b + (p - j) * depth, B, depth, p, min_size(COLS, part.to - p));
-            panels_multiply(g, a, slabs, (const char *)b, NULL, panel, rows, part, k0, depth);
+            panels_multiply(g, a, slabs, &(struct panels){(const char *)b, NULL, panel}, rows, part, steps);
         }
     }
     if (sums) row_add_scaled(g->sums + rows.from, 1, sums, rows.to - rows.from);

@@ -50,12 +50,14 @@ static inline real mean_next(const struct mean *a, real old, real x) {
 }
 
 /* The decay is subtracted as it is: 1 - lr * decay would be rounded at 6e-8, which may be most of it. */
-void adamw_update(const struct adamw *a, real *params, const real *grads, real *m, real *v, size_t n, bool decay,
-                  double lr, double scale, int64_t step) {
+void adamw_update(const struct adamw *a, const struct slab *slab, double lr, double scale, int64_t step) {
+    real *const w = slab->w, *const m = slab->m, *const v = slab->v;
+    const real *const grads = slab->g;
+    const size_t n = slab->n;
     const real epsilon = (real)a->epsilon, g_scale = (real)scale;
     const real rate = (real)(lr / (1 - pow(a->beta1, (double)step)));
     const real v_scale = (real)(1 / (1 - pow(a->beta2, (double)step)));
-    const real shrink = (real)(decay ? lr * a->weight_decay : 0);
+    const real shrink = (real)(slab->decay ? lr * a->weight_decay : 0);
 #pragma omp parallel for
     for (size_t start = 0; start < n; start += BLOCK) {
         const size_t end = block_end(start, n);
@@ -66,7 +68,7 @@ void adamw_update(const struct adamw *a, real *params, const real *grads, real *
             const real m_i = mean_next(&mean, m[i], g), v_i = mean_next(&square, v[i], g * g);
             m[i] = m_i;
             v[i] = v_i;
-            params[i] -= rate * m_i / (SQRT(v_i * v_scale) + epsilon) + shrink * params[i];
+            w[i] -= rate * m_i / (SQRT(v_i * v_scale) + epsilon) + shrink * w[i];
         }
     }
 }

@@ -19,11 +19,19 @@ double gradient_norm(const real *grads, size_t n);
 /* The factor that brings a norm down to `limit` (1 where it is below, or limit is 0). */
 double clip_scale(double norm, double limit);
 
-/* One update of n parameters (Loshchilov and Hutter, 2019; PyTorch's AdamW), step counted from 1:
- *   g = scale * grads;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
- *   params -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + decay * params) */
-void adamw_update(const struct adamw *a, real *params, const real *grads, real *m, real *v, size_t n, bool decay,
-                  double lr, double scale, int64_t step);
+/* n parameters that are updated by the same rule, with their gradients and moments, (n) each. */
+struct slab {
+    real *w;
+    const real *g;
+    real *m, *v;
+    size_t n;
+    bool decay;
+};
+
+/* One update of a slab (Loshchilov and Hutter, 2019; PyTorch's AdamW), step counted from 1:
+ *   g = scale * g;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+ *   w -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + decay * w) */
+void adamw_update(const struct adamw *a, const struct slab *slab, double lr, double scale, int64_t step);
 
 /* Linear warm-up over `warmup` steps to `peak`, then a cosine down to `peak * final` at `steps`; step from 0. */
 double learning_rate(int64_t step, int64_t warmup, int64_t steps, double peak, double final);

@@ -463,7 +463,7 @@ static void cells_draw(FILE *out, const struct heatmap *m, const struct scale *s
     }
 }
 
-bool plot_heatmap_at(const struct plot_place *place, const struct heatmap *m, struct error *err) {
+bool plot_heatmap(const struct plot_place *place, const struct heatmap *m, struct error *err) {
     struct atomic_file file;
     if (!atomic_open(&file, place->path, err)) return false;
     FILE *out = file.file;
@@ -484,11 +484,4 @@ bool plot_heatmap_at(const struct plot_place *place, const struct heatmap *m, st
     bar_draw(out, right + 14, &s, &ticks, hash_bytes(HASH_START, place->path, strlen(place->path)));
     fputs("</svg>\n", out);
     return atomic_commit(&file, err);
-}
-
-bool plot_heatmap(const char *path, const char *title, const char *row_title, const char *column_title,
-                  const char *const *row_labels, const double *values, size_t rows, size_t cols, double low,
-                  double high, struct error *err) {
-    const struct heatmap map = {row_title, column_title, row_labels, values, rows, cols, low, high};
-    return plot_heatmap_at(&(struct plot_place){path, title, PLOT_WIDE}, &map, err);
 }

@@ -39,13 +39,10 @@ struct heatmap {
     size_t rows, cols;
     double low, high;
 };
-bool plot_heatmap_at(const struct plot_place *place, const struct heatmap *map, struct error *err);
+bool plot_heatmap(const struct plot_place *place, const struct heatmap *map, struct error *err);
 
-/* The same, PLOT_WIDE. */
+/* Lines, PLOT_WIDE. */
 bool plot_lines(const char *path, const char *title, struct plot_axis x, struct plot_axis y,
                 const struct plot_series *series, size_t n, struct error *err);
-bool plot_heatmap(const char *path, const char *title, const char *row_title, const char *column_title,
-                  const char *const *row_labels, const double *values, size_t rows, size_t cols, double low,
-                  double high, struct error *err);
 
 #endif

@@ -28,8 +28,9 @@ bool runplot_load(const char *path, const double *load, size_t LM, size_t E, siz
         }
         labels[lm] = string_format("block %zu", (lm + 1) * every - 1);
     }
-    const bool drawn = plot_heatmap(path, "Expert load (1 = an even share of the sub-tokens)", "MoE layer", "expert",
-                                    (const char *const *)labels, share, LM, E, 0, high, err);
+    const struct plot_place place = {path, "Expert load (1 = an even share of the sub-tokens)", PLOT_WIDE};
+    const struct heatmap map = {"MoE layer", "expert", (const char *const *)labels, share, LM, E, 0, high};
+    const bool drawn = plot_heatmap(&place, &map, err);
     for (size_t lm = 0; lm < LM; lm++) free(labels[lm]);
     free(share);
     return drawn;

@@ -135,7 +135,7 @@ struct drawing {
 };
 
 static bool drawing_draw(const struct drawing *d, const struct plot_place *place, struct error *err) {
-    if (d->map) return plot_heatmap_at(place, d->map, err);
+    if (d->map) return plot_heatmap(place, d->map, err);
     return plot_lines_at(place, (struct plot_axis){d->axes[0], false}, (struct plot_axis){d->axes[1], false},
                          d->series, d->n, err);
 }

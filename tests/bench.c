@@ -271,7 +271,7 @@ static void run_embedding_backward(void *x) {
 static void run_adamw(void *x) {
     struct buffers *k = x;
     const struct adamw adamw = {0.9, 0.95, 1e-8, 0.1};
-    adamw_update(&adamw, k->a, k->b, k->c, k->d, PARAMS_, true, 1e-6, 1, 10);
+    adamw_update(&adamw, &(struct slab){k->a, k->b, k->c, k->d, PARAMS_, true}, 1e-6, 1, 10);
 }
 static void run_norm(void *x) {
     struct buffers *k = x;
@@ -351,8 +351,9 @@ static void train_run(void *context) {
     t->step++;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const size_t o = m->info[i].offset;
-        adamw_update(&adamw, m->param_block + o, m->grad_block + o, t->m + o, t->v + o, m->info[i].count,
-                     m->info[i].decay, 1e-4, clip_scale(norm, 1), t->step);
+        const struct slab slab = {m->param_block + o, m->grad_block + o, t->m + o, t->v + o, m->info[i].count,
+                                  m->info[i].decay};
+        adamw_update(&adamw, &slab, 1e-4, clip_scale(norm, 1), t->step);
     }
     model_pack(m);
 }

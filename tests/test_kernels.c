@@ -801,7 +801,7 @@ static void adamw_check(size_t n, bool decay) {
         random_fill(grads, n, (uint64_t)step);
         grads[n / 2] = 0;
         const double lr = 0.01 * (double)step;
-        adamw_update(&a, params, grads, m, v, n, decay, lr, 0.7, step);
+        adamw_update(&a, &(struct slab){params, grads, m, v, n, decay}, lr, 0.7, step);
         for (size_t i = 0; i < n; i++)
             adamw_plain(&a, &want[i], grads[i], &m_want[i], &v_want[i], decay, lr, 0.7, (double)step);
     }

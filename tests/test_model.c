@@ -159,9 +159,9 @@ static void parameters_update(struct model *m, real *moments, double norm, int s
     const struct adamw a = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-6, .weight_decay = 0.1};
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *info = &m->info[i];
-        adamw_update(&a, m->param_block + info->offset, m->grad_block + info->offset, moments + info->offset,
-                     moments + m->n_parameters + info->offset, info->count, info->decay, 1e-2,
-                     clip_scale(norm, 1), step + 1);
+        const struct slab slab = {m->param_block + info->offset, m->grad_block + info->offset, moments + info->offset,
+                                  moments + m->n_parameters + info->offset, info->count, info->decay};
+        adamw_update(&a, &slab, 1e-2, clip_scale(norm, 1), step + 1);
     }
     model_pack(m);
 }

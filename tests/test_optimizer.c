@@ -53,7 +53,7 @@ static void step_check(double beta1, double beta2) {
         double mean = 0;
         gradients_fill(g, (uint64_t)step);
         memset(params, 0, sizeof params);
-        adamw_update(&a, params, g, m, v, N, false, 1, 1, step);
+        adamw_update(&a, &(struct slab){params, g, m, v, N, false}, 1, 1, step);
         moves_plain(moves, &a, g, m_plain, v_plain, step);
         for (size_t i = 0; i < N; i++) {
             const double error = -(double)params[i] / moves[i] - 1;
@@ -82,7 +82,7 @@ static void test_nothing_is_kept(void **state) {
     (void)state;
     const struct adamw a = {.beta1 = 0, .beta2 = 0, .epsilon = 1e-8, .weight_decay = 0};
     real param = 0, g = 3e-4f, m = -1e6f, v = 1e12f;
-    adamw_update(&a, &param, &g, &m, &v, 1, false, 1, 1, 9);
+    adamw_update(&a, &(struct slab){&param, &g, &m, &v, 1, false}, 1, 1, 9);
     assert_true(m == g);
     assert_true(v == g * g);
 }
@@ -97,7 +97,8 @@ static double share_lost(double lr, double weight_decay, bool decay) {
     memset(g, 0, sizeof g), memset(m, 0, sizeof m), memset(v, 0, sizeof v);
     gradients_fill(params, 7);
     memcpy(before, params, sizeof before);
-    adamw_update(&a, params, g, m, v, N, decay, lr, 0.25, 1); /* at step 1, where corrections are largest */
+    const struct slab slab = {params, g, m, v, N, decay};
+    adamw_update(&a, &slab, lr, 0.25, 1); /* at step 1, where corrections are largest */
     for (size_t i = 0; i < N; i++) lost += ((double)before[i] - (double)params[i]) / (double)before[i] / N;
     return lost;
 }
@@ -132,7 +133,7 @@ static void test_blocks(void **state) {
             real *x = array_alloc(all, sizeof *x), *params = x + 1, *m = params + n + 2, *v = m + n + 2;
             memcpy(x, start, all * sizeof *x);
             omp_set_num_threads(threads);
-            adamw_update(&a, params, g, m, v, n, true, 0.01, 0.5, 3);
+            adamw_update(&a, &(struct slab){params, g, m, v, n, true}, 0.01, 0.5, 3);
             for (size_t k = 0; k < 3; k++) {
                 assert_true(x[k * (n + 2)] == start[k * (n + 2)]);
                 assert_true(x[k * (n + 2) + n + 1] == start[k * (n + 2) + n + 1]);

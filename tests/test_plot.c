@@ -417,8 +417,8 @@ static void test_lines_many_names(void **state) {
 static char *heatmap_make(const double *values, size_t rows, size_t cols, double low, double high) {
     static const char *const labels[] = {"block 1", "b&3", "block 5"};
     struct error err;
-    assert_true(
-        plot_heatmap("h.svg", "Load", "layer", "expert", labels, values, rows, cols, low, high, &err));
+    const struct heatmap map = {"layer", "expert", labels, values, rows, cols, low, high};
+    assert_true(plot_heatmap(&(struct plot_place){"h.svg", "Load", PLOT_WIDE}, &map, &err));
     return plot_read("h.svg");
 }
 
@@ -459,7 +459,7 @@ static void test_heatmap_narrow(void **state) {
     static const char *const labels[] = {"a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line"};
     struct error err;
     const struct heatmap map = {"model", "MoE layer, from the first", labels, values, 1, 3, 0, 1};
-    assert_true(plot_heatmap_at(&(struct plot_place){"h.svg", "Load", PLOT_NARROW}, &map, &err));
+    assert_true(plot_heatmap(&(struct plot_place){"h.svg", "Load", PLOT_NARROW}, &map, &err));
     char *text = plot_read("h.svg");
     assert_non_null(strstr(text, "viewBox=\"0 0 340 "));
     assert_non_null(strstr(text, "<title>a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line</title>a-name"));
@@ -475,7 +475,8 @@ static void test_failure(void **state) {
     struct error err;
     assert_false(plot_lines("none/p.svg", "t", step, loss, NULL, 0, &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
-    assert_false(plot_heatmap("none/h.svg", "t", "r", "c", NULL, NULL, 0, 0, 0, 1, &err));
+    const struct heatmap map = {.row_title = "r", .column_title = "c", .high = 1};
+    assert_false(plot_heatmap(&(struct plot_place){"none/h.svg", "t", PLOT_WIDE}, &map, &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
 }
 
