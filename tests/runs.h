@@ -87,6 +87,52 @@ static inline size_t entries_of(const json_t *log, const char *key) {
     return n;
 }
 
+/* ---- Comparing runs ---- */
+
+/* Every tensor and all metadata but the clock's (and the CRC of the header that holds it). */
+static inline void checkpoints_compare(const char *run_a, const char *run_b, const char *name) {
+    struct checkpoint a = checkpoint_at(run_a, name), b = checkpoint_at(run_b, name);
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        const struct tensor *s = &a.tensors[i], *t = &b.tensors[i];
+        assert_string_equal(s->name, t->name);
+        assert_int_equal(s->dtype, t->dtype);
+        assert_int_equal(s->dims, t->dims);
+        assert_memory_equal(s->shape, t->shape, sizeof s->shape);
+        if (memcmp(s->data, t->data, tensor_bytes(s)) != 0)
+            fail_msg("%s and %s differ in %s of %s", run_a, run_b, s->name, name);
+    }
+    static const char *const clock[] = {"seconds", "crc32.header"};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(json_object_del(a.metadata, clock[i]), 0);
+        assert_int_equal(json_object_del(b.metadata, clock[i]), 0);
+    }
+    char *s = json_dumps(a.metadata, JSON_SORT_KEYS), *t = json_dumps(b.metadata, JSON_SORT_KEYS);
+    assert_string_equal(s, t);
+    free(s);
+    free(t);
+    checkpoint_close(&a);
+    checkpoint_close(&b);
+}
+
+static inline void logs_compare(const char *run_a, const char *run_b) {
+    json_t *a = log_of(run_a), *b = log_of(run_b), *entry, *other;
+    size_t i;
+    assert_int_equal(json_array_size(a), json_array_size(b));
+    json_array_foreach(a, i, entry) {
+        other = json_array_get(b, i);
+        bool step = json_object_get(entry, "loss"); /* validations have no clock */
+        assert_int_equal(json_object_del(entry, "seconds"), step ? 0 : -1);
+        assert_int_equal(json_object_del(entry, "tokens_per_second"), step ? 0 : -1);
+        json_object_del(other, "seconds");
+        json_object_del(other, "tokens_per_second");
+        if (!json_equal(entry, other))
+            fail_msg("%s and %s: line %zu of the log differs", run_a, run_b, i + 1);
+    }
+    json_decref(a);
+    json_decref(b);
+}
+
 /* ---- A run that stands still ---- */
 
 /* It writes its sample to a pipe that is full, and waits there until somebody reads. Standard error goes to a file. */

@@ -34,42 +34,12 @@ static int half_run(void **state) {
     return system("rm -rf run && cp -r half run");
 }
 
-/* All tensors, and the metadata but for the clock. */
-static void checkpoints_equal(const char *run_a, const char *run_b, const char *name) {
-    struct checkpoint a = checkpoint_at(run_a, name), b = checkpoint_at(run_b, name);
-    assert_int_equal(a.n, b.n);
-    for (size_t i = 0; i < a.n; i++) {
-        const struct tensor *t = tensor_named(&b, a.tensors[i].name);
-        assert_int_equal(tensor_bytes(&a.tensors[i]), tensor_bytes(t));
-        assert_memory_equal(a.tensors[i].data, t->data, tensor_bytes(t));
-    }
-    static const char *const clock[] = {"seconds", "crc32.header"};
-    for (int i = 0; i < 2; i++) json_object_del(a.metadata, clock[i]), json_object_del(b.metadata, clock[i]);
-    if (!json_equal(a.metadata, b.metadata)) fail_msg("the metadata of %s and %s differ", a.path, b.path);
-    checkpoint_close(&a);
-    checkpoint_close(&b);
-}
-
-static void logs_equal(const char *run_a, const char *run_b) {
-    json_t *a = log_of(run_a), *b = log_of(run_b), *entry;
-    size_t i;
-    assert_int_equal(json_array_size(a), json_array_size(b));
-    json_array_foreach(a, i, entry) {
-        json_t *other = json_array_get(b, i);
-        static const char *const clock[] = {"seconds", "tokens_per_second"};
-        for (int k = 0; k < 2; k++) json_object_del(entry, clock[k]), json_object_del(other, clock[k]);
-        if (!json_equal(entry, other)) fail_msg("line %zu of the logs of %s and %s differ", i + 1, run_a, run_b);
-    }
-    json_decref(a);
-    json_decref(b);
-}
-
 /* `run`, resumed, must become `whole`. */
 static void becomes_whole(const char *resume) {
     run("%s", resume);
-    checkpoints_equal("whole", "run", "last.safetensors");
-    checkpoints_equal("whole", "run", "best.safetensors");
-    logs_equal("whole", "run");
+    checkpoints_compare("whole", "run", "last.safetensors");
+    checkpoints_compare("whole", "run", "best.safetensors");
+    logs_compare("whole", "run");
     run("cmp whole/plots/loss.svg run/plots/loss.svg && for r in whole run; do " /* a colour's name holds its path */
         "sed 's/ramp-[0-9a-f]*//g' $r/plots/load.svg >$r.svg || exit 1; done; cmp whole.svg run.svg");
 }
@@ -341,7 +311,7 @@ static void names_of_any_bytes_are_found_again(void **state) {
     free(as_it_was);
     run("rm -rf run && cp corpus.txt \"$(printf 'caf\\351%%.txt')\" && train caf*" TINY "--until 6 --out run");
     run("train --resume run && rm caf*");
-    logs_equal("whole", "run");
+    logs_compare("whole", "run");
 }
 
 /* ---- Short runs, and figures that there are not ---- */
@@ -422,7 +392,7 @@ static void final_windows_bound_the_last_figure(void **state) {
         if (windows[i] == 5) assert_true(number_of(last, "final_loss") == number_of(validation, "val_loss"));
         else assert_true(number_of(last, "final_loss") != number_of(validation, "val_loss"));
         assert_int_equal(strstr(errors, "loss on all held-out text") != NULL, windows[i] == 1 << 20);
-        checkpoints_equal("whole", "run", "best.safetensors");
+        checkpoints_compare("whole", "run", "best.safetensors");
         json_decref(log);
     }
     json_decref(whole);

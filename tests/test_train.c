@@ -6,16 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <fcntl.h>
-#include <math.h>
-#include <signal.h>
 #include <sys/file.h>
-
-#include "../src/checkpoint.h"
-#include "../src/rng.h"
 #include <sys/resource.h>
 #include "command.h"
 #include "prose.h"
+#include "runs.h"
 
 /* A tiny model of odd sizes, blocks of both kinds, and everything that happens on the way within 20 steps. */
 #define SEQ 17
@@ -29,77 +24,6 @@
 enum { STEPS = 20, STOP = 7 /* a step with a sample */ };
 
 /* ---- Comparing runs ---- */
-
-static struct checkpoint checkpoint_at(const char *run, const char *name) {
-    struct checkpoint c;
-    struct error err;
-    char *path = string_format("%s/%s", run, name);
-    if (!checkpoint_open(&c, path, &err)) fail_msg("%s", err.text);
-    free(path);
-    return c;
-}
-
-/* Every tensor and all metadata but the clock's (and the CRC of the header that holds it). */
-static void checkpoints_compare(const char *run_a, const char *run_b, const char *name) {
-    struct checkpoint a = checkpoint_at(run_a, name), b = checkpoint_at(run_b, name);
-    assert_int_equal(a.n, b.n);
-    for (size_t i = 0; i < a.n; i++) {
-        const struct tensor *s = &a.tensors[i], *t = &b.tensors[i];
-        assert_string_equal(s->name, t->name);
-        assert_int_equal(s->dtype, t->dtype);
-        assert_int_equal(s->dims, t->dims);
-        assert_memory_equal(s->shape, t->shape, sizeof s->shape);
-        if (memcmp(s->data, t->data, tensor_bytes(s)) != 0)
-            fail_msg("%s and %s differ in %s of %s", run_a, run_b, s->name, name);
-    }
-    static const char *const clock[] = {"seconds", "crc32.header"};
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(json_object_del(a.metadata, clock[i]), 0);
-        assert_int_equal(json_object_del(b.metadata, clock[i]), 0);
-    }
-    char *s = json_dumps(a.metadata, JSON_SORT_KEYS), *t = json_dumps(b.metadata, JSON_SORT_KEYS);
-    assert_string_equal(s, t);
-    free(s);
-    free(t);
-    checkpoint_close(&a);
-    checkpoint_close(&b);
-}
-
-/* The log as an array; every line is one object. */
-static json_t *log_read(const char *run) {
-    char *path = string_format("%s/log.jsonl", run), *line = NULL;
-    size_t capacity = 0;
-    FILE *file = fopen(path, "r");
-    json_t *log = json_array();
-    assert_non_null(file);
-    while (getline(&line, &capacity, file) > 0) {
-        json_t *entry = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
-        if (!json_is_object(entry)) fail_msg("%s: bad line: %s", path, line);
-        json_array_append_new(log, entry);
-    }
-    fclose(file);
-    free(line);
-    free(path);
-    return log;
-}
-
-static void logs_compare(const char *run_a, const char *run_b) {
-    json_t *a = log_read(run_a), *b = log_read(run_b), *entry, *other;
-    size_t i;
-    assert_int_equal(json_array_size(a), json_array_size(b));
-    json_array_foreach(a, i, entry) {
-        other = json_array_get(b, i);
-        bool step = json_object_get(entry, "loss"); /* validations have no clock */
-        assert_int_equal(json_object_del(entry, "seconds"), step ? 0 : -1);
-        assert_int_equal(json_object_del(entry, "tokens_per_second"), step ? 0 : -1);
-        json_object_del(other, "seconds");
-        json_object_del(other, "tokens_per_second");
-        if (!json_equal(entry, other))
-            fail_msg("%s and %s: line %zu of the log differs", run_a, run_b, i + 1);
-    }
-    json_decref(a);
-    json_decref(b);
-}
 
 static void runs_compare(const char *a, const char *b) {
     logs_compare(a, b);
@@ -119,12 +43,6 @@ static int first_run(void **state) {
                   "cp cache/corpus.txt-*/tokenizer.model first.model");
 }
 
-static double number(const json_t *entry, const char *key) {
-    const json_t *value = json_object_get(entry, key);
-    if (!json_is_number(value)) fail_msg("the log has no number %s", key);
-    return json_number_value(value);
-}
-
 static void load_check(const json_t *layers, double picks) {
     assert_int_equal(json_array_size(layers), 2);
     for (size_t lm = 0; lm < 2; lm++) {
@@ -137,14 +55,14 @@ static void load_check(const json_t *layers, double picks) {
 }
 
 static void step_check(const json_t *entry, int step, double seconds) {
-    assert_true(number(entry, "step") == step);
-    assert_true(number(entry, "loss") > 0 && number(entry, "loss") < 7); /* ln(301) is 5.7 */
-    assert_true(number(entry, "balance") > 1.9); /* two layers, each about 1 at best */
-    assert_true(number(entry, "z_loss") > 2 * 2.5); /* two layers of about ln(5)^2 = 2.59: scores are small */
-    assert_true(number(entry, "gradient_norm") > 0);
-    assert_true(number(entry, "lr") > 0 && number(entry, "lr") <= 0.01);
-    assert_true(number(entry, "tokens_per_second") > 0);
-    assert_true(number(entry, "seconds") > seconds);
+    assert_true(number_of(entry, "step") == step);
+    assert_true(number_of(entry, "loss") > 0 && number_of(entry, "loss") < 7); /* ln(301) is 5.7 */
+    assert_true(number_of(entry, "balance") > 1.9); /* two layers, each about 1 at best */
+    assert_true(number_of(entry, "z_loss") > 2 * 2.5); /* two layers of about ln(5)^2 = 2.59: scores are small */
+    assert_true(number_of(entry, "gradient_norm") > 0);
+    assert_true(number_of(entry, "lr") > 0 && number_of(entry, "lr") <= 0.01);
+    assert_true(number_of(entry, "tokens_per_second") > 0);
+    assert_true(number_of(entry, "seconds") > seconds);
     load_check(json_object_get(entry, "load"), PICKS);
 }
 
@@ -154,7 +72,7 @@ static void score_check(const json_t *entry, const char *prefix, double windows)
     double value[4];
     for (int i = 0; i < 4; i++) {
         char *key = string_format("%s%s", prefix, names[i]);
-        value[i] = number(entry, key);
+        value[i] = number_of(entry, key);
         free(key);
     }
     assert_float_equal(value[1], exp(value[0]), 1e-5); /* nine digits are logged */
@@ -168,25 +86,25 @@ static void score_check(const json_t *entry, const char *prefix, double windows)
 /* Each step once and in order, a validation over the same sequences after each fifth, and one figure over all. */
 static void log_has_every_step(void **state) {
     (void)state;
-    json_t *log = log_read("first"), *entry;
+    json_t *log = log_of("first"), *entry;
     size_t i, steps = 0, validations = 0, finals = 0;
     double seconds = 0, loss = 1e9;
     json_array_foreach(log, i, entry) {
-        assert_true(number(entry, "tokens") == number(entry, "step") * BATCH * SEQ);
+        assert_true(number_of(entry, "tokens") == number_of(entry, "step") * BATCH * SEQ);
         if (json_object_get(entry, "val_loss")) {
-            assert_true(number(entry, "step") == (double)(5 * ++validations));
+            assert_true(number_of(entry, "step") == (double)(5 * ++validations));
             assert_int_equal(steps, 5 * validations);
-            assert_true(number(entry, "val_loss") < loss);
-            loss = number(entry, "val_loss");
+            assert_true(number_of(entry, "val_loss") < loss);
+            loss = number_of(entry, "val_loss");
             score_check(entry, "val_", 7);
         } else if (json_object_get(entry, "final_loss")) {
             finals++;
             assert_int_equal(validations, 4);
-            assert_true(number(entry, "final_windows") > 7);
-            score_check(entry, "final_", number(entry, "final_windows"));
+            assert_true(number_of(entry, "final_windows") > 7);
+            score_check(entry, "final_", number_of(entry, "final_windows"));
         } else {
             step_check(entry, (int)++steps, seconds);
-            seconds = number(entry, "seconds");
+            seconds = number_of(entry, "seconds");
         }
     }
     assert_int_equal(steps, STEPS);
@@ -305,13 +223,6 @@ static void run_interrupt(const char *options, const char *out, int signal_numbe
     free(reached);
 }
 
-static void assert_step(const char *run, const char *step) {
-    struct error err;
-    struct checkpoint c = checkpoint_at(run, "last.safetensors");
-    assert_string_equal(checkpoint_string(&c, "step", &err), step);
-    checkpoint_close(&c);
-}
-
 /* 20 steps equal 10 and 10, and 7 up to a signal and 13, in every bit, whatever the number of threads. */
 static void resumed_run_is_the_same_run(void **state) {
     (void)state;
@@ -324,11 +235,11 @@ static void resumed_run_is_the_same_run(void **state) {
     for (int i = 0; i < 5; i++) {
         run("train" MODEL "%s corpus.txt --out whole", kinds[i]);
         run("train" MODEL "%s corpus.txt --out half --until 10 --threads 3", kinds[i]);
-        assert_step("half", "10");
+        assert_int_equal(step_of("half"), 10);
         run("train --resume half --threads 1");
         runs_compare("whole", "half");
         run_interrupt(kinds[i], "stopped", signals[i]);
-        assert_step("stopped", "7");
+        assert_int_equal(step_of("stopped"), 7);
         run("train --resume=stopped --threads 2");
         runs_compare("whole", "stopped");
         run("rm -r whole half stopped");
@@ -344,7 +255,7 @@ static void biases_follow_the_load(void **state) {
     const float length = 0.0625f; /* whose multiples float holds exactly */
     float bias[LAYERS][EXPERTS] = {{0}};
     run("train" MODEL "--balance bias --bias-step %g --accumulate 2 corpus.txt --out biased", length);
-    json_t *log = log_read("biased"), *entry;
+    json_t *log = log_of("biased"), *entry;
     size_t i;
     json_array_foreach(log, i, entry) {
         if (!json_object_get(entry, "loss")) continue;
@@ -379,15 +290,15 @@ static void micro_batches_make_a_batch(void **state) {
     (void)state;
     run("train" MODEL "--ffn dense corpus.txt --out six --batch 6");
     run("train" MODEL "--ffn dense corpus.txt --out twice --accumulate 2");
-    json_t *six = log_read("six"), *twice = log_read("twice"), *entry;
+    json_t *six = log_of("six"), *twice = log_of("twice"), *entry;
     size_t i;
     assert_int_equal(json_array_size(six), json_array_size(twice));
     json_array_foreach(six, i, entry) {
         const json_t *other = json_array_get(twice, i);
         if (!json_object_get(entry, "loss")) continue;
-        assert_true(number(entry, "tokens") == number(other, "tokens"));
-        assert_float_equal(number(entry, "loss"), number(other, "loss"), 1e-3);
-        assert_float_equal(number(entry, "gradient_norm"), number(other, "gradient_norm"), 1e-2);
+        assert_true(number_of(entry, "tokens") == number_of(other, "tokens"));
+        assert_float_equal(number_of(entry, "loss"), number_of(other, "loss"), 1e-3);
+        assert_float_equal(number_of(entry, "gradient_norm"), number_of(other, "gradient_norm"), 1e-2);
     }
     json_decref(six);
     json_decref(twice);
@@ -423,7 +334,7 @@ static void finished_run_stays_as_it_is(void **state) {
     assert_non_null(strstr(errors, "all 20 steps are done; --steps N"));
     run("diff -r first done");
     run("train --resume done --steps 22");
-    assert_step("done", "22");
+    assert_int_equal(step_of("done"), 22);
     run("grep -c '\"loss\"' done/log.jsonl");
     assert_string_equal(output, "22\n");
     run("rm -r done");
@@ -434,7 +345,7 @@ static void closed_pipe_stops_nothing(void **state) {
     (void)state;
     run("train" MODEL "corpus.txt --out piped --sample-every 1 | head -n 1");
     assert_string_equal(output, "--- step 1 ---\n");
-    assert_step("piped", "20");
+    assert_int_equal(step_of("piped"), 20);
     run("rm -r piped");
 }
 
@@ -443,7 +354,7 @@ static void best_model_is_kept(void **state) {
     (void)state;
     run("rm -rf run && cp -r first run");
     run("train --resume run --steps 23 --eval-every 1 --lr 1 --final-lr 1 --weight-decay 1");
-    assert_step("run", "23");
+    assert_int_equal(step_of("run"), 23);
     run("cmp first/best.safetensors run/best.safetensors && rm -r run");
 }
 
@@ -547,7 +458,7 @@ static void full_disk_loses_nothing(void **state) {
     refuse(4, "run/last.safetensors", "cannot write", command);
     run("cmp first/last.safetensors run/last.safetensors && ! ls run/*.tmp 2>/dev/null");
     run("train --resume run --steps 30 && train" MODEL "corpus.txt --out more --until 20 --steps 30");
-    assert_step("run", "30");
+    assert_int_equal(step_of("run"), 30);
     refuse(4, "full/log.jsonl", "--resume",
            "trap '' XFSZ; ulimit -f 4; train" MODEL "corpus.txt --out full --eval-every 0");
     refuse(4, "corpus.txt", "is a file", "train" MODEL "corpus.txt --out corpus.txt");
