@@ -10,9 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "mhmoe.h"
-#include "src/text.h"
 #include "src/util.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/writer.h"
 
 struct options {
     char *model, *prompt, *prompt_file;
@@ -102,37 +101,21 @@ static bool prompt_read(const struct options *o, char **text, size_t *size, stru
     return *text != NULL;
 }
 
-struct stream {
-    const tokenizer *tokenizer;
-    struct text_stream text;
-};
-
 /* Ends the sample at the end-of-text token, or when nobody reads any more. */
-static bool emit_token(void *context, int32_t token) {
-    struct stream *s = context;
-    size_t size;
-    const char *piece = tokenizer_piece(s->tokenizer, token, &size);
-    text_write(&s->text, piece, size);
-    return token != tokenizer_end_of_text(s->tokenizer) && !ferror(s->text.out);
-}
+static bool emit_heard(void *writer, int32_t token) { return writer_emit(writer, token) && !ferror(stdout); }
 
 static void samples_write(struct model *m, const tokenizer *t, const struct options *o, const char *prompt,
                           size_t size) {
-    int32_t *ids = NULL;
-    size_t n = 0, capacity = 0;
-    tokenizer_encode(t, prompt, size, &ids, &n, &capacity);
-    if (n == 0) { /* no prompt: begin as a text begins */
-        ids = array_grow(ids, &capacity, 1, sizeof *ids);
-        ids[n++] = tokenizer_end_of_text(t);
-    }
+    size_t n;
+    int32_t *ids = prompt_encode(t, prompt, size, &n);
     for (int i = 0; i < o->samples && !ferror(stdout); i++) {
         struct sampler sampler = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, {{0}}};
-        struct stream stream = {t, {.out = stdout}};
+        struct writer writer = {t, {.out = stdout}};
         rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
         if (o->samples > 1) printf("%s--- sample %d ---\n", i ? "\n" : "", i + 1);
-        text_write(&stream.text, prompt, size);
-        model_generate(m, ids, n, (size_t)o->tokens, &sampler, emit_token, &stream);
-        text_end(&stream.text);
+        text_write(&writer.text, prompt, size);
+        model_generate(m, ids, n, (size_t)o->tokens, &sampler, emit_heard, &writer);
+        text_end(&writer.text);
         printf("\n");
     }
     free(ids);

@@ -15,6 +15,7 @@
 #include "../data/loader.h"
 #include "../src/runlog.h"
 #include "../src/text.h"
+#include "../tokenizer/writer.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
 
@@ -204,51 +205,30 @@ static void text_route(struct model *m, const struct text *text, struct subject 
 
 /* ---- What it writes ----------------------------------------------------------------------------- */
 
-struct tokens {
-    int32_t *ids;
-    size_t n, capacity;
-    int32_t end;
-};
-
-static bool token_keep(void *context, int32_t token) {
-    struct tokens *t = context;
-    t->ids = array_grow(t->ids, &t->capacity, t->n + 1, sizeof *t->ids);
-    t->ids[t->n++] = token;
-    return token != t->end;
-}
-
-/* The pieces one after the other, as valid UTF-8. malloc'ed. */
-static char *tokens_text(const tokenizer *t, const struct tokens *tokens) {
+/* One sample, its prompt included, as valid UTF-8. malloc'ed. */
+static char *sample_text(struct model *m, const tokenizer *t, const struct options *o, int i) {
     char *text;
-    size_t size;
-    struct text_stream stream = {.out = open_memstream(&text, &size)};
-    if (!stream.out) return string_format("(out of memory)");
-    for (size_t i = 0; i < tokens->n; i++) {
-        const char *piece = tokenizer_piece(t, tokens->ids[i], &size);
-        text_write(&stream, piece, size);
-    }
-    text_end(&stream);
-    fclose(stream.out);
+    size_t size, n;
+    const char *prompt = o->prompt ? o->prompt : "";
+    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95};
+    struct writer writer = {t, {.out = open_memstream(&text, &size)}};
+    if (!writer.text.out) return string_format("(out of memory)");
+    int32_t *ids = prompt_encode(t, prompt, strlen(prompt), &n);
+    rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
+    text_write(&writer.text, prompt, strlen(prompt));
+    model_generate(m, ids, n, (size_t)o->tokens, &sampler, writer_emit, &writer);
+    text_end(&writer.text);
+    fclose(writer.text.out);
+    free(ids);
     return text;
 }
 
 static json_t *samples_write(struct model *m, const tokenizer *t, const struct options *o) {
     json_t *samples = json_array();
     for (int i = 0; i < o->samples; i++) {
-        struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95};
-        struct tokens tokens = {.end = tokenizer_end_of_text(t)};
-        rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
-        if (o->prompt) tokenizer_encode(t, o->prompt, strlen(o->prompt), &tokens.ids, &tokens.n, &tokens.capacity);
-        if (tokens.n == 0) token_keep(&tokens, tokens.end); /* begin as a text begins */
-        const size_t n = tokens.n;
-        int32_t *prompt = array_alloc(n, sizeof *prompt); /* tokens.ids moves as it grows */
-        memcpy(prompt, tokens.ids, n * sizeof *prompt);
-        model_generate(m, prompt, n, (size_t)o->tokens, &sampler, token_keep, &tokens);
-        char *text = tokens_text(t, &tokens);
+        char *text = sample_text(m, t, o, i);
         json_array_append_new(samples, json_string(text));
         free(text);
-        free(prompt);
-        free(tokens.ids);
     }
     return samples;
 }
