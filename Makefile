@@ -22,7 +22,7 @@ CXXFLAGS += -std=gnu++17 $(FLAGS)
 LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lz -lm
 LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
-PARTS = mhmoe.c $(wildcard src/*.c) $(addprefix data/,cache.c prepare.c loader.c shard.c) tokenizer/writer.c
+PARTS = mhmoe.c $(wildcard src/*/*.c) $(addprefix data/,cache.c prepare.c loader.c shard.c) tokenizer/writer.c
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
@@ -30,6 +30,9 @@ DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
 IN_DOUBLE = kernels ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
+# What the programs that study models are made of, beside OBJECTS.
+ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) tests/study/routing.c tests/study/wordnet.c)
+COMPARE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/compare*.c))
 
 all: train sample
 train sample: %: $(BUILD)/%
@@ -37,7 +40,7 @@ train sample: %: $(BUILD)/%
 
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
-$(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/util.o
+$(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 	$(LINK) -lz
 
 $(BUILD)/%.o: %.c Makefile
@@ -57,8 +60,9 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
-$(BUILD)/test_measure: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/analyse_*.c))
-$(BUILD)/test_compare $(BUILD)/test_compare_report: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/compare_*.c))
+$(BUILD)/test_measure: $(filter-out %/analyse.o,$(ANALYSE))
+$(BUILD)/test_compare $(BUILD)/test_compare_report: $(filter-out %/compare.o,$(COMPARE))
+$(BUILD)/test_routing $(BUILD)/test_wordnet: $(BUILD)/test_%: $(BUILD)/tests/study/%.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 # It has the calls fail by which files are written.
@@ -80,16 +84,16 @@ demo: all $(BUILD)/austen
 	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
 	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
 
-$(BUILD)/compare: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/compare*.c)) $(OBJECTS)
+$(BUILD)/compare: $(COMPARE) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 compare: all $(BUILD)/compare $(BUILD)/austen
 	$(BUILD)/compare $(ARGS)
 
-$(BUILD)/analyse: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/analyse*.c)) $(OBJECTS)
+$(BUILD)/analyse: $(ANALYSE) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 analyse: $(BUILD)/analyse
 
-$(BUILD)/bench: $(BUILD)/tests/bench.o $(OBJECTS)
+$(BUILD)/bench: $(BUILD)/tests/bench/bench.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
 bench: $(BUILD)/bench
 	$(BUILD)/bench
@@ -98,7 +102,7 @@ bench: $(BUILD)/bench
 # be the first on the path; PYTHON=python3 measures another PyTorch, BUILD= and ARCH= another build of ours.
 PYTHON ?= /usr/bin/python3
 bench-torch: $(BUILD)/bench
-	$(PYTHON) tests/torch_bench.py --bench $(BUILD)/bench
+	$(PYTHON) tests/bench/torch_bench.py --bench $(BUILD)/bench
 
 clean:
 	rm -rf $(BUILD) train sample

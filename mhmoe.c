@@ -4,19 +4,19 @@
  *   2. the MH-MoE layer (E1-E7), each backward under its forward      4. initialisation, costs, files
  *
  * Symbols are in mhmoe.h, the equations and the derivation of every backward in docs/MHMOE.md. Everything
- * is a loop over flat arrays or a product from src/gemm.h. */
+ * is a loop over flat arrays or a product from src/math/gemm.h. */
 #include "mhmoe.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include "src/attention.h"
-#include "src/dispatch.h"
-#include "src/ffn.h"
-#include "src/kernels.h"
-#include "src/norm.h"
-#include "src/slices.h"
-#include "src/stack.h"
-#include "src/util.h"
+#include "src/math/attention.h"
+#include "src/layers/dispatch.h"
+#include "src/layers/ffn.h"
+#include "src/math/kernels.h"
+#include "src/layers/norm.h"
+#include "src/base/slices.h"
+#include "src/layers/stack.h"
+#include "src/base/util.h"
 
 /* Block l is a MoE block if every moe_every-th, counted from 1, falls on it. */
 static bool is_moe_block(const struct model *m, size_t l) {
@@ -72,21 +72,21 @@ enum kept {
     X(stream,        real,    STREAM, R, C)      /* before each block, and after the last */    \
     X(middle,        real,    BLOCK,  R, C)      /* after a block's attention */                \
     X(ln1,           real,    BLOCK,  R, C)                                                     \
-    X(ln1_kept,      real,    BLOCK,  R, 2)      /* see src/norm.h */                           \
+    X(ln1_kept,      real,    BLOCK,  R, 2)      /* see src/layers/norm.h */                           \
     X(qkv,           real,    CACHE,  R, 3 * C)                                                 \
     X(att,           real,    BLOCK,  R, C)                                                     \
-    X(lse,           real,    BLOCK,  R, NH)     /* see src/attention.h */                      \
+    X(lse,           real,    BLOCK,  R, NH)     /* see src/math/attention.h */                      \
     X(ln2,           real,    BLOCK,  R, C)                                                     \
     X(ln2_kept,      real,    BLOCK,  R, 2)                                                     \
     X(fc,            real,    DENSE,  R, 4 * C)  /* the hidden layer, before GELU */            \
-    X(head_hidden,   real,    MOE, HEAD, R, C)   /* E1: within the stack, see src/stack.h */    \
+    X(head_hidden,   real,    MOE, HEAD, R, C)   /* E1: within the stack, see src/layers/stack.h */    \
     X(xh,            real,    MOE, (head > 0) * N, S) /* what is split: without a head, ln2 */  \
-    X(projected,     real,    MOE, cosine * N, D) /* E3: see src/router.h */                    \
+    X(projected,     real,    MOE, cosine * N, D) /* E3: see src/layers/router.h */                    \
     X(probs,         real,    MOE, N, E)                                                        \
     X(log_sums,      real,    MOE, N)                                                           \
     X(gates,         real,    MOE, N, K)         /* E4 */                                       \
     X(picks,         int32_t, MOE, N, K)                                                        \
-    X(slots,         int32_t, MOE, N, K)         /* see src/dispatch.h */                       \
+    X(slots,         int32_t, MOE, N, K)         /* see src/layers/dispatch.h */                       \
     X(sources,       int32_t, MOE, N, K)                                                        \
     X(first,         int32_t, MOE, E + 1)                                                       \
     X(hidden,        real,    MOE, N * K, F)     /* the experts', before GELU, in their order */ \
@@ -102,7 +102,7 @@ enum when { ALWAYS, BACKWARD, WHEN };
     X(lnf_kept,     real, ALWAYS,   R, 2)                                                       \
     X(logits,       real, ALWAYS,   LOGIT_ROWS, V)                                              \
     X(losses,       real, ALWAYS,   R)                                                          \
-    X(activated,    real, ALWAYS,   (HEAD + MERGE > 0) * R, C) /* see src/stack.h */            \
+    X(activated,    real, ALWAYS,   (HEAD + MERGE > 0) * R, C) /* see src/layers/stack.h */            \
     X(expert_mean,  real, ALWAYS,   E)                                                          \
     X(d_stream,     real, BACKWARD, R, C)                                                       \
     X(d_norm,       real, BACKWARD, R, C)                                                       \

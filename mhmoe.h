@@ -10,20 +10,20 @@
 #ifndef MHMOE_H
 #define MHMOE_H
 
-#include "src/batch.h"
-#include "src/config.h"
-#include "src/gemm.h"
-#include "src/parameters.h"
-#include "src/parity.h"
-#include "src/real.h"
-#include "src/rng.h"
-#include "src/router.h"
-#include "src/sampler.h"
+#include "src/base/batch.h"
+#include "src/run/config.h"
+#include "src/math/gemm.h"
+#include "src/run/parameters.h"
+#include "src/run/parity.h"
+#include "src/base/real.h"
+#include "src/base/rng.h"
+#include "src/layers/router.h"
+#include "src/run/sampler.h"
 
 /* Every trained tensor, once: struct, sizes, names, initialisation, weight decay and checkpoint come from
  * this list. X(name, part of the model, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
  * llm.c; dense tensors have llm.c's names and layout, stacked over blocks. L, C, ... are fields of struct
- * sizes. What a part costs, how its matrices are stored and which tensors decay: src/parameters.h. A tensor of no
+ * sizes. What a part costs, how its matrices are stored and which tensors decay: src/run/parameters.h. A tensor of no
  * elements does not exist. */
 #define PARAMETERS(X)                                                                      \
     X(wte,      EMBEDDING, NORMAL,          V, C)          /* token embedding, output head */\

@@ -2,7 +2,7 @@
  *
  * Reads everything it needs, the tokenizer too, from the checkpoint. Text goes to standard output as it
  * comes, in whole UTF-8 characters; everything else to standard error. Generation is in mhmoe.c
- * (model_generate), the choice of a token in src/sampler.c. */
+ * (model_generate), the choice of a token in src/run/sampler.c. */
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "mhmoe.h"
-#include "src/util.h"
+#include "src/base/util.h"
 #include "tokenizer/writer.h"
 
 struct options {

@@ -3,7 +3,7 @@
  * main is the table of contents: options, data, model, loop. A step is forward, loss, backward (once for
  * each micro-batch), clip, AdamW. Everything that a later step depends on is in the checkpoint, so that a
  * resumed run equals an uninterrupted one bit for bit. The layer itself is in mhmoe.c; the formats are
- * described in src/checkpoint.h and data/README.md. */
+ * described in src/run/checkpoint.h and data/README.md. */
 #include <errno.h>
 #include <float.h>
 #include <inttypes.h>
@@ -18,16 +18,16 @@
 #include "data/loader.h"
 #include "data/prepare.h"
 #include "mhmoe.h"
-#include "src/kernels.h"
-#include "src/optimizer.h"
-#include "src/parity.h"
-#include "src/rundir.h"
-#include "src/runlog.h"
-#include "src/runplot.h"
-#include "src/runstate.h"
-#include "src/text.h"
-#include "src/training.h"
-#include "src/util.h"
+#include "src/math/kernels.h"
+#include "src/run/optimizer.h"
+#include "src/run/parity.h"
+#include "src/run/rundir.h"
+#include "src/run/runlog.h"
+#include "src/run/runplot.h"
+#include "src/run/runstate.h"
+#include "src/base/text.h"
+#include "src/run/training.h"
+#include "src/base/util.h"
 #include "tokenizer/writer.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
-#include "../src/util.h"
+#include "../src/base/util.h"
 
 /* What is left of the object being read. */
 struct cursor {

@@ -6,7 +6,7 @@
 #ifndef CACHE_H
 #define CACHE_H
 
-#include "../src/util.h"
+#include "../src/base/util.h"
 
 /* What is being filled. The locks are flocks of the directories: the system drops them when the process ends, however
  * it does. Where a file system has none, nothing is taken for left behind. */

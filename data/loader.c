@@ -9,7 +9,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
-#include "../src/rng.h"
+#include "../src/base/rng.h"
 #include "shard.h"
 
 enum { EMPTY = -1 };

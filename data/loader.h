@@ -7,8 +7,8 @@
 #ifndef LOADER_H
 #define LOADER_H
 
-#include "../src/kernels.h" /* TARGET_NONE */
-#include "../src/util.h"
+#include "../src/math/kernels.h" /* TARGET_NONE */
+#include "../src/base/util.h"
 
 struct loader;
 

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-#include "../src/text.h"
+#include "../src/base/text.h"
 #include "cache.h"
 #include "shard.h"
 

@@ -5,7 +5,7 @@
 #ifndef PREPARE_H
 #define PREPARE_H
 
-#include "../src/util.h"
+#include "../src/base/util.h"
 #include "../tokenizer/tokenizer.h"
 
 struct prepare_options {

@@ -4,7 +4,7 @@
 #ifndef SHARD_H
 #define SHARD_H
 
-#include "../src/util.h"
+#include "../src/base/util.h"
 
 enum { SHARD_BLOCK = 1 << 16 }; /* tokens in every block but the last */
 

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../src/util.h"
+#include "../src/base/util.h"
 
 static char output[1 << 16], errors[1 << 16]; /* what the last command printed */
 

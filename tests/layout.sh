@@ -1,6 +1,8 @@
 #!/bin/sh
-# The include rule: programs -> mhmoe, data, tokenizer -> src -> libc, and no file longer than one sitting
-# of reading. Prints every line that breaks it. Exit status 1 if there is one.
+# What stands where: programs -> mhmoe, data, tokenizer -> src/run -> src/layers -> src/math -> src/base -> libc; no file
+# longer than one sitting of reading, no function longer than a screen or two, none with more than 7 parameters; and
+# .clang-format's dialect, where there is the version that it is written for. Prints every line that breaks it. Exit
+# status 1 if there is one.
 cd "$(dirname "$0")/.." || exit 1
 broken=0
 
@@ -16,25 +18,72 @@ forbid() {
 
 # Every source file but the tests and those named.
 others() {
-    for file in *.c *.h src/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc; do
+    for file in *.c *.h src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc; do
+        [ -f "$file" ] || continue
         case " $* " in *" $file "*) ;; *) echo "$file" ;; esac
     done
 }
 
-forbid "src/ stands on libc alone" '"(.*/|mhmoe)|<mhmoe' src/*.[ch]
-forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.h tokenizer/*.cc
+forbid "src/base stands on libc alone" '".*/|[<"]mhmoe' src/base/*.[ch]
+forbid "src/math knows only src/base" '"(.*/)?(mhmoe|data/|tokenizer/|tests/|\.\./layers/|\.\./run/|\.\./\.\./)' src/math/*.[ch]
+forbid "src/layers knows only src/math and src/base" '"(.*/)?(mhmoe|data/|tokenizer/|tests/|\.\./run/|\.\./\.\./)' \
+    src/layers/*.[ch]
+forbid "src/run knows only the rest of src/" '"(.*/)?(mhmoe|data/|tokenizer/|tests/|\.\./\.\./)' src/run/*.[ch]
+forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.[ch] tokenizer/*.cc
 forbid "data/ knows only tokenizer/ and src/" '".*mhmoe\.h' data/*.[ch]
 forbid "the model knows only src/" '"(\.\./)?(data|tokenizer)/' mhmoe.[ch]
+forbid "programs and parts do without the tests" '".*tests/' $(others)
 forbid "compression is for checkpoints and shards" '<zlib' \
-    $(others src/checkpoint.c data/shard.c data/prepare.c data/austen.c)
+    $(others src/run/checkpoint.c data/shard.c data/prepare.c data/austen.c)
 forbid "SentencePiece is behind tokenizer.h" '[<"].*sentencepiece' $(others tokenizer/spm.cc)
 
-for file in $(others) tests/*.[ch]; do
+for file in src/*.[ch]; do
     [ -f "$file" ] || continue
+    echo "$file:1:   <- belongs into a folder of src/"
+    broken=1
+done
+
+for file in $(others) tests/*.[ch] tests/*/*.[ch]; do
     lines=$(wc -l <"$file")
     if [ "$lines" -gt 900 ]; then
         echo "$file:901:   <- $((lines)) lines (want at most 900): split it by meaning"
         broken=1
     fi
 done
+
+# lengths MOST FILE...: functions of more than 60 lines, or (outside of tests) of more than MOST parameters. A function
+# begins with an unindented line that holds a parenthesis and ends with an unindented brace.
+lengths() {
+    most=$1
+    shift
+    awk -v most="$most" '
+        function tell(why) { printf "%s:%d:   <- %s\n", FILENAME, first, why; bad = 1 }
+        function parameters(head,    i, c, depth, n) {
+            gsub(/__attribute__\(\(([^()]|\([^()]*\))*\)\) */, "", head)
+            n = 1
+            for (i = index(head, "("); i <= length(head); i++) {
+                c = substr(head, i, 1)
+                if (c == "(") depth++
+                if (c == ")" && --depth == 0) break
+                if (c == "," && depth == 1) n++
+            }
+            return n
+        }
+        FNR == 1 { first = 0 }
+        !first && /^[A-Za-z_].*\(/ && !/^(typedef|struct [a-z_]+ \{)/ { first = FNR; head = ""; body = 0 }
+        first && !body {
+            head = head $0
+            if (/;[ ]*(\/\*.*\*\/)?$/) first = 0
+            else if (/\{[ ]*(\/\*.*\*\/)?$/ || /\}$/) body = FNR
+            if (body && parameters(head) > most) tell(parameters(head) " parameters (want at most " most ")")
+            if (body && /\}$/) first = 0
+        }
+        first && /^\}/ {
+            if (FNR - first + 1 > 60) tell(FNR - first + 1 " lines (want at most 60): split it by meaning")
+            first = 0
+        }
+        END { exit bad }' "$@" || broken=1
+}
+lengths 7 $(others tokenizer/spm.cc)
+lengths 99 tests/*.[ch] tests/*/*.[ch]
 exit $broken

@@ -3,7 +3,7 @@
 #define PROSE_H
 
 #include <stdio.h>
-#include "../src/rng.h"
+#include "../src/base/rng.h"
 #include "command.h"
 
 /* English-like sentences; the same seed gives the same text. */

@@ -2,9 +2,9 @@
 #ifndef RANDOM_NUMBERS_H
 #define RANDOM_NUMBERS_H
 
-#include "../src/real.h"
-#include "../src/rng.h"
-#include "../src/util.h"
+#include "../src/base/real.h"
+#include "../src/base/rng.h"
+#include "../src/base/util.h"
 
 static inline void random_fill(real *x, size_t n, uint64_t seed) {
     struct rng rng;

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <signal.h>
 
-#include "../src/checkpoint.h"
+#include "../src/run/checkpoint.h"
 #include "command.h"
 
 static inline struct checkpoint checkpoint_at(const char *run, const char *name) {

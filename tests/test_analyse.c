@@ -1,5 +1,5 @@
 /* build/analyse as its user runs it, on tiny models: its numbers against the model's own counts, its page, and
- * what it says of wrong input. The statistics themselves are tested in test_activation.c. */
+ * what it says of wrong input. The statistics themselves are tested in test_routing.c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -243,7 +243,7 @@ static void report_is_whole(void **state) {
     assert_null(strstr(page, "<script"));
     assert_non_null(strstr(page, "</html>"));
     free(page);
-    run("sh '%s/tests/report_browser.sh' page/report.html >&2", repository);
+    run("sh '%s/tests/study/report_browser.sh' page/report.html >&2", repository);
 }
 
 static void report_does_without(void **state) {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "../src/checkpoint.h"
+#include "../src/run/checkpoint.h"
 
 static char directory[] = "/tmp/test-checkpoint-XXXXXX";
 

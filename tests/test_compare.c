@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "compare_report.h"
-#include "statistics.h"
+#include "study/compare_report.h"
+#include "study/statistics.h"
 
 /* ---- Statistics ---- */
 

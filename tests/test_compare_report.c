@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "compare_report.h"
+#include "study/compare_report.h"
 
 enum { MODELS = 4, SEEDS = 3, RATES = 3, POINTS = 3 };
 

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/ffn.h"
-#include "../src/rng.h"
-#include "../src/util.h"
+#include "../src/layers/ffn.h"
+#include "../src/base/rng.h"
+#include "../src/base/util.h"
 #include "guarded.h"
 #include "random_numbers.h"
 

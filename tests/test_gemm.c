@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/gemm.h"
-#include "../src/kernels.h"
-#include "../src/linear.h"
-#include "../src/rng.h"
-#include "../src/util.h"
-#include "../src/vecmath.h"
+#include "../src/math/gemm.h"
+#include "../src/math/kernels.h"
+#include "../src/layers/linear.h"
+#include "../src/base/rng.h"
+#include "../src/base/util.h"
+#include "../src/math/vecmath.h"
 #include "guarded.h"
 #include "random_numbers.h"
 

@@ -15,14 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/attention.h"
-#include "../src/gemm.h"
-#include "../src/kernels.h"
-#include "../src/norm.h"
-#include "../src/optimizer.h"
-#include "../src/rng.h"
-#include "../src/util.h"
-#include "../src/vecmath.h"
+#include "../src/math/attention.h"
+#include "../src/math/gemm.h"
+#include "../src/math/kernels.h"
+#include "../src/layers/norm.h"
+#include "../src/run/optimizer.h"
+#include "../src/base/rng.h"
+#include "../src/base/util.h"
+#include "../src/math/vecmath.h"
 #include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -1,5 +1,5 @@
-/* The numbers of build/analyse (tests/analyse_measure.c) against plain loops over the picks, and the page that is made
- * of them (tests/analyse_report.c): routings by hand, no model. */
+/* The numbers of build/analyse (tests/study/analyse_measure.c) against plain loops over the picks, and the page that is made
+ * of them (tests/study/analyse_report.c): routings by hand, no model. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include "analyse.h"
+#include "study/analyse.h"
 #include "command.h"
 #include "prose.h"
 
@@ -517,7 +517,7 @@ static void names_are_told_apart(void **state) {
     assert_null(strstr(page, "<i>one"));
     assert_non_null(strstr(page, "&lt;i&gt;one\nline"));
     free(page);
-    run("sh '%s/tests/report_browser.sh' names/report.html >&2", repository);
+    run("sh '%s/tests/study/report_browser.sh' names/report.html >&2", repository);
 }
 
 /* The columns that a table of model number `from` alone has. */

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "../src/optimizer.h"
-#include "../src/vecmath.h"
+#include "../src/run/optimizer.h"
+#include "../src/math/vecmath.h"
 #include "small_model.h"
 
 /* Both sides round at 1e-16 over chains of a few hundred terms, and ten steps of AdamW, which divides by

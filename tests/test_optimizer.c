@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/optimizer.h"
+#include "../src/run/optimizer.h"
 #include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../src/options.h"
-#include "../src/rng.h"
+#include "../src/run/options.h"
+#include "../src/base/rng.h"
 
 struct model {
     int layers, kind;

@@ -8,7 +8,7 @@
 
 #include <omp.h>
 
-#include "../src/parity.h"
+#include "../src/run/parity.h"
 #include "command.h"
 #include "small_model.h"
 

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../src/plot.h"
-#include "../src/text.h"
+#include "../src/run/plot.h"
+#include "../src/base/text.h"
 
 static char directory[] = "/tmp/test-plot-XXXXXX";
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include <sys/file.h>
-#include "../src/text.h"
+#include "../src/base/text.h"
 #include "command.h"
 #include "prose.h"
 #include "runs.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/router.h"
+#include "../src/layers/router.h"
 #include "random_numbers.h"
 #include "reference.h"
 

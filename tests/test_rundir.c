@@ -7,7 +7,7 @@
 
 #include <errno.h>
 #include <sys/file.h>
-#include "../src/rundir.h"
+#include "../src/run/rundir.h"
 #include "command.h"
 
 /* 0, or how locking fails. */

@@ -10,7 +10,7 @@
 #include <math.h>
 
 #include "command.h"
-#include "../src/runlog.h"
+#include "../src/run/runlog.h"
 
 static int workplace_open(void **state) {
     (void)state;

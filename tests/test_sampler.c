@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "../src/text.h"
+#include "../src/base/text.h"
 #include "small_model.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])

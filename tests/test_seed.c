@@ -13,7 +13,7 @@
 
 #include "../data/loader.h"
 #include "../mhmoe.h"
-#include "../src/text.h"
+#include "../src/base/text.h"
 #include "../tokenizer/tokenizer.h"
 #include "command.h"
 #include "prose.h"

@@ -7,7 +7,7 @@
 
 #include <zlib.h>
 #include "data_files.h"
-#include "../src/rng.h"
+#include "../src/base/rng.h"
 
 /* ---- Shards ---- */
 

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "../src/slices.h"
-#include "../src/util.h"
+#include "../src/base/slices.h"
+#include "../src/base/util.h"
 
 enum { ARRAYS = 6 };
 

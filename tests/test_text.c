@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/text.h"
+#include "../src/base/text.h"
 
 /* Bytes of the character at the start of a text that ends with a NUL; 0 if there is none. */
 static size_t character_at(const unsigned char *b) {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "../src/rng.h"
+#include "../src/base/rng.h"
 #include "../tokenizer/tokenizer.h"
 
 enum { VOCAB = 700, TRAINING_BYTES = 150001, VARIED_BYTES = 4 << 20 };

@@ -20,8 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../src/rng.h"
-#include "../src/util.h"
+#include "../src/base/rng.h"
+#include "../src/base/util.h"
 
 static char directory[] = "/tmp/test-util-XXXXXX";
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "command.h"
-#include "../src/wordnet.h"
+#include "study/wordnet.h"
 
 static int workplace_open(void **state) {
     (void)state;

@@ -215,7 +215,7 @@ def tensor_bytes(t):
 
 
 def safetensors_write(path, tensors):
-    """The file format of src/checkpoint.h: safetensors, with a CRC-32 of each tensor and of the header."""
+    """The file format of src/run/checkpoint.h: safetensors, with a CRC-32 of each tensor and of the header."""
     metadata, header, data = {}, {}, b""
     for name, t in tensors.items():
         raw = tensor_bytes(t)

@@ -7,8 +7,8 @@
  * The newline is an ordinary character: pieces such as ".\n\n" save 2.5% of the tokens of Jane Austen (at
  * 4096 pieces) over a byte piece for each newline. Training reads the same spans. */
 extern "C" {
-#include "../src/checkpoint.h"
-#include "../src/util.h"
+#include "../src/run/checkpoint.h"
+#include "../src/base/util.h"
 }
 #include "tokenizer.h"
 

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "../src/util.h"
+#include "../src/base/util.h"
 
 #ifdef __cplusplus
 extern "C" {

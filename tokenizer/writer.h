@@ -2,7 +2,7 @@
 #ifndef WRITER_H
 #define WRITER_H
 
-#include "../src/text.h"
+#include "../src/base/text.h"
 #include "tokenizer.h"
 
 /* The ids of text[0..size), and their number: at least one, since an empty prompt is what follows an end of text.

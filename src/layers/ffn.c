@@ -1,0 +1,146 @@
+/* A task is a block of rows of one expert: up, GELU and down one after the other, so that the hidden layer, four
+ * times as wide as the rest, is still in the cache when it is used again. Backward does the same for d-hidden
+ * and d-input; the weights' gradients, which sum over all rows, follow as one grouped product. */
+#include "ffn.h"
+
+#include <omp.h>
+#include "../math/kernels.h"
+#include "../base/tasks.h"
+
+enum {
+    ROWS_MOST = 96,        /* of a block; enough to reuse the weights' panels */
+    ROWS_LEAST = 24,
+    HIDDEN_MOST = 1 << 16, /* numbers of a block's hidden layer: half of a small L2 cache */
+};
+
+static size_t rows_fitting(size_t F) {
+    const size_t rows = HIDDEN_MOST / F / 12 * 12; /* whole tiles of any target */
+    return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
+}
+
+static size_t row_first(const struct ffn *f, size_t e) { return f->first ? (size_t)f->first[e] : e ? f->rows : 0; }
+static size_t rows_of(const struct ffn *f, size_t e) { return row_first(f, e + 1) - row_first(f, e); }
+static size_t rows_all(const struct ffn *f) { return row_first(f, f->E); }
+
+static size_t block_rows(const struct ffn *f) {
+    const size_t tasks = TASKS_A_THREAD * (size_t)omp_get_max_threads();
+    const size_t share = rows_all(f) / tasks / 12 * 12, most = rows_fitting(f->up.OC);
+    return share < ROWS_LEAST ? ROWS_LEAST : share > most ? most : share;
+}
+
+/* Expert e's blocks are tasks task_first[e]..task_first[e + 1]. */
+static void tasks_number(const struct ffn *f, size_t block, size_t *task_first) {
+    task_first[0] = 0;
+    for (size_t e = 0; e < f->E; e++) task_first[e + 1] = task_first[e] + (rows_of(f, e) + block - 1) / block;
+}
+
+struct block {
+    size_t row, rows; /* among all rows */
+    struct linear up, down;
+};
+static struct block block_of(const struct ffn *f, const size_t *task_first, size_t block, size_t task) {
+    const size_t e = tasks_find(task_first, f->E, task), from = (task - task_first[e]) * block;
+    const size_t left = rows_of(f, e) - from;
+    return (struct block){row_first(f, e) + from, left < block ? left : block, linear_at(f->up, e),
+                          linear_at(f->down, e)};
+}
+
+/* Where a view of `in` begins at row `row`, through the gather. */
+static struct view input_view(const struct ffn *f, const real *in, size_t row) {
+    const size_t S = f->up.IC;
+    return f->source ? (struct view){in, S, 1, f->source + row} : (struct view){in + row * S, S, 1, NULL};
+}
+
+static struct gemm up_product(const struct ffn *f, const struct linear *up, real *hidden, const real *in, size_t row,
+                              size_t rows) {
+    struct gemm g = linear_product(up, hidden, NULL, NULL, rows);
+    g.A = input_view(f, in, row);
+    return g;
+}
+
+/* Fewer rows than threads could share, as in decoding: the products are split by columns instead. */
+static void forward_few(const struct ffn *f, real *out, real *hidden, const real *in, const real *start) {
+    const size_t S = f->up.IC, F = f->up.OC;
+    struct gemm up[f->E], down[f->E];
+    size_t n = 0;
+    for (size_t e = 0; e < f->E; e++) {
+        const size_t row = row_first(f, e), rows = rows_of(f, e);
+        const struct linear l1 = linear_at(f->up, e), l2 = linear_at(f->down, e);
+        if (rows == 0) continue;
+        up[n] = up_product(f, &l1, hidden + row * F, in, row, rows);
+        down[n++] = linear_product(&l2, out + row * S, hidden + row * F, start ? start + row * S : NULL, rows);
+    }
+    gemm_run(up, n, NULL);
+    gelu_forward(hidden, hidden, rows_all(f) * F);
+    gemm_run(down, n, NULL);
+}
+
+void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, const real *start, real *scratch) {
+    const size_t S = f->up.IC, F = f->up.OC, block = block_rows(f);
+    if (!scratch && rows_all(f) < ROWS_LEAST * (size_t)omp_get_max_threads()) {
+        forward_few(f, out, hidden, in, start);
+        return;
+    }
+    size_t task_first[f->E + 1];
+    tasks_number(f, block, task_first);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < task_first[f->E]; task++) {
+        const struct block b = block_of(f, task_first, block, task);
+        real *h = hidden + b.row * F;
+        real *h_gelu = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(F) * F : h;
+        const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
+        const struct gemm down = linear_product(&b.down, out + b.row * S, h_gelu, start ? start + b.row * S : NULL, b.rows);
+        gemm_serial(&up);
+        gelu_forward(h_gelu, h, b.rows * F);
+        gemm_serial(&down);
+    }
+}
+
+size_t ffn_scratch_count(size_t F) { return (size_t)omp_get_max_threads() * rows_fitting(F) * F; }
+
+/* h = in W1^T + b1,  out = gelu(h) W2^T + b2:  dh = (dout W2) gelu'(h),  din = dh W1 */
+static void inputs_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden) {
+    const size_t S = f->up.IC, F = f->up.OC, block = block_rows(f);
+    size_t task_first[f->E + 1];
+    tasks_number(f, block, task_first);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (size_t task = 0; task < task_first[f->E]; task++) {
+        const struct block b = block_of(f, task_first, block, task);
+        real *h = hidden + b.row * F, *dh = d_hidden + b.row * F;
+        const struct gemm down = linear_din_product(&b.down, dh, dout + b.row * S, NULL, b.rows);
+        const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh, NULL, b.rows);
+        gemm_serial(&down);
+        gelu_backward(dh, h, dh, h, b.rows * F);
+        gemm_serial(&up);
+    }
+}
+
+/* dW2 += dout^T gelu(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */
+static void weight_products(const struct ffn *f, struct gemm *products, const real *d_hidden, const real *dout,
+                            const real *hidden_gelu, const real *in) {
+    const size_t S = f->up.IC, F = f->up.OC, E = f->E;
+    for (size_t e = 0; e < E; e++) {
+        const size_t row = row_first(f, e), rows = rows_of(f, e);
+        const struct linear up = linear_at(f->up, e), down = linear_at(f->down, e);
+        products[e] = linear_dw_product(&down, dout + row * S, hidden_gelu + row * F, rows);
+        products[E + e] = linear_dw_product(&up, d_hidden + row * F, NULL, rows);
+        products[E + e].B = input_view(f, in, row);
+    }
+}
+
+void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden, const real *in,
+                  void *workspace) {
+    struct gemm products[2 * f->E];
+    inputs_backward(f, din, d_hidden, dout, hidden);
+    weight_products(f, products, d_hidden, dout, hidden, in);
+    gemm_run(products, 2 * f->E, workspace);
+}
+
+size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t rows) {
+    /* The most is needed when one expert has all rows: its products are then cut finest, which is when tasks share a
+     * packed operand, and the call's whole work, so the finest cut, does not depend on how rows are spread. */
+    const struct ffn f = {.E = E, .up = {.IC = S, .OC = F}, .down = {.IC = F, .OC = S}, .rows = rows};
+    struct gemm products[2 * E];
+    weight_products(&f, products, NULL, NULL, NULL, NULL);
+    return gemm_workspace_bytes(products, 2 * E);
+}

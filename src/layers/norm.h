@@ -1,0 +1,22 @@
+/* Layer norm of rows of C numbers: out = w * (x - mean) / sqrt(var + 1e-5) + b. */
+#ifndef NORM_H
+#define NORM_H
+
+#include <stddef.h>
+#include "../base/real.h"
+
+struct norm {
+    size_t C;
+    const real *w, *b; /* (C) */
+    real *dw, *db;     /* added to; NULL without training */
+    real *kept;        /* (rows, 2) each row's mean and 1 / deviation: what backward needs of forward */
+    real *scratch;     /* work memory of backward: norm_scratch_count numbers */
+};
+
+void norm_forward(const struct norm *n, real *out, const real *x, size_t rows);
+
+/* dx is added to: a norm hangs on the residual stream, whose gradient it joins. */
+void norm_backward(const struct norm *n, real *dx, const real *dout, const real *x, size_t rows);
+size_t norm_scratch_count(size_t C);
+
+#endif

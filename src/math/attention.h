@@ -1,0 +1,26 @@
+/* Causal multi-head attention, forward and backward, as blocked matrix products (attention.c).
+ *
+ * qkv (B, T, 3C) holds the query, key and value of each position, NH heads of C/NH numbers each.
+ * out (B, T, C): out_t = sum over t2 <= t of softmax(q_t . k_t2 / sqrt(C/NH)) v_t2, head by head.
+ * T = batch->T positions; queries are those from batch->from on, and only they have a row in out, (T - from, C). */
+#ifndef ATTENTION_H
+#define ATTENTION_H
+
+#include "../base/batch.h"
+#include "../base/real.h"
+
+struct attention {
+    size_t C, NH;
+    real *lse;     /* (B, NH, T) log-sum-exp of each softmax row, all that backward needs; NULL: not kept */
+    real *scratch; /* work memory: attention_scratch_count numbers, for all threads together */
+};
+
+size_t attention_scratch_count(size_t T, size_t C, size_t NH);
+
+void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch);
+
+/* dqkv (B, T, 3C) is overwritten. */
+void attention_backward(const struct attention *a, real *dqkv, const real *dout, const real *qkv, const real *out,
+                        const struct batch *batch);
+
+#endif

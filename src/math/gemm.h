@@ -1,0 +1,64 @@
+/* Matrix multiplication, the one kernel that decides the program's speed.
+ *
+ *     C (M,N) = start (M,N) + bias (N) + A (M,K) B (K,N)
+ *
+ * A call takes many independent problems at once, so that a layer's experts, each with its own number of
+ * rows, share the threads as one piece of work; a dense layer is a call with one problem. A and B are
+ * strided views, so that the three products of training (forward, d-input, d-weight) are one function.
+ *
+ * Each element of C is one chain of multiply-adds in the order of k, by one thread, whatever the number of
+ * threads, of rows, or of problems beside it: results are the same bits in training and in decoding.
+ * How it is fast: see gemm.c. */
+#ifndef GEMM_H
+#define GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "../base/real.h"
+
+/* Element (i, j) is data[i * row + j * col]; one of the strides is 1 where speed matters. With `pick`, row
+ * i (or column j, where those are what lies contiguous) is row pick[i] of data: a gather on the way into the pack. */
+struct view {
+    const real *data;
+    size_t row, col;
+    const int32_t *pick;
+};
+
+/* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
+ * column (a row of the weight matrix), the largest magnitude over 127. */
+enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
+
+struct gemm {
+    size_t M, N, K;
+    struct view A;
+    struct view B;
+    const void *packed;   /* B as gemm_pack laid it out, or NULL: packed from B by the call */
+    enum storage storage; /* of packed */
+    size_t packed_K;      /* the K it was packed with if that is more than K, else 0 */
+    real *C;              /* (M, ldc) */
+    size_t ldc;
+    const real *bias;     /* (N), or NULL for zeros */
+    const real *start;    /* (M, ldc), or NULL for zeros; C itself for C += A B */
+    real *sums;           /* (M): each row of A is summed and added, on its way into the pack; or NULL */
+};
+
+/* Bytes that B (K,N) takes when packed, and packing of panel j of gemm_panels(N) on the calling thread, so that
+ * threads can share the work. Weights are packed once a step and used by every product until the next. */
+size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N);
+void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j);
+size_t gemm_panels(size_t N);
+
+/* The same in F32: numbers (real) that it takes, and packing of the whole. */
+size_t gemm_packed_count(size_t K, size_t N);
+void gemm_pack(real *packed, struct view B, size_t K, size_t N);
+
+/* Runs n problems on all threads. `workspace` holds those B's that are not packed and that several threads
+ * need: gemm_workspace_bytes. Problems must not write the same C. */
+void gemm_run(const struct gemm *problems, size_t n, void *workspace);
+size_t gemm_workspace_bytes(const struct gemm *problems, size_t n);
+
+/* Runs one problem on the calling thread, for use inside a parallel loop. */
+void gemm_serial(const struct gemm *problem);
+
+#endif

@@ -1,0 +1,34 @@
+/* The elementwise and row-wise kernels of a GPT; products are in gemm.h, norms in norm.h, attention in attention.h.
+ *
+ * Shapes: rows of C numbers, contiguous. Forward overwrites its output. Backward adds to parameter
+ * gradients (which gather over a step's micro-batches) and overwrites activation gradients (which have one
+ * reader), except where a comment says that it adds. Every function spreads its work over all threads with
+ * one writer an output and sums in a fixed order: same bits for any number of threads. */
+#ifndef KERNELS_H
+#define KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "../base/batch.h"
+#include "../base/real.h"
+
+/* out[r] = wte[token of r] + wpe[position of r], positions batch->from..T-1 in each sequence. */
+void embedding_forward(real *out, const real *wte, const real *wpe, const struct batch *batch, size_t C);
+void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct batch *batch, size_t C);
+
+/* out = a + b; out may be either. */
+void residual_forward(real *out, const real *a, const real *b, size_t n);
+
+/* tanh-GELU, as GPT-2's, on the calling thread. out may be x. */
+void gelu_forward(real *out, const real *x, size_t n);
+/* dx = dout * gelu'(x) and, from the same exponential, out = gelu(x); dx may be dout, out may be x. */
+void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n);
+
+/* out (C) += sum over rows of x (rows, C). */
+void column_sums(real *out, const real *x, size_t rows, size_t C);
+
+/* loss[r] = -log softmax(logits[r])[targets[r]], 0 where the target is TARGET_NONE. With scale > 0,
+ * logits (rows, V) become their own gradient, scale * (softmax - onehot), in place. */
+void crossentropy(real *loss, real *logits, const int32_t *targets, size_t rows, size_t V, real scale);
+
+#endif

@@ -1,0 +1,39 @@
+/* AdamW over one flat block, the global norm, and the learning-rate schedule.
+ *
+ * The norm adds fixed blocks in double and then the blocks in order: same bits for any number of threads. */
+#ifndef OPTIMIZER_H
+#define OPTIMIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "../base/real.h"
+
+struct adamw {
+    double beta1, beta2, epsilon, weight_decay;
+};
+
+/* sqrt of the sum of squares of grads (n). */
+double gradient_norm(const real *grads, size_t n);
+
+/* The factor that brings a norm down to `limit` (1 where it is below, or limit is 0). */
+double clip_scale(double norm, double limit);
+
+/* n parameters that are updated by the same rule, with their gradients and moments, (n) each. */
+struct slab {
+    real *w;
+    const real *g;
+    real *m, *v;
+    size_t n;
+    bool decay;
+};
+
+/* One update of a slab (Loshchilov and Hutter, 2019; PyTorch's AdamW), step counted from 1:
+ *   g = scale * g;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+ *   w -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + decay * w) */
+void adamw_update(const struct adamw *a, const struct slab *slab, double lr, double scale, int64_t step);
+
+/* Linear warm-up over `warmup` steps to `peak`, then a cosine down to `peak * final` at `steps`; step from 0. */
+double learning_rate(int64_t step, int64_t warmup, int64_t steps, double peak, double final);
+
+#endif

@@ -1,0 +1,85 @@
+/* One table of options drives the command line (getopt_long), --help, config files and --print-config.
+ *
+ * A table is an array of struct option_spec that ends with a NULL name; a program joins several
+ * (the model's, its own). Each entry points at a field of a struct by offset, so the same table
+ * serves to write a configuration into a checkpoint and to read it back. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <jansson.h>
+#include "../base/util.h"
+
+#define OPTIONS_VERSION "0.1" /* what --version prints after the program's name */
+
+enum option_type {
+    OPTION_INT,    /* int field; low..high inclusive */
+    OPTION_LONG,   /* int64_t field; low..high; accepts suffixes k, M, G (powers of 1000) */
+    OPTION_REAL,   /* double field; low..high */
+    OPTION_STRING, /* char * field, malloc'ed or NULL; UTF-8 */
+    OPTION_BYTES,  /* the same with any bytes, for a program that keeps its options nowhere */
+    OPTION_CHOICE, /* int field: the index of a word in `choices` */
+    OPTION_FLAG,   /* bool field; --name and --no-name; in files name = true|false */
+};
+
+struct option_spec {
+    const char *name;         /* long name without dashes; NULL ends the table */
+    char letter;              /* short option, or 0 */
+    enum option_type type;
+    size_t offset;            /* of the field within its struct */
+    const char *initial;      /* default, as text; NULL: no default (strings only) */
+    double low, high;         /* numbers: the range allowed; both 0: any */
+    const char *const *choices; /* OPTION_CHOICE: words, NULL at the end */
+    const char *value_name;   /* shown in --help: --steps N */
+    const char *help;         /* one sentence with the unit; --help wraps it */
+    const char *section;      /* heading in --help; NULL continues the last one */
+};
+
+/* A table and the struct its offsets refer to, zeroed before its first use. No name or letter may occur
+ * twice in the groups of a program (asserted). */
+struct option_group {
+    const struct option_spec *specs;
+    void *target;
+};
+
+/* What --help says around the table. */
+struct program_info {
+    const char *name;
+    const char *usage;   /* one line: "train [OPTION]... [CORPUS]..." */
+    const char *summary; /* a paragraph */
+    const char *closing; /* examples, exit codes */
+};
+
+void options_set_defaults(const struct option_group *groups, size_t n);
+void options_free(const struct option_group *groups, size_t n); /* the strings */
+
+/* Parses argv into the groups. --help, --version and --print-config are understood in every program:
+ * they print on standard output and exit 0. --config FILE reads "name = value" lines at the place it
+ * stands (what follows on the command line wins). Returns the index of the first operand in argv
+ * (getopt_long permutes), or -1 with EXIT_USAGE: the message names the option, what it got, what it
+ * wants, and for an unknown option the nearest known name. *given (`given` may be NULL) receives a malloc'ed
+ * array for options_given, also on failure. */
+int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,
+                  char **argv, bool **given, struct error *err);
+
+/* Whether the user gave the option of this name (without dashes; there must be one) on that command line or in
+ * a config file that it names. `groups` and `given` are those of options_parse. */
+bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name);
+
+/* "name = value" lines in table order with # headings; reads back through --config bit for bit. */
+void options_print(const struct option_group *groups, size_t n, FILE *out);
+
+/* The same as a JSON object (numbers, strings, booleans; a choice as its word). New reference. */
+json_t *options_to_json(const struct option_group *group);
+
+/* Reads such an object; an unknown key, a missing key or a bad value is an EXIT_INPUT error that names it. */
+bool options_from_json(const struct option_group *group, const json_t *object, struct error *err);
+
+/* The first option, in the order of `mine`, that both objects hold with unequal values, which are given as a user
+ * writes them. False, and nothing in *d, if there is none. */
+struct option_difference {
+    char *name, *mine, *theirs; /* malloc'ed */
+};
+bool options_differ(const json_t *mine, const json_t *theirs, struct option_difference *d);
+void option_difference_free(struct option_difference *d);
+
+#endif

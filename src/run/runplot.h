@@ -1,0 +1,14 @@
+/* The two pictures of a run: its losses and its experts' load. */
+#ifndef RUNPLOT_H
+#define RUNPLOT_H
+
+#include "../base/util.h"
+
+/* Training and validation loss over tokens, from the log, so that they cover every session of the run. EXIT_OUTPUT. */
+bool runplot_loss(const char *path, const char *log, struct error *err);
+
+/* Each expert's share of its layer's picks, as a multiple of an even share; load (LM,E) counts picks, layer lm is
+ * block (lm + 1) * every - 1. EXIT_OUTPUT. */
+bool runplot_load(const char *path, const double *load, size_t LM, size_t E, size_t every, struct error *err);
+
+#endif

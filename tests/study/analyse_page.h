@@ -1,0 +1,46 @@
+/* The parts that the report's page is made of: headings, tables from rows and columns, plots. */
+#ifndef ANALYSE_PAGE_H
+#define ANALYSE_PAGE_H
+
+#include <jansson.h>
+#include "../../src/run/plot.h"
+
+struct report {
+    FILE *out;
+    const char *dir;
+    struct error *err;
+    bool ok;       /* false once a plot could not be written or read back */
+    int figures;
+};
+
+void page_start(struct report *r);
+void page_end(struct report *r);
+void heading(struct report *r, const char *id, const char *text);
+void subheading(struct report *r, const char *text);
+
+/* What a model has that makes a column worth showing. */
+enum { HEADS = 1, PICKS = 2, CHOICE = 4 }; /* H > 1; K > 1; K < E */
+
+/* One column of a table: which key of a row, and how: a format for a double, or NULL for text. It is left out where
+ * the models have none of what it needs: it could only repeat a constant or another column. */
+struct column {
+    const char *key, *heading, *format;
+    unsigned needs; /* 0: nothing */
+};
+#define COLUMNS(list) list, sizeof(list) / sizeof *(list)
+void table(struct report *r, const char *caption, const json_t *rows, const struct column *columns, size_t n,
+           unsigned have);
+
+/* A plot in the page, drawn for a desk and once more for a phone, and as a file DIR/plots/NN-KIND.svg. */
+void figure_lines(struct report *r, const char *kind, const char *title, const char *const axes[2],
+                  const struct plot_series *series, size_t n, const char *caption);
+void figure_heatmap(struct report *r, const char *kind, const char *title, const struct heatmap *map,
+                    const char *caption);
+
+/* An earlier report may have had more plots: none of them shall pass for one of this report. */
+void figures_remove(const char *dir);
+
+const char *text_at(const json_t *object, const char *key);
+double number_at(const json_t *object, const char *key);
+
+#endif
