@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "../tokenizer/tokenizer.h"
+#include "../tokenizer/writer.h"
 #include "command.h"
 #include "small_model.h"
 
@@ -165,6 +166,25 @@ static void prompts_from_anywhere_agree(void **state) {
     free(text);
 }
 
+/* Only - alone is standard input: what else begins with it is text, though it looks like an option. */
+static void prompts_may_look_like_options(void **state) {
+    (void)state;
+    static const char *const prompts[] = {"-a", "--", "-p", "--greedy", "--prompt=b", "- a", "--top-k"};
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        text_save("prompt.txt", prompts[i], strlen(prompts[i]));
+        run("sample --model letters --top-k 6 --prompt-file prompt.txt");
+        assert_int_equal(strncmp(output, prompts[i], strlen(prompts[i])), 0);
+        char *text = string_format("%s", output);
+        static const char *const forms[] = {"--prompt ", "--prompt=", "-p ", "-p"};
+        for (int form = 0; form < 4; form++) {
+            char *command = string_format("echo other | sample --model letters --top-k 6 %s'%s'", forms[form], prompts[i]);
+            sample_expect(text, command);
+            free(command);
+        }
+        free(text);
+    }
+}
+
 /* Only as much of the prompt as the model has positions counts, but all of that. */
 static void long_prompt_counts_with_its_end(void **state) {
     (void)state;
@@ -196,6 +216,49 @@ static void seeds_choose_the_text(void **state) {
     assert_int_not_equal(strncmp(output, second, 40), 0);
     free(one);
     free(start);
+}
+
+/* What a model whose matrices are held so says after "a", by the options' defaults but for the length. */
+static char *text_held_as(enum storage kind, size_t tokens) {
+    struct checkpoint c;
+    struct model m;
+    struct error err;
+    struct sampler sampler = {.temperature = 0.8, .top_p = 0.95};
+    char *text;
+    size_t size, n;
+    const struct model_setup setup = {MODEL_INFER, 1, false, kind};
+    if (!checkpoint_open(&c, "letters/last.safetensors", &err) || !model_load(&m, &c, setup, &err)) fail_msg("%s", err.text);
+    tokenizer *t = tokenizer_from_checkpoint(&c, &err);
+    struct writer writer = {.tokenizer = t, .text = {.out = open_memstream(&text, &size)}};
+    int32_t *ids = prompt_encode(t, "a", 1, &n);
+    rng_seed(&sampler.rng, 1, 0);
+    text_write(&writer.text, "a", 1);
+    model_generate(&m, ids, n, tokens, &sampler, writer_emit, &writer);
+    text_end(&writer.text);
+    fputc('\n', writer.text.out);
+    fclose(writer.text.out);
+    free(ids);
+    tokenizer_free(t);
+    model_destroy(&m);
+    checkpoint_close(&c);
+    return text;
+}
+
+/* So long a text shows every kind of rounding. NUL is a piece, too. */
+static void weights_are_held_as_told(void **state) {
+    (void)state;
+    enum { TOKENS = 2000, KINDS = 3 };
+    static const char *const options[] = {"", "--weights bf16", "--weights int8", "--weights f32"};
+    static const enum storage kinds[] = {STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGE_F32};
+    char *said[KINDS + 1];
+    for (int i = 0; i <= KINDS; i++) {
+        said[i] = text_held_as(kinds[i], TOKENS);
+        char *command = string_format("sample --model letters -p a -n %d %s", TOKENS, options[i]);
+        sample_expect(said[i], command);
+        free(command);
+        for (int other = 0; other < i && i < KINDS; other++) assert_string_not_equal(said[i], said[other]);
+    }
+    for (int i = 0; i <= KINDS; i++) free(said[i]);
 }
 
 /* The model says these characters byte by byte; then its text is over. */
@@ -464,8 +527,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_text_is_golden),
         cmocka_unit_test(prompts_from_anywhere_agree),
+        cmocka_unit_test(prompts_may_look_like_options),
         cmocka_unit_test(long_prompt_counts_with_its_end),
         cmocka_unit_test(seeds_choose_the_text),
+        cmocka_unit_test(weights_are_held_as_told),
         cmocka_unit_test(characters_stay_whole),
         cmocka_unit_test(newest_run_is_read),
         cmocka_unit_test(bad_input_is_refused),

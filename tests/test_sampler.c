@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "../src/base/text.h"
+#include "../src/math/vecmath.h"
 #include "small_model.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -153,6 +154,37 @@ static void test_top_p(void **state) {
             sampler_check(&(struct sampler){.temperature = 1, .top_p = shares[i]}, logits, 31);
             sampler_check(&(struct sampler){.temperature = 0.8, .top_k = 7, .top_p = shares[i]}, logits, 31);
         }
+    }
+}
+
+/* A logit whose weight beside a logit of 0 is exactly 2^-halvings, as the sampler computes it. */
+static real logit_of(int halvings) {
+    const real want = (real)ldexp(1, -halvings);
+    real logit = -(real)(halvings * M_LN2), weight;
+    for (int i = 0; i < 8; i++) logit = nextafterf(logit, 0); /* one of its neighbours */
+    for (int i = 0; i < 16; i++, logit = nextafterf(logit, -INFINITY)) {
+        row_exp(&weight, &logit, 1, 1, 0);
+        if (weight == want) return logit;
+    }
+    fail_msg("no logit has the weight %g", want);
+    return 0;
+}
+
+/* Of probabilities 1/2, 1/4, 1/8 and 1/8: tokens that reach the share exactly are enough, and no share is too small. */
+static void test_top_p_is_reached(void **state) {
+    (void)state;
+    const real logits[] = {logit_of(1), logit_of(2), 0, logit_of(2)};
+    const struct {
+        double share;
+        int kept;
+    } cases[] = {{0, 1}, {0.4, 1}, {0.5, 1}, {0.5 + 0x1p-40, 2}, {0.75 - 0x1p-40, 2}, {0.75, 2}, {0.75 + 0x1p-40, 4}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct sampler s = {.temperature = 1, .top_p = cases[i].share};
+        size_t counts[4];
+        int came = 0;
+        counts_of(counts, &s, logits, 4, 1000);
+        for (int v = 0; v < 4; v++) came += counts[v] > 0;
+        if (came != cases[i].kept) fail_msg("top-p %.13g keeps %d tokens, want %d", cases[i].share, came, cases[i].kept);
     }
 }
 
@@ -508,7 +540,7 @@ int main(void) {
         cmocka_unit_test(test_temperature),
         cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_k_of_ties),
-        cmocka_unit_test(test_top_p),
+        cmocka_unit_test(test_top_p), cmocka_unit_test(test_top_p_is_reached),
         cmocka_unit_test(test_extreme_logits),
         cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_seeds),
