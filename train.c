@@ -175,7 +175,6 @@ static bool config_write(const struct train *t, struct error *err) {
     char path[PATH_SIZE];
     kept.options.resume = kept.options.out = kept.options.match = NULL;
     kept.options.until = 0;
-    kept.options.dry_run = false;
     option_groups(&kept, groups);
     if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
     options_print(groups, GROUPS, file.file);
@@ -591,6 +590,19 @@ static void idle_options_tell(struct train *t) {
         note("--warmup is as long as the run: it ends before the learning rate's peak");
 }
 
+/* An empty name, as of a shell's variable that is not set, would mean the root of the disk. */
+static bool names_check(const struct training *o, struct error *err) {
+    const struct {
+        const char *option, *name;
+    } all[] = {{"out", o->out}, {"resume", o->resume}, {"match", o->match}, {"val", o->val}, {"tokenizer", o->tokenizer},
+               {"cache", o->cache}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].name && !*all[i].name)
+            return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
+                             all[i].option);
+    return true;
+}
+
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
@@ -600,11 +612,12 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
         if (strncmp(argv[i], "--resume=", 9) == 0) resume = argv[i] + 9;
         if (strcmp(argv[i], "--resume") == 0 && i + 1 < argc) resume = argv[i + 1];
     }
-    if (resume && !config_resume(t, resume, err)) return -1;
+    if (resume && *resume && !config_resume(t, resume, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
+    if (first >= 0 && !names_check(&t->options, err)) return -1;
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
     if (first >= 0 && t->options.resume && !same_val)
@@ -763,6 +776,9 @@ static bool run_train(struct train *t, struct error *err) {
         fprintf(stderr, "%s: all %" PRId64 " steps are done; --steps N goes on to step N\n", t->dir.path, t->run.step);
         return true;
     }
+    if (o->resume && o->until > 0 && o->until <= t->run.step)
+        fprintf(stderr, "train: note: --until %" PRId64 ": the run in %s is at step %" PRId64 " already\n", o->until,
+                t->dir.path, t->run.step);
     if (!config_write(t, err) || !log_open(t, err)) return false;
     signals_take();
     return train_finish(t, train_loop(t, err), err);

@@ -331,6 +331,25 @@ static void nothing_of_others_is_removed(void **state) {
     mkdir(path, 0777);
     assert_refused(&p, EXIT_INPUT, dir, "notes is not of its making");
     rmdir(path);
+    static const char *const names[] = {"tokenizer.txt", "left-out", "train.shard", "train-00001", "val-1.txt", ".shard"};
+    for (int i = 0; i < 6; i++) { /* what only looks like it */
+        char *other = string_format("%s/%s", dir, names[i]);
+        file_write(other, "mine", 4);
+        assert_refused(&p, EXIT_INPUT, dir, "is not of its making");
+        unlink(other);
+        free(other);
+    }
+    static const char *const folders[] = {"tokenizer.model.d", "left-out.txt.d", "train-00001.shard", "val-00001.shard"};
+    for (int i = 0; i < 4; i++) {
+        char *folder = string_format("%s/%s", dir, folders[i]), *other = string_format("%s/mine", folder);
+        mkdir(folder, 0777);
+        file_write(other, "mine", 4);
+        assert_refused(&p, EXIT_INPUT, dir, "is not of its making");
+        unlink(other);
+        rmdir(folder);
+        free(other);
+        free(folder);
+    }
     file_write(shard, data, size);
     free(data);
     char *command = string_format("rm -r %s", dir);
@@ -344,29 +363,62 @@ static void nothing_of_others_is_removed(void **state) {
     place_free(&p);
 }
 
-/* Whole, but another's: no damage to be mended. */
+/* What is removed are files and links, never what a link leads to. */
+static void links_are_not_followed(void **state) {
+    struct place p = place_make(*state, 1);
+    struct error err;
+    char *dir = data_prepare(&p.options, &err), *folder = string_format("%s/folder", (char *)*state);
+    char *mine = string_format("%s/mine", folder), *link = string_format("%s/train-00001.shard", dir);
+    char *shard = string_format("%s/train-00000.shard", dir);
+    char *leftover = string_format("%s/a-0123456789abcdef.abcdef", p.cache);
+    mkdir(folder, 0777);
+    file_write(mine, "mine", 4);
+    assert_int_equal(symlink(folder, link), 0);
+    assert_int_equal(symlink(folder, leftover), 0);
+    file_damage(shard, CUT);
+    free(data_prepare(&p.options, &err)); /* makes the entry again, and looks for what is left behind */
+    assert_whole(dir, FILES);
+    assert_int_equal(entries_count(folder), 1);
+    assert_int_equal(entries_count(p.cache), 1 + 1); /* no process of this program has made the other link */
+    free(leftover);
+    free(shard);
+    free(link);
+    free(mine);
+    free(folder);
+    free(dir);
+    place_free(&p);
+}
+
+/* Whole, but another's: no damage to be mended. With as many pieces, with more; at last a shard of this tokenizer with
+ * another number of pieces. */
 static void exchanged_parts_are_refused(void **state) {
     struct place p = place_make(*state, 1);
     struct error err;
     char *dir = data_prepare(&p.options, &err);
-    struct prepare_options other = {.paths = p.paths, .n_paths = 1, .vocab = 333, .cache = *state};
-    char *others = data_prepare(&other, &err);
-    assert_non_null(others);
-    for (int file = 0; file < 3; file++) {
-        char *mine = string_format("%s/%s", dir, entry_files[file]);
-        char *theirs = string_format("%s/%s", others, entry_files[file]);
-        size_t size, other_size;
-        char *was = file_read(mine, &size), *data = file_read(theirs, &other_size);
-        file_write(mine, data, other_size);
-        assert_refused(&p, EXIT_MISMATCH, dir, "made with another tokenizer");
-        file_write(mine, was, size);
-        free(data);
-        free(was);
-        free(mine);
-        free(theirs);
+    for (int i = 0; i < 2; i++) {
+        struct prepare_options other = {.paths = p.paths, .n_paths = 1, .vocab = i ? 333 : PREPARE_VOCAB, .cache = *state};
+        char *others = data_prepare(&other, &err);
+        assert_non_null(others);
+        for (int file = 0; file < 3; file++) {
+            char *mine = string_format("%s/%s", dir, entry_files[file]);
+            char *theirs = string_format("%s/%s", others, entry_files[file]);
+            size_t size, other_size;
+            char *was = file_read(mine, &size), *data = file_read(theirs, &other_size);
+            file_write(mine, data, other_size);
+            assert_refused(&p, EXIT_MISMATCH, dir, "made with another tokenizer");
+            file_write(mine, was, size);
+            free(data);
+            free(was);
+            free(mine);
+            free(theirs);
+        }
+        free(others);
     }
     assert_whole(dir, FILES);
-    free(others);
+    char *shard = string_format("%s/val-00000.shard", dir);
+    shard_make(shard, PREPARE_VOCAB + 1, (int32_t[]){3, 1, 2}, 3, tokenizer_hash(p.tokenizer));
+    assert_refused(&p, EXIT_MISMATCH, dir, "made with another tokenizer");
+    free(shard);
     free(dir);
     place_free(&p);
 }
@@ -516,6 +568,7 @@ int main(void) {
         TEST(files_of_any_size_may_be_too_large),
         TEST(damaged_entries_are_made_again),
         TEST(nothing_of_others_is_removed),
+        TEST(links_are_not_followed),
         TEST(exchanged_parts_are_refused),
         TEST(what_is_left_behind_is_removed),
         TEST(what_is_in_use_is_kept),

@@ -70,6 +70,14 @@ static void failed_last_save_is_told(void **state) {
     free(full);
 }
 
+/* The log of a checkpoint's steps is on the disk before the checkpoint is. What has no disk cannot be. */
+static void logs_are_permanent_first(void **state) {
+    (void)state;
+    run("rm -r run && mkdir run && touch run/lock && ln -s /dev/null run/log.jsonl");
+    refuse(4, "run/log.jsonl: cannot write", "--resume", MODEL);
+    run("! ls run/*.safetensors* 2>/dev/null");
+}
+
 static void failed_best_ends_the_run(void **state) {
     (void)state;
     run("mkdir run/best.safetensors.tmp");
@@ -203,6 +211,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(failed_save_ends_the_run, run_copy),
         cmocka_unit_test_setup(failed_last_save_is_told, run_copy),
+        cmocka_unit_test_setup(logs_are_permanent_first, run_copy),
         cmocka_unit_test_setup(failed_best_ends_the_run, run_copy),
         cmocka_unit_test_setup(saves_come_when_due, run_copy),
         cmocka_unit_test_setup(second_trainer_is_refused, run_copy),

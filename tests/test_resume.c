@@ -125,6 +125,8 @@ static void signals_are_seen_within_a_validation(void **state) {
         assert_true(time_seconds() - start < SOON);
         text_read("progress.txt", errors, sizeof errors);
         assert_non_null(strstr(errors, "\ntrain: stopping after this step; again to stop without saving\n"));
+        assert_non_null(strstr(errors, "\nrun: step 3 of 3, "));
+        assert_null(strstr(errors, "curves in plots")); /* there are none yet */
         assert_int_equal(step_of("run"), 3);
         run("! grep val_loss run/log.jsonl");
         free(command);
@@ -163,6 +165,24 @@ static void directories_are_claimed_first(void **state) {
     assert_string_equal(output, "config\nlog.jsonl\nmine\nmine\n0\n");
     refuse(3, "missing.txt", "name a text file", "train missing.txt" TINY "--out later");
     run("! test -e later && rm -r notes new.txt"); /* what was not begun leaves nothing */
+}
+
+/* An empty name, as of a shell's variable that is not set, is no name of the root of the disk. */
+static void empty_names_are_refused(void **state) {
+    (void)state;
+    static const char *const names[] = {"out", "cache", "val", "tokenizer", "match"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *says = string_format("--%s: bad value (got ''", names[i]), *command = string_format(TRAIN "--%s ''", names[i]);
+        refuse(2, says, "leave it out", command);
+        free(command);
+        command = string_format("echo '%s =' >config && " TRAIN "--config config", names[i]);
+        if (i != 1) refuse(2, says, "leave it out", command); /* the cache is named behind it */
+        free(command);
+        free(says);
+    }
+    refuse(2, "--resume: bad value (got ''", "leave it out", "train --resume ''");
+    refuse(2, "--resume: bad value (got ''", "leave it out", "train --resume=");
+    run("! test -e /lock && " TRAIN "--dry-run --prompt ''"); /* an empty text is one */
 }
 
 /* ---- What a resumed run keeps ---- */
@@ -209,6 +229,26 @@ static void jumps_of_the_rate_are_told(void **state) {
     half_run(NULL);
     run("train --resume run --until 7 --batch 2"); /* it does not jump */
     assert_null(strstr(errors, "learning rate"));
+}
+
+/* A run that is beyond --until does nothing, and says why: neither checkpoint nor log is written again. */
+static void until_that_has_passed_is_told(void **state) {
+    (void)state;
+    static const int steps[] = {3, 6};
+    char *files = "stat -c '%i %Y %s' run/last.safetensors run/best.safetensors && cat run/log.jsonl";
+    run("%s", files);
+    char *before = string_format("%s", output);
+    for (int i = 0; i < 2; i++) {
+        char *note = string_format("train: note: --until %d: the run in run is at step 6 already\n", steps[i]);
+        run("train --resume run --until %d", steps[i]);
+        if (!strstr(errors, note)) fail_msg("'%s' is missing in\n%s", note, errors);
+        free(note);
+        run("%s", files);
+        assert_string_equal(output, before);
+    }
+    run("train --resume run --until 7");
+    assert_null(strstr(errors, "note"));
+    free(before);
 }
 
 /* A run's checkpoint names it as well as its directory does. */
@@ -415,8 +455,10 @@ int main(void) {
         cmocka_unit_test(signals_are_seen_within_a_validation),
         cmocka_unit_test_setup(lock_comes_before_the_checkpoint, half_run),
         cmocka_unit_test(directories_are_claimed_first),
+        cmocka_unit_test(empty_names_are_refused),
         cmocka_unit_test(changes_are_told),
         cmocka_unit_test(jumps_of_the_rate_are_told),
+        cmocka_unit_test_setup(until_that_has_passed_is_told, half_run),
         cmocka_unit_test_setup(runs_are_resumed_by_their_checkpoint, half_run),
         cmocka_unit_test_setup(tokens_are_counted, half_run),
         cmocka_unit_test_setup(impossible_metadata_is_refused, half_run),

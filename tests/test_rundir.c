@@ -82,8 +82,20 @@ static void files_of_others_are_left_alone(void **state) {
         claim_refused("run", EXIT_USAGE, names[i]);
         run("rm run/lock && mkdir run/lock");
         claim_refused("run", EXIT_USAGE, names[i]);
+        run("rmdir run/lock && mkfifo run/lock"); /* as empty as one of ours */
+        claim_refused("run", EXIT_USAGE, names[i]);
         run("rm -r run");
     }
+}
+
+/* A lock ends with its process, not with others that it has started. */
+static void children_hold_no_lock(void **state) {
+    (void)state;
+    struct rundir r = claimed("run");
+    run("sleep 3 >/dev/null 2>&1 &");
+    rundir_release(&r);
+    r = claimed("run");
+    rundir_release(&r);
 }
 
 static void a_run_is_not_begun_twice(void **state) {
@@ -104,6 +116,13 @@ static void a_run_is_not_begun_twice(void **state) {
     assert_true(rundir_reclaim(&r, "run/last.safetensors", &err)); /* the same run by its file */
     assert_string_equal(r.path, "run");
     rundir_release(&r);
+    assert_int_equal(chdir("run"), 0);
+    assert_true(rundir_reclaim(&r, "last.safetensors", &err)); /* also from within */
+    assert_string_equal(r.path, ".");
+    assert_false(rundir_reclaim(&again, ".", &err));
+    assert_int_equal(err.code, EXIT_BUSY);
+    rundir_release(&r);
+    assert_int_equal(chdir(".."), 0);
     run("test -e run/lock && rm run/last.safetensors");
     assert_false(rundir_reclaim(&r, "run", &err));
     assert_int_equal(err.code, EXIT_INPUT);
@@ -179,6 +198,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(released_directories_are_as_before),
         cmocka_unit_test(files_of_others_are_left_alone),
+        cmocka_unit_test(children_hold_no_lock),
         cmocka_unit_test(a_run_is_not_begun_twice),
         cmocka_unit_test(other_failures_of_locking_are_told_as_they_are),
         cmocka_unit_test(exchanged_locks_are_taken_again),

@@ -205,6 +205,8 @@ static void seeds_choose_the_text(void **state) {
     sample_expect(one, "sample --model letters --top-k 6 --seed 3 -p a --threads 2");
     run("sample --model letters --top-k 6 --seed 4 -p a");
     assert_string_not_equal(output, one);
+    run("sample --model letters --top-k 6 --seed 0 -p a"); /* is one like the others */
+    assert_string_not_equal(output, one);
     run("sample --model letters --top-k 6 --seed 3 -p a --samples 3");
     char *start = string_format("--- sample 1 ---\n%s\n--- sample 2 ---\na", one);
     assert_int_equal(strncmp(output, start, strlen(start)), 0);
@@ -259,6 +261,18 @@ static void weights_are_held_as_told(void **state) {
         for (int other = 0; other < i && i < KINDS; other++) assert_string_not_equal(said[i], said[other]);
     }
     for (int i = 0; i <= KINDS; i++) free(said[i]);
+}
+
+/* Nobody reads what it writes, so that it stands still. */
+static void threads_are_as_many_as_told(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"--threads 3", "3"}, {"--threads 1", "1"}, {"", "2"}, {"--threads 0", "2"}};
+    run("mkfifo text");
+    for (int i = 0; i < 4; i++)
+        run("OMP_NUM_THREADS=2 sample --model letters -n 1000000 %s >text & child=$!; exec 3<text; for i in $(seq 1000); do "
+            "threads=$(sed -n 's/^Threads:[[:blank:]]*//p' /proc/$child/status); test $threads = %s && break; sleep 0.01; "
+            "done; kill $child; test $threads = %s", cases[i][0], cases[i][1], cases[i][1]);
+    run("rm text");
 }
 
 /* The model says these characters byte by byte; then its text is over. */
@@ -531,6 +545,7 @@ int main(void) {
         cmocka_unit_test(long_prompt_counts_with_its_end),
         cmocka_unit_test(seeds_choose_the_text),
         cmocka_unit_test(weights_are_held_as_told),
+        cmocka_unit_test(threads_are_as_many_as_told),
         cmocka_unit_test(characters_stay_whole),
         cmocka_unit_test(newest_run_is_read),
         cmocka_unit_test(bad_input_is_refused),

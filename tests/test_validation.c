@@ -154,6 +154,20 @@ static void best_is_the_lowest_validation(void **state) {
     run("cmp best run/best.safetensors && rm -r run best");
 }
 
+/* Of equal validations the first one is the best: nothing is written again. */
+static void equal_validations_are_no_better(void **state) {
+    (void)state;
+    run(MODEL "--steps 6 --eval-every 2 --lr 0 --balance none --out run");
+    json_t *log = log_of("run");
+    assert_int_equal(entries_of(log, "val_loss"), 3);
+    assert_true(number_of(entry_of(log, "val_loss", 0), "val_loss") == number_of(entry_of(log, "val_loss", 2), "val_loss"));
+    struct checkpoint best = checkpoint_at("run", "best.safetensors");
+    assert_string_equal(metadata(&best, "step"), "2");
+    checkpoint_close(&best);
+    json_decref(log);
+    run("rm -r run");
+}
+
 /* ---- At the end ---- */
 
 /* Every token of the file but its first is a target once, so their bytes are the file's, less that piece's. */
@@ -249,6 +263,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(validation_takes_the_first_windows_of_its_own_order),
         cmocka_unit_test(best_is_the_lowest_validation),
+        cmocka_unit_test(equal_validations_are_no_better),
         cmocka_unit_test(last_figure_is_of_all_the_text),
         cmocka_unit_test(validation_that_is_not_finite_ends_the_run),
         cmocka_unit_test(other_shards_are_refused),

@@ -108,8 +108,9 @@ bool rundir_claim_default(struct rundir *r, const char *corpus, struct error *er
 bool rundir_reclaim(struct rundir *r, const char *run, struct error *err) {
     static const char last[] = "/last.safetensors";
     const size_t length = strlen(run), tail = sizeof last - 1;
-    const bool file = length > tail && strcmp(run + length - tail, last) == 0;
-    *r = (struct rundir){.path = string_format("%.*s", (int)(file ? length - tail : length), run)};
+    const bool file = length > tail && strcmp(run + length - tail, last) == 0, here = strcmp(run, last + 1) == 0;
+    *r = (struct rundir){.path = here ? string_format(".")
+                                      : string_format("%.*s", (int)(file ? length - tail : length), run)};
     char path[PATH_SIZE];
     if (file_exists(rundir_path(r, "last.safetensors", path)))
         return lock_take(r, err) || claim_fails(r);
