@@ -147,6 +147,13 @@ void cache_abandon(struct cache_work *w) {
     work_release(w);
 }
 
+/* mkdtemp keeps its directory from others; this one is as any that mkdir makes. */
+static bool directory_share(const char *path) {
+    const mode_t mask = umask(0);
+    umask(mask);
+    return chmod(path, 0777 & ~mask) == 0;
+}
+
 bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err) {
     if (!directory_make(cache, err)) return false;
     *w = (struct cache_work){string_format("%s", entry), string_format("%s.XXXXXX", entry), -1, -1};
@@ -158,7 +165,7 @@ bool cache_begin(struct cache_work *w, const char *cache, const char *entry, str
         if (w->lock >= 0) flock(w->lock, LOCK_EX | LOCK_NB);
         flock(w->cache, LOCK_UN);
     }
-    if (w->lock >= 0 && chmod(w->path, 0755) == 0) return true;
+    if (w->lock >= 0 && directory_share(w->path)) return true;
     error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", w->path, strerror(errno));
     cache_abandon(w);
     return false;

@@ -23,9 +23,10 @@
 static struct {
     size_t at, seen; /* which call fails; calls so far */
 } fault;
-static void (*hook)(void *);
-static ino_t synced; /* what was synced last, after the last rename */
-static void *hook_context; /* for what happens, once, when the first shard is created */
+static bool only_files_sync; /* fsync of a directory fails, as on some file systems */
+static ino_t synced;         /* what was synced last, after the last rename */
+static void (*hook)(void *); /* what happens, once, when the first shard is created */
+static void *hook_context;
 
 static bool call_fails(void) { return ++fault.seen == fault.at; }
 
@@ -92,6 +93,7 @@ int __wrap_fsync(int fd) {
     struct stat info;
     FAILS(-1, EIO);
     synced = fstat(fd, &info) == 0 ? info.st_ino : 0;
+    if (only_files_sync && S_ISDIR(info.st_mode)) return errno = EINVAL, -1;
     return __real_fsync(fd);
 }
 
@@ -211,6 +213,30 @@ static void every_call_that_fails_is_told(void **state) {
     assert_whole(dir, FILES);
     assert_int_equal(entries_count(p.cache), 1);
     free(dir);
+    place_free(&p);
+}
+
+/* Who may use the cache is what the user's umask says; a file system that cannot sync directories will do. */
+static void entries_are_for_whom_the_user_says(void **state) {
+    static const mode_t masks[] = {022, 077, 002, 0};
+    struct place p = place_make(*state, 1);
+    struct error err;
+    struct stat info;
+    only_files_sync = true;
+    for (int i = 0; i < 4; i++) {
+        const mode_t mask = umask(masks[i]);
+        char *dir = data_prepare(&p.options, &err);
+        assert_int_equal(umask(mask), masks[i]);
+        if (!dir) fail_msg("%s", err.text);
+        assert_whole(dir, FILES);
+        assert_int_equal(stat(dir, &info), 0);
+        assert_int_equal(info.st_mode & 0777, 0777 & ~masks[i]);
+        char *command = string_format("rm -r %s", p.cache);
+        assert_int_equal(system(command), 0);
+        free(command);
+        free(dir);
+    }
+    only_files_sync = false;
     place_free(&p);
 }
 
@@ -565,6 +591,7 @@ static void a_lost_race_is_no_failure(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(every_call_that_fails_is_told),
+        TEST(entries_are_for_whom_the_user_says),
         TEST(files_of_any_size_may_be_too_large),
         TEST(damaged_entries_are_made_again),
         TEST(nothing_of_others_is_removed),

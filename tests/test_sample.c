@@ -166,6 +166,22 @@ static void prompts_from_anywhere_agree(void **state) {
     free(text);
 }
 
+/* A prompt is its pieces and nothing else; none begins as a text begins, behind the end of another. */
+static void prompts_are_their_pieces(void **state) {
+    (void)state;
+    static const char *const prompts[] = {"", "a", "ab"};
+    tokenizer *t = letters_tokenizer();
+    for (size_t i = 0; i < 3; i++) {
+        size_t n, size;
+        int32_t *ids = prompt_encode(t, prompts[i], i, &n);
+        assert_int_equal(n, i ? i : 1);
+        if (i == 0) assert_int_equal(ids[0], tokenizer_end_of_text(t));
+        for (size_t k = 0; k < i; k++) assert_int_equal(*tokenizer_piece(t, ids[k], &size), prompts[i][k]);
+        free(ids);
+    }
+    tokenizer_free(t);
+}
+
 /* Only - alone is standard input: what else begins with it is text, though it looks like an option. */
 static void prompts_may_look_like_options(void **state) {
     (void)state;
@@ -541,6 +557,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(greedy_text_is_golden),
         cmocka_unit_test(prompts_from_anywhere_agree),
+        cmocka_unit_test(prompts_are_their_pieces),
         cmocka_unit_test(prompts_may_look_like_options),
         cmocka_unit_test(long_prompt_counts_with_its_end),
         cmocka_unit_test(seeds_choose_the_text),
