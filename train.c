@@ -522,44 +522,26 @@ static bool baseline_read(struct config *baseline, const char *match, struct err
                      "config file of one", match, wrong);
 }
 
-/* Sets an option to what parity gives, unless the user gave it another value. */
-static bool matched_set(struct train *t, const char *name, int *field, size_t value, struct error *err) {
+/* An option that --match sets may be given as well if it says the same. */
+static bool matched_check(const struct train *t, const char *name, int got, int want, struct error *err) {
     struct option_group groups[GROUPS];
-    option_groups(t, groups);
-    if (options_given(groups, GROUPS, t->given, name) && *field != (int)value)
-        return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %zu); leave it out", name,
-                         *field, value);
-    *field = (int)value;
-    return true;
+    option_groups((struct train *)t, groups);
+    if (got == want || !options_given(groups, GROUPS, t->given, name)) return true;
+    return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %d); leave it out", name, got, want);
 }
 
 /* --match: sets experts and their width, and prints both sides. */
 static bool baseline_match(struct train *t, struct error *err) {
-    struct config *mine = &t->config, baseline, *theirs = &baseline;
-    struct moe_layer a, b;
-    struct layer_cost cost_a, cost_b;
-    struct sizes sizes;
-    const bool multi_head = mine->ffn == FFN_MHMOE;
+    struct config baseline, matched = t->config;
+    const char *match = t->options.match;
     if (t->options.resume)
         return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
-    if (mine->ffn == FFN_DENSE)
-        return error_set(err, EXIT_USAGE, "--match: --ffn dense has no experts to set; use --ffn mhmoe or smoe");
-    if (!baseline_read(&baseline, t->options.match, err)) return false;
-    if (theirs->channels != mine->channels || theirs->layers != mine->layers ||
-        (theirs->ffn == FFN_SMOE && theirs->moe_every != mine->moe_every))
-        return error_set(err, EXIT_MISMATCH, "--match %s: another shape (got --layers %d --channels %d --moe-every %d, "
-                         "want %d, %d, %d); give both the same", t->options.match, theirs->layers, theirs->channels,
-                         theirs->moe_every, mine->layers, mine->channels, mine->moe_every);
-    if (!config_check(theirs, &sizes, err)) return false;
-    a = model_layer(theirs, &sizes, &cost_a);
-    b = (struct moe_layer){.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
-                           .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
-                           .Fs = (size_t)mine->shared_hidden};
-    if (!parity_solve(&a, &b, err) || !matched_set(t, "experts", &mine->experts, b.E, err) ||
-        !matched_set(t, "expert-hidden", &mine->expert_hidden, b.F, err) || !config_check(mine, &sizes, err))
+    if (!baseline_read(&baseline, match, err) || !parity_match(&matched, &baseline, model_layer, match, err) ||
+        !matched_check(t, "experts", t->config.experts, matched.experts, err) ||
+        !matched_check(t, "expert-hidden", t->config.expert_hidden, matched.expert_hidden, err))
         return false;
-    b = model_layer(mine, &sizes, &cost_b);
-    parity_print(stderr, &a, &b, cost_a, cost_b);
+    t->config = matched;
+    parity_tell(&matched, &baseline, model_layer);
     return true;
 }
 

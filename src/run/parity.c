@@ -146,3 +146,40 @@ void parity_print(FILE *out, const struct moe_layer *baseline, const struct moe_
     difference_print(out, "parameters", b.parameters, m.parameters);
     difference_print(out, "  with the router and biases", baseline_whole.parameters, mine_whole.parameters);
 }
+
+bool parity_match(struct config *mine, const struct config *baseline, layer_account *layer_of, const char *name,
+                  struct error *err) {
+    struct config matched = *mine;
+    struct layer_cost cost;
+    struct sizes sizes;
+    const bool multi_head = mine->ffn == FFN_MHMOE;
+    if (mine->ffn == FFN_DENSE)
+        return error_set(err, EXIT_USAGE, "--match: --ffn dense has no experts to set; use --ffn mhmoe or smoe");
+    if (baseline->channels != mine->channels || baseline->layers != mine->layers ||
+        (baseline->ffn == FFN_SMOE && baseline->moe_every != mine->moe_every))
+        return error_set(err, EXIT_MISMATCH, "--match %s: another shape (got --layers %d --channels %d --moe-every %d, "
+                         "want %d, %d, %d); give both the same", name, baseline->layers, baseline->channels,
+                         baseline->moe_every, mine->layers, mine->channels, mine->moe_every);
+    if (!config_check(baseline, &sizes, err)) return false;
+    const struct moe_layer a = layer_of(baseline, &sizes, &cost);
+    struct moe_layer b = {.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
+                          .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
+                          .Fs = (size_t)mine->shared_hidden};
+    if (!parity_solve(&a, &b, err)) return false;
+    matched.experts = (int)b.E;
+    matched.expert_hidden = (int)b.F;
+    if (!config_check(&matched, &sizes, err)) return false;
+    *mine = matched;
+    return true;
+}
+
+void parity_tell(const struct config *mine, const struct config *baseline, layer_account *layer_of) {
+    struct layer_cost cost_a, cost_b;
+    struct sizes sizes;
+    struct error none; /* both have been checked */
+    config_check(baseline, &sizes, &none);
+    const struct moe_layer a = layer_of(baseline, &sizes, &cost_a);
+    config_check(mine, &sizes, &none);
+    const struct moe_layer b = layer_of(mine, &sizes, &cost_b);
+    parity_print(stderr, &a, &b, cost_a, cost_b);
+}

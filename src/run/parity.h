@@ -8,7 +8,7 @@
 #ifndef PARITY_H
 #define PARITY_H
 
-#include "../base/util.h"
+#include "config.h"
 
 /* A dense layer is one with E = K = H = 1, F = 4C, D = Fs = 0. */
 struct moe_layer {
@@ -42,5 +42,16 @@ double cost_excess(double cost, double baseline);
 /* Both layers side by side: sizes, costs without and with all that the formulas leave out, differences. */
 void parity_print(FILE *out, const struct moe_layer *baseline, const struct moe_layer *mine,
                   struct layer_cost baseline_whole, struct layer_cost mine_whole);
+
+/* How a model accounts for a layer of its: its sizes, and all that it costs. */
+typedef struct moe_layer layer_account(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
+
+/* --match NAME: sets the experts and their width so that a layer costs as much as one of the baseline. EXIT_USAGE,
+ * EXIT_MISMATCH; then nothing is set. */
+bool parity_match(struct config *mine, const struct config *baseline, layer_account *layer_of, const char *name,
+                  struct error *err);
+
+/* Prints both sides on standard error. */
+void parity_tell(const struct config *mine, const struct config *baseline, layer_account *layer_of);
 
 #endif
