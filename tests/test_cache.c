@@ -25,6 +25,7 @@ static struct {
 } fault;
 static bool only_files_sync; /* fsync of a directory fails, as on some file systems */
 static ino_t synced;         /* what was synced last, after the last rename */
+static int taken_cause;      /* what rename says where another directory is, on some file systems; 0: as it is */
 static void (*hook)(void *); /* what happens, once, when the first shard is created */
 static void *hook_context;
 
@@ -110,7 +111,9 @@ int __wrap_chmod(const char *path, mode_t mode) {
 int __wrap_rename(const char *from, const char *to) {
     FAILS(-1, EIO);
     synced = 0;
-    return __real_rename(from, to);
+    const int status = __real_rename(from, to);
+    if (status != 0 && errno == ENOTEMPTY && taken_cause) errno = taken_cause;
+    return status;
 }
 
 struct shard_writer *__wrap_shard_create(const char *path, int vocab, uint64_t hash, struct error *err) {
@@ -577,6 +580,7 @@ static void a_lost_race_is_no_failure(void **state) {
         free(dir);
         hook = is_quicker;
         hook_context = &rival;
+        taken_cause = i == 0 ? EEXIST : 0;
         dir = data_prepare(&p.options, &err);
         if (!dir) fail_msg("%s", err.text);
         assert_null(hook);
@@ -584,6 +588,42 @@ static void a_lost_race_is_no_failure(void **state) {
         assert_whole(dir, FILES);
         assert_int_equal(entries_count(p.cache), 1);
     }
+    free(dir);
+    place_free(&p);
+}
+
+static void command_runs(void *command) { assert_int_equal(system(command), 0); }
+
+/* What has meanwhile been put in its place and is not whole: a file, somebody's directory, parts of two entries. */
+static void what_is_in_its_place_is_kept(void **state) {
+    struct place p = place_make(*state, 1);
+    struct error err;
+    struct prepare_options other = {.paths = p.paths, .n_paths = 1, .vocab = PREPARE_VOCAB, .cache = *state};
+    char *dir = data_prepare(&p.options, &err), *others = data_prepare(&other, &err);
+    char *const there[] = {string_format("echo mine >%s", dir), string_format("mkdir %s && echo mine >%s/notes", dir, dir),
+                           string_format("mkdir %s && cp %s/* %s && cp %s.was/*.shard %s", dir, others, dir, dir, dir)};
+    static const char *const says[] = {"is not of its making", "notes is not of its making", "made with another tokenizer"};
+    char *away = string_format("mv %s %s.was", dir, dir), *checked = string_format("find %s -type f -exec cksum {} + | "
+                               "sort >%s/before", dir, (char *)*state);
+    assert_int_equal(system(away), 0);
+    for (int i = 0; i < 3; i++) {
+        char *command = string_format("%s && %s", there[i], checked);
+        hook = command_runs;
+        hook_context = command;
+        assert_null(data_prepare(&p.options, &err));
+        assert_int_equal(err.code, i == 2 ? EXIT_MISMATCH : EXIT_INPUT);
+        if (!strstr(err.text, says[i])) fail_msg("%s", err.text);
+        assert_int_equal(entries_count(p.cache), 2);
+        free(command);
+        command = string_format("find %s -type f -exec cksum {} + | sort | cmp - %s/before && rm -r %s", dir,
+                                (char *)*state, dir);
+        assert_int_equal(system(command), 0);
+        free(command);
+        free(there[i]);
+    }
+    free(checked);
+    free(away);
+    free(others);
     free(dir);
     place_free(&p);
 }
@@ -600,6 +640,7 @@ int main(void) {
         TEST(what_is_left_behind_is_removed),
         TEST(what_is_in_use_is_kept),
         TEST(a_lost_race_is_no_failure),
+        TEST(what_is_in_its_place_is_kept),
     };
     omp_set_num_threads(1); /* a process forked off has none of the others */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,6 +125,8 @@ static void resuming_cuts_what_lies_past(void **state) {
     static const char whole[] = ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4);
     resume_expect(whole, whole, "");
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(6), whole, "");
+    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) "x\n" ENTRY(6), whole, ""); /* all that comes behind it */
+    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(2), whole, "");
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":5,\"lo", whole, ""); /* a write that did not finish */
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) "{\"step\":4,\"loss\":1}", whole, ""); /* the newline did not */
     resume_expect(ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4) ENTRY(5), ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4), "line 2 is no entry");
@@ -175,7 +177,12 @@ static void entries_are_lines(void **state) {
     assert_true(runlog_create(&log, "/dev/full", &err));
     assert_false(runlog_write(&log, json_pack("{s:i}", "step", 1), &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
-    assert_non_null(strstr(err.text, "No space left"));
+    assert_non_null(strstr(err.text, "/dev/full: cannot write: No space left on device; free some space and --resume"));
+    runlog_close(&log);
+    assert_true(runlog_create(&log, "/dev/null", &err)); /* nor is it passed over that a log cannot be made permanent */
+    assert_false(runlog_sync(&log, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    assert_non_null(strstr(err.text, "/dev/null: cannot write: "));
     runlog_close(&log);
 }
 

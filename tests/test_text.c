@@ -6,10 +6,12 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../src/base/text.h"
+#include "../src/base/util.h"
 
 /* Bytes of the character at the start of a text that ends with a NUL; 0 if there is none. */
 static size_t character_at(const unsigned char *b) {
@@ -134,10 +136,32 @@ static void test_xml(void **state) {
     free(text);
 }
 
+/* Widths are the highest of any font: characters as wide as high, capitals, letters, thin ones; each counts once. */
+static void test_width(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"fijlrt|.,:;'! ()[]-/", "abcdeghknopqsuvxyz0123456789_=+\xc3\xa9\xd0\x96\xe0\xa4\x95",
+                                        "ABCDEFGHIJKLNOPQRSTUVXYZ", "mwMW%@\xe1\x80\x80\xe4\xb8\xad\xf0\x9f\x98\x80"};
+    double before = 0, all = 0;
+    for (int kind = 0; kind < 4; kind++, before = all) {
+        size_t n = 0;
+        for (const char *c = kinds[kind]; *c; n++) {
+            const size_t size = character_at((const unsigned char *)c);
+            char *one = string_format("%.*s", (int)size, c);
+            if (n == 0) all = text_width(one);
+            if (text_width(one) != all) fail_msg("'%s' is %g wide, want %g", one, text_width(one), all);
+            free(one);
+            c += size;
+        }
+        assert_true(all > before && all <= 12.5);
+        assert_true(fabs(text_width(kinds[kind]) - (double)n * all) < 1e-9 * (double)n);
+    }
+    assert_true(text_width("") == 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_is_utf8), cmocka_unit_test(test_is_what_json_holds), cmocka_unit_test(test_write),
-        cmocka_unit_test(test_as_utf8), cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_as_utf8), cmocka_unit_test(test_xml), cmocka_unit_test(test_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

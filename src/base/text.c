@@ -110,7 +110,7 @@ void xml_print(FILE *out, const char *format, ...) {
 static double character_width(unsigned char byte) {
     if ((byte & 0xc0) == 0x80) return 0;
     if (byte >= 0xe1 || (byte && strchr("mwMW%@", byte))) return 12.2;
-    return byte >= 'A' && byte <= 'Z' ? 9.5 : byte && strchr("fijlrtI|.,:;'! ()[]-/", byte) ? 5.3 : 7.7;
+    return byte >= 'A' && byte <= 'Z' ? 9.5 : byte && strchr("fijlrt|.,:;'! ()[]-/", byte) ? 5.3 : 7.7;
 }
 
 double text_width(const char *text) {
