@@ -160,7 +160,6 @@ bool cache_begin(struct cache_work *w, const char *cache, const char *entry, str
     w->cache = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->cache >= 0) {
         flock(w->cache, LOCK_EX);
-        leftovers_remove(cache);
         if (mkdtemp(w->path)) w->lock = directory_open(w->path);
         if (w->lock >= 0) flock(w->lock, LOCK_EX | LOCK_NB);
         flock(w->cache, LOCK_UN);

@@ -13,6 +13,7 @@
 #include <omp.h>
 #include <signal.h>
 #include <stdio_ext.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include "../data/cache.h"
@@ -28,6 +29,20 @@ static ino_t synced;         /* what was synced last, after the last rename */
 static int taken_cause;      /* what rename says where another directory is, on some file systems; 0: as it is */
 static void (*hook)(void *); /* what happens, once, when the first shard is created */
 static void *hook_context;
+
+/* A cache that is to be locked while it changes: how often it changed, how often it was not. */
+static struct {
+    const char *cache;
+    size_t changes, unlocked;
+} watch;
+
+static void lock_expect(void) {
+    if (!watch.cache) return;
+    const int fd = open(watch.cache, O_RDONLY | O_DIRECTORY);
+    watch.changes++;
+    watch.unlocked += flock(fd, LOCK_EX | LOCK_NB) == 0;
+    close(fd);
+}
 
 static bool call_fails(void) { return ++fault.seen == fault.at; }
 
@@ -100,6 +115,7 @@ int __wrap_fsync(int fd) {
 
 char *__wrap_mkdtemp(char *path) {
     FAILS(NULL, ENOSPC);
+    lock_expect();
     return __real_mkdtemp(path);
 }
 
@@ -110,7 +126,9 @@ int __wrap_chmod(const char *path, mode_t mode) {
 
 int __wrap_rename(const char *from, const char *to) {
     FAILS(-1, EIO);
+    struct stat info;
     synced = 0;
+    if (stat(from, &info) == 0 && S_ISDIR(info.st_mode)) lock_expect();
     const int status = __real_rename(from, to);
     if (status != 0 && errno == ENOTEMPTY && taken_cause) errno = taken_cause;
     return status;
@@ -552,6 +570,31 @@ static void what_is_in_use_is_kept(void **state) {
     place_free(&p);
 }
 
+/* Its directory is made, and gets its name, while nobody else looks or changes anything. */
+static void the_cache_is_locked_while_it_changes(void **state) {
+    struct place p = place_make(*state, 1);
+    struct error err;
+    char *dir = NULL;
+    for (int i = 0; i < 2; i++) {
+        char *shard = i ? string_format("%s/train-00000.shard", dir) : NULL;
+        if (i) file_damage(shard, CUT);
+        free(shard);
+        free(dir);
+        watch.cache = p.cache;
+        watch.changes = watch.unlocked = 0;
+        dir = data_prepare(&p.options, &err);
+        assert_non_null(dir);
+        assert_int_equal(watch.changes, i ? 3 : 2); /* the second rename is the one that takes the place */
+        assert_int_equal(watch.unlocked, 0);
+    }
+    watch.cache = NULL;
+    const int fd = open(p.cache, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0); /* and no longer */
+    close(fd);
+    free(dir);
+    place_free(&p);
+}
+
 /* The same preparation, from start to end, in the midst of another one. */
 struct rival {
     const struct place *place;
@@ -639,6 +682,7 @@ int main(void) {
         TEST(exchanged_parts_are_refused),
         TEST(what_is_left_behind_is_removed),
         TEST(what_is_in_use_is_kept),
+        TEST(the_cache_is_locked_while_it_changes),
         TEST(a_lost_race_is_no_failure),
         TEST(what_is_in_its_place_is_kept),
     };

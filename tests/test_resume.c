@@ -330,6 +330,8 @@ static void earlier_checkpoints_go_on(void **state) {
     if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
     json_decref(strings);
     checkpoint_close(&c);
+    run("train --resume run --until 7");
+    assert_null(strstr(errors, "step 6: validation")); /* it saved when that was done */
     becomes_whole("train --resume run");
 }
 
