@@ -154,6 +154,17 @@ static void best_is_the_lowest_validation(void **state) {
     run("cmp best run/best.safetensors && rm -r run best");
 }
 
+/* Before the first validation there is no loss, so that whatever it finds is better. */
+static void no_loss_is_infinite(void **state) {
+    (void)state;
+    run(MODEL "--steps 9 --until 1 --eval-every 2 --out run");
+    struct checkpoint c = checkpoint_at("run", "last.safetensors");
+    assert_string_equal(metadata(&c, "best_loss"), "inf");
+    assert_string_equal(metadata(&c, "val_loss"), "inf");
+    checkpoint_close(&c);
+    run("test ! -e run/best.safetensors && train --resume run --until 2 && test -e run/best.safetensors && rm -r run");
+}
+
 /* Of equal validations the first one is the best: nothing is written again. */
 static void equal_validations_are_no_better(void **state) {
     (void)state;
@@ -263,6 +274,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(validation_takes_the_first_windows_of_its_own_order),
         cmocka_unit_test(best_is_the_lowest_validation),
+        cmocka_unit_test(no_loss_is_infinite),
         cmocka_unit_test(equal_validations_are_no_better),
         cmocka_unit_test(last_figure_is_of_all_the_text),
         cmocka_unit_test(validation_that_is_not_finite_ends_the_run),
