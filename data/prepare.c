@@ -425,7 +425,7 @@ static bool input_held_out(const struct input *input, const struct content *held
     const bool packed = name_ends(input->path, ".gz");
     bool candidate = false;
     *is = false;
-    for (size_t i = 0; i < n; i++) candidate |= held_out[i].size > 0 && (packed || held_out[i].size == input->size);
+    for (size_t i = 0; i < n; i++) candidate |= packed || held_out[i].size == input->size;
     if (!candidate) return true;
     if (!content_of(input, &content, err)) return false;
     for (size_t i = 0; i < n; i++)

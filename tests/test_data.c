@@ -376,6 +376,7 @@ static void held_out_text_is_not_trained_on(void **state) {
         {"gzip v.txt && cp v.txt.gz c && gzip -dk c/v.txt.gz", "v.txt.gz", 2},
         {"mkdir c/v && mv v.txt c/v && gzip -c c/v/v.txt >c/w.gz", "c/v", 2},
         {"cp v.txt c/b.txt && cp v.txt c/0.txt && mkdir d && mv v.txt d", "d", 2},
+        {"cp v.txt c/b.txt && mkdir d && mv v.txt d && >d/empty && gzip -c d/empty >c/none.gz", "d", 1},
     };
     struct error err;
     char *corpus = string_format("%s/c", (char *)*state), *text = prose(300, 1), *val_text = prose(40, 8);

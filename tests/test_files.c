@@ -161,6 +161,7 @@ static void second_signal_ends_the_run_at_once(void **state) {
         text_read("held.txt", errors, sizeof errors);
         const char *line = strstr(errors, "train: stopping after this step; again to stop without saving\n");
         assert_true(line && !strchr(line, '\n')[1]); /* at once, and nothing more */
+        assert_true(*errors != '\n' && !strstr(errors, "\n\n"));
         assert_int_equal(kill(held.child, signals[i]), 0);
         assert_true(ended_within(held.child, 20, &status));
         assert_int_equal(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), 128 + signals[i]);

@@ -9,10 +9,12 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <omp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -541,11 +543,18 @@ static void test_shuffle_spreads(void **state) {
     assert_true(fabs(distance / N / N - 1.0 / 3) < 5 * sqrt(1.0 / 18 / N));
 }
 
+static int descriptor_next(void) {
+    const int fd = open("/dev/null", O_RDONLY);
+    close(fd);
+    return fd;
+}
+
 static void test_file_contents(void **state) {
     (void)state;
     struct error err;
     size_t size;
     enum { N = 3 * BUFSIZ + 5 };
+    const int next = descriptor_next();
     FILE *file = fopen("numbers", "wb");
     for (int i = 0; i < N; i++) fputc(i % 251, file); /* NULs among them */
     fclose(file);
@@ -563,7 +572,33 @@ static void test_file_contents(void **state) {
     assert_string_equal(err.text, "missing: cannot read: No such file or directory");
     assert_null(file_contents(fopen(".", "rb"), "here", &size, &err));
     assert_string_equal(err.text, "here: cannot read: Is a directory");
+    assert_int_equal(descriptor_next(), next); /* what was opened is closed */
     unlink("numbers");
+}
+
+/* A write that failed is not forgotten because a later one did not. */
+static void test_output_check(void **state) {
+    (void)state;
+    struct error err = {0, ""};
+    fflush(stdout);
+    const int kept = dup(STDOUT_FILENO), full = open("/dev/full", O_WRONLY), nowhere = open("/dev/null", O_WRONLY);
+    dup2(nowhere, STDOUT_FILENO);
+    printf("text");
+    const bool before = output_check(&err);
+    dup2(full, STDOUT_FILENO);
+    printf("text");
+    const bool now = output_check(&err);
+    dup2(nowhere, STDOUT_FILENO);
+    __fpurge(stdout);
+    const bool later = output_check(&err);
+    clearerr(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    close(full);
+    close(nowhere);
+    assert_true(before && !now && !later);
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    assert_int_equal(strncmp(err.text, "standard output: cannot write: ", 31), 0);
 }
 
 int main(void) {
@@ -579,6 +614,7 @@ int main(void) {
         cmocka_unit_test(test_rng_uniform),       cmocka_unit_test(test_rng_normal),
         cmocka_unit_test(test_shuffle_bijection), cmocka_unit_test(test_shuffle_uniform),
         cmocka_unit_test(test_shuffle_spreads),   cmocka_unit_test(test_file_contents),
+        cmocka_unit_test(test_output_check),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);
 }
