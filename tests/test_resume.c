@@ -227,6 +227,9 @@ static void jumps_of_the_rate_are_told(void **state) {
     free(note);
     json_decref(log);
     half_run(NULL);
+    run("train --resume run --until 7 --lr 0.001"); /* down, too */
+    assert_non_null(strstr(errors, "train: note: the learning rate goes on at 0.000"));
+    half_run(NULL);
     run("train --resume run --until 7 --batch 2"); /* it does not jump */
     assert_null(strstr(errors, "learning rate"));
 }
@@ -257,6 +260,16 @@ static void runs_are_resumed_by_their_checkpoint(void **state) {
     becomes_whole("train --resume run/last.safetensors");
     refuse(3, "run/best.safetensors/last.safetensors: no checkpoint", "directory of a run",
            "train --resume run/best.safetensors");
+}
+
+/* Its tokenizer is in its checkpoint: the file that it came from may be gone, or be another. */
+static void tokenizers_are_kept(void **state) {
+    (void)state;
+    run("rm -rf run && cp model mine && " TRAIN "--tokenizer mine --out run --until 6 && rm mine && train --resume run");
+    logs_compare("whole", "run");
+    run("rm -rf run && cp model mine && " TRAIN "--tokenizer mine --out run --until 6 && echo other >mine && "
+        "train --resume run && rm mine");
+    refuse(3, "corpus.txt", "", "train --resume run --steps 13 --tokenizer corpus.txt"); /* one that is named is looked at */
 }
 
 /* Tokens are those that were read, at whatever batch: the curve's earlier points stay where they are. */
@@ -372,7 +385,7 @@ static void warm_up_fits_the_run(void **state) {
         const char *options;
         double rate; /* of the first step, from 0.01 */
     } cases[] = {{"--steps 40", 0.01 / 4}, {"--steps 5000", 0.01 / 200}, {"--steps 1990", 0.01 / 199},
-                 {"--steps 40 --warmup 20", 0.01 / 20}, {"--steps 9", 0.01}, {"--steps 9 --warmup 0", 0.01}};
+                 {"--steps 40 --warmup 20", 0.01 / 20}, {"--steps 9", 0.01}, {"--steps 40 --warmup 0", 0.01}};
     run("grep -v '^warmup' whole/config >config");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run("rm -rf run && train --config config corpus.txt --until 1 --out run %s", cases[i].options);
@@ -462,6 +475,7 @@ int main(void) {
         cmocka_unit_test(jumps_of_the_rate_are_told),
         cmocka_unit_test_setup(until_that_has_passed_is_told, half_run),
         cmocka_unit_test_setup(runs_are_resumed_by_their_checkpoint, half_run),
+        cmocka_unit_test(tokenizers_are_kept),
         cmocka_unit_test_setup(tokens_are_counted, half_run),
         cmocka_unit_test_setup(impossible_metadata_is_refused, half_run),
         cmocka_unit_test_setup(earlier_checkpoints_go_on, half_run),
