@@ -309,6 +309,8 @@ static void test_train(void **state) {
     assert_non_null(strstr(errors, "           93"));
     run("train text %s --match smoe --ffn smoe --topk 2 --dry-run", sizes);
     assert_non_null(strstr(errors, "          16"));
+    run("train %s --ffn dense --print-config >dense.config", sizes); /* every block of it is one with the same cost */
+    run("train text %s --match dense.config --moe-every 1 --ffn smoe --topk 2 --dry-run", sizes);
     const struct {
         int code;
         const char *says, *remedy, *options;
@@ -318,6 +320,10 @@ static void test_train(void **state) {
          "--match smoe --moe-heads 2 --topk 3 --experts 5"},
         {EXIT_USAGE, "--match: --ffn dense", "use --ffn mhmoe", "--match smoe --ffn dense"},
         {EXIT_MISMATCH, "another shape (got --layers 2", "give both the same", "--match smoe --layers 4"},
+        {EXIT_MISMATCH, "(got --layers 2 --channels 24 --moe-every 2, want 2, 48, 2)", "give both the same",
+         "--match smoe --channels 48"},
+        {EXIT_MISMATCH, "(got --layers 2 --channels 24 --moe-every 2, want 2, 24, 1)", "give both the same",
+         "--match smoe --moe-every 1"},
         {EXIT_USAGE, "leaves an expert 14.4 wide", "use --topk 4", "--match smoe --topk 5"},
         {EXIT_USAGE, "none/config: cannot read", "", "--match none/config"},
     };

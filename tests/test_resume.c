@@ -232,6 +232,12 @@ static void jumps_of_the_rate_are_told(void **state) {
     half_run(NULL);
     run("train --resume run --until 7 --batch 2"); /* it does not jump */
     assert_null(strstr(errors, "learning rate"));
+    run("rm -rf run && " TRAIN "--steps 20 --final-lr 0.5 --warmup 8 --until 6 --out run"); /* whatever its schedule is */
+    run("train --resume run --until 7 --batch 2");
+    assert_null(strstr(errors, "learning rate"));
+    run("rm -rf run && " TRAIN "--steps 20 --final-lr 0.5 --warmup 2 --until 15 --out run");
+    run("train --resume run --until 16 --batch 2");
+    assert_null(strstr(errors, "learning rate"));
 }
 
 /* A run that is beyond --until does nothing, and says why: neither checkpoint nor log is written again. */
@@ -321,11 +327,13 @@ static void impossible_metadata_is_refused(void **state) {
             free(says);
         }
     static const char *const needed[] = {"step", "data_position", "best_loss", "val_loss", "seconds", "sample_rng",
-                                         "config", "data_hash", "data_dir"};
+                                         "config", "data_hash", "data_dir", "format"};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
         metadata_write(needed[i], NULL);
         refuse(3, needed[i], "missing", "train --resume run");
     }
+    metadata_write("format", "another-1");
+    refuse(3, "run/last.safetensors: metadata format: another one (got another-1", "the version", "train --resume run");
     metadata_write("data_hash", "0123456789abcdef");
     refuse(5, "not the data", "name the same corpus", "train --resume run");
     metadata_write("best_loss", "inf"); /* before the first validation */

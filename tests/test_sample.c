@@ -279,6 +279,22 @@ static void weights_are_held_as_told(void **state) {
     for (int i = 0; i <= KINDS; i++) free(said[i]);
 }
 
+/* A program's waiting threads spin briefly, unless the user has said how they are to wait. */
+static void waiting_is_as_the_user_says(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT", "GOMP_SPINCOUNT=2000"}, {"env OMP_WAIT_POLICY=passive", ""},
+        {"env -u OMP_WAIT_POLICY GOMP_SPINCOUNT=7", "GOMP_SPINCOUNT=7"}};
+    run("mkfifo text");
+    for (int i = 0; i < 3; i++) {
+        run("OMP_NUM_THREADS=2 %s sample --model letters -n 1000000 >text & child=$!; exec 3<text; head -c 9 <&3 >/dev/null; "
+            "tr '\\0' '\\n' </proc/$child/environ | grep ^GOMP; kill $child", cases[i][0]);
+        assert_int_equal(strcspn(output, "\n"), strlen(cases[i][1]));
+        assert_int_equal(strncmp(output, cases[i][1], strlen(cases[i][1])), 0);
+    }
+    run("rm text");
+}
+
 /* Nobody reads what it writes, so that it stands still. */
 static void threads_are_as_many_as_told(void **state) {
     (void)state;
@@ -562,6 +578,7 @@ int main(void) {
         cmocka_unit_test(long_prompt_counts_with_its_end),
         cmocka_unit_test(seeds_choose_the_text),
         cmocka_unit_test(weights_are_held_as_told),
+        cmocka_unit_test(waiting_is_as_the_user_says),
         cmocka_unit_test(threads_are_as_many_as_told),
         cmocka_unit_test(characters_stay_whole),
         cmocka_unit_test(newest_run_is_read),
