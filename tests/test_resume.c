@@ -197,6 +197,7 @@ static void changes_are_told(void **state) {
         {"--final-lr 0.5", "--final-lr is 0.5 now; it was 0.1"}, {"--warmup 2", "--warmup is 2 now; it was 3"},
         {"--weight-decay 0", "--weight-decay is 0.0 now; it was 0.1"}, {"--beta1 0.5", "--beta1 is 0.5 now; it was 0.9"},
         {"--beta2 0.5", "--beta2 is 0.5 now; it was 0.99"}, {"--clip 2", "--clip is 2.0 now; it was 1.0"},
+        {"--lr 0.0123456789", "--lr is 0.0123457 now; it was 0.01"}, /* as many digits as one reads */
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         half_run(NULL);
