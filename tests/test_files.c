@@ -203,6 +203,7 @@ static void exchanged_cache_is_refused(void **state) {
         char *command = string_format("rm -rf cache2 && cp -r whole cache2 && C=$(echo cache2/*) && { %s\n} && " MODEL
                                       " --cache cache2", exchanges[i]);
         refuse(5, "made with another tokenizer", "name the corpus again", command);
+        assert_null(strstr(errors, "encoding")); /* nor is anything prepared again */
         free(command);
         run("! test -e run");
     }

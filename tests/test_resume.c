@@ -239,6 +239,9 @@ static void jumps_of_the_rate_are_told(void **state) {
     run("rm -rf run && " TRAIN "--steps 20 --final-lr 0.5 --warmup 2 --until 15 --out run");
     run("train --resume run --until 16 --batch 2");
     assert_null(strstr(errors, "learning rate"));
+    run("rm -rf run && " TRAIN "--steps 0 --out run"); /* nor where there was no step yet */
+    run("train --resume run --until 1 --steps 20 --lr 0.02");
+    assert_null(strstr(errors, "learning rate"));
 }
 
 /* A run that is beyond --until does nothing, and says why: neither checkpoint nor log is written again. */

@@ -11,6 +11,7 @@
 
 #include "../data/loader.h"
 #include "../mhmoe.h"
+#include "../src/run/runplot.h"
 #include "command.h"
 #include "prose.h"
 #include "runs.h"
@@ -252,6 +253,23 @@ static void plots_show_the_log(void **state) {
     assert_string_equal(output, "loss.svg\n");
 }
 
+/* An even share has the colour in the middle, as far as twice that comes by itself; an axis has zeros. */
+static void plots_have_their_scales(void **state) {
+    (void)state;
+    static const double picks[] = {3, 3, 3, 0, 0, 0};
+    static const char log[] = "{\"tokens\":0,\"loss\":0}\n{\"tokens\":9,\"loss\":2}\n{\"tokens\":9,\"val_loss\":0}\n";
+    struct error err;
+    assert_true(runplot_load("load.svg", picks, 2, 3, 2, &err));
+    title_expect("load.svg", "block 3, 2: 0"); /* of nothing */
+    title_expect("load.svg", "block 1, 2: 1");
+    assert_non_null(strstr(output, "\"#23908c\"><title>block 1, 2: 1<")); /* viridis at 1/2 */
+    text_save("log.jsonl", log, sizeof log - 1);
+    assert_true(runplot_loss("loss.svg", "log.jsonl", &err));
+    title_expect("loss.svg", "training: 0 at 0");
+    title_expect("loss.svg", "validation: 0 at 9");
+    run("rm load.svg loss.svg log.jsonl");
+}
+
 /* ---- What a run keeps of its options ---- */
 
 /* The config is what --print-config says, but for what is of this call alone. */
@@ -390,6 +408,7 @@ int main(void) {
         cmocka_unit_test_setup(costs_are_those_of_the_model, run_remove),
         cmocka_unit_test_setup(peak_has_the_data, run_remove),
         cmocka_unit_test_setup(plots_show_the_log, run_remove),
+        cmocka_unit_test(plots_have_their_scales),
         cmocka_unit_test_setup(config_keeps_the_options, run_remove),
         cmocka_unit_test_setup(defaults_of_watching_are_as_documented, run_remove),
         cmocka_unit_test_setup(match_is_of_all_that_costs, run_remove),
