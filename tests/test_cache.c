@@ -271,7 +271,7 @@ static int limited_prepare(const struct place *p, size_t bytes) {
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){bytes, bytes});
         const bool made = data_prepare(&p->options, &err);
-        _exit(made ? EXIT_DONE : strstr(err.text, ": cannot write: ") ? err.code : EXIT_FAILURE);
+        _exit(made ? EXIT_DONE : strstr(err.text, ": cannot write: File too large; free") ? err.code : EXIT_FAILURE);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));

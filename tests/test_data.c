@@ -10,6 +10,13 @@
 #include <zlib.h>
 #include "data_files.h"
 
+/* Runs a command in a directory. */
+static void shell(const char *dir, const char *what) {
+    char *command = string_format("cd %s && %s", dir, what);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
 static void refuse(const char *root, char *path, const char *val, const char *named) {
     struct error err = {0, ""};
     assert_null(prepare(root, &path, 1, val, &err));
@@ -243,10 +250,34 @@ static void missing_and_empty_inputs_are_named(void **state) {
     struct prepare_options o = {.paths = &unwritable, .n_paths = 1, .vocab = 400, .cache = "/proc/nothing"};
     assert_null(data_prepare(&o, &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
+    char *packed = string_format("%s/nothing.gz", (char *)*state), *entry = prepare(*state, &unwritable, 1, NULL, &err);
+    char *model = string_format("%s/tokenizer.model", entry), *cache = string_format("%s/cache", (char *)*state);
+    shell(*state, "gzip <empty.txt >nothing.gz"); /* some bytes, but no text */
+    o = (struct prepare_options){.paths = &packed, .n_paths = 1, .tokenizer = tokenizer_load(model, &err), .cache = cache};
+    assert_null(data_prepare(&o, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_non_null(strstr(err.text, "nothing.gz: holds no text; "));
+    tokenizer_free((tokenizer *)o.tokenizer);
+    free(cache);
+    free(model);
+    free(entry);
+    free(packed);
     free(unwritable);
     free(hidden);
     free(dir);
     free(empty);
+}
+
+/* A name as long as a file's may be has room for what the cache adds to it. */
+static void long_names_are_shortened(void **state) {
+    struct error err;
+    char name[256] = "";
+    memset(name, 'n', sizeof name - 1);
+    char *path = prose_file(*state, name, 300, 1), *dir = prepare(*state, &path, 1, NULL, &err);
+    assert_non_null(dir);
+    assert_int_equal(strspn(strrchr(dir, '/') + 1, "n"), 60);
+    free(dir);
+    free(path);
 }
 
 /* ---- Where text is cut ---- */
@@ -356,13 +387,6 @@ static void the_tokenizer_sees_no_held_out_text(void **state) {
     free(train);
     free(val);
     free(text);
-}
-
-/* Runs a command in a directory. */
-static void shell(const char *dir, const char *what) {
-    char *command = string_format("cd %s && %s", dir, what);
-    assert_int_equal(system(command), 0);
-    free(command);
 }
 
 /* The corpus has the held-out text, too: by the same name, another, a link, compressed, in a directory. */
@@ -561,6 +585,7 @@ int main(void) {
         TEST(a_validation_file_replaces_the_split),
         TEST(the_cache_is_keyed_and_whole),
         TEST(missing_and_empty_inputs_are_named),
+        TEST(long_names_are_shortened),
         TEST(the_cut_is_where_a_line_starts),
         TEST(chunks_do_not_cut_runs_of_newlines),
         TEST(the_tokenizer_sees_no_held_out_text),

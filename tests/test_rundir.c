@@ -92,10 +92,11 @@ static void files_of_others_are_left_alone(void **state) {
 static void children_hold_no_lock(void **state) {
     (void)state;
     struct rundir r = claimed("run");
-    run("sleep 3 >/dev/null 2>&1 &");
+    run("touch run/config; sleep 3 >/dev/null 2>&1 &");
     rundir_release(&r);
     r = claimed("run");
     rundir_release(&r);
+    run("rm -r run");
 }
 
 static void a_run_is_not_begun_twice(void **state) {

@@ -391,6 +391,8 @@ static void until_never_goes_beyond_the_steps(void **state) {
     assert_int_equal(step_of("run"), 0);
     json_t *log = log_of("run");
     assert_int_equal(entries_of(log, "loss"), 0);
+    assert_int_equal(entries_of(log, "val_loss"), 1); /* the figures are there all the same */
+    assert_int_equal(entries_of(log, "final_loss"), 1);
     json_decref(log);
     run("rm -r run && " MODEL "--steps 2 --until 3 --out run");
     assert_int_equal(step_of("run"), 2);
