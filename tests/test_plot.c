@@ -470,6 +470,96 @@ static void test_heatmap_narrow(void **state) {
     free(text);
 }
 
+/* ---- Where text stands ---- */
+
+/* Every text is on the plot, and texts beside each other leave a space; titles are in letters of their own. */
+static void texts_check(const char *text, double width, const char *what) {
+    double y_before = -1, end_before = 0;
+    for (const char *at = text; (at = strstr(at, "<text ")); at++) {
+        const double x = strtod(strstr(at, "x=\"") + 3, NULL), y = strtod(strstr(at, "y=\"") + 3, NULL);
+        const char *tag = strchr(at, '>'), *words = tag + 1, *end = strstr(at, "</text>");
+        if (strncmp(words, "<title>", 7) == 0) words = strstr(words, "</title>") + 8;
+        assert_true(*words != ' ');
+        if (memmem(at, (size_t)(tag - at), "class=\"title\"", 13)) continue;
+        char *shown = string_format("%.*s", (int)(end - words), words);
+        const double wide = text_width(shown) * (memmem(at, (size_t)(tag - at), "cell", 4) ? 10.5 / 12 : 1);
+        const bool middle = memmem(at, (size_t)(tag - at), "middle", 6), right = memmem(at, (size_t)(tag - at), "\"end\"", 5);
+        const double from = x - (middle ? wide / 2 : right ? wide : 0);
+        if (from < 0 || from + wide > width) fail_msg("%s: '%s' from %g to %g of %g", what, shown, from, from + wide, width);
+        if (middle && y == y_before && from < end_before + 2)
+            fail_msg("%s: '%s' at %g, where another ends at %g", what, shown, from, end_before);
+        y_before = middle ? y : -1;
+        end_before = from + wide;
+        free(shown);
+    }
+}
+
+static void test_texts_of_heatmaps(void **state) {
+    (void)state;
+    static const size_t columns[] = {1, 2, 8, 20, 33, 47, 64, 100, 150, 250, 330, 512, 700, 1000};
+    static const double highs[] = {1, 1e-7, 0.00025, 123456, 2e9};
+    static const char *const labels[] = {"block 1", "block 3"};
+    double *values = array_alloc(2 * 1000, sizeof *values);
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        for (size_t k = 0; k < sizeof highs / sizeof *highs; k++)
+            for (int narrow = 0; narrow < 2; narrow++) {
+                struct error err;
+                const double width = narrow ? PLOT_NARROW : PLOT_WIDE;
+                const struct heatmap map = {"layer", "expert", labels, values, 2, columns[i], 0, highs[k]};
+                assert_true(plot_heatmap(&(struct plot_place){"h.svg", "One two three four five six seven eight nine ten "
+                            "eleven twelve thirteen fourteen fifteen", width}, &map, &err));
+                char *text = plot_read("h.svg"), *what = string_format("%zu columns, %g", columns[i], highs[k]);
+                texts_check(text, width, what);
+                free(what);
+                free(text);
+            }
+    free(values);
+}
+
+static void test_texts_of_lines(void **state) {
+    (void)state;
+    for (int i = 1; i <= 40; i++)
+        for (int kind = 0; kind < 4; kind++) {
+            struct error err;
+            double x[] = {kind ? 1 : 0, i * pow(10, i % 9)}, y[] = {3.2, 3.2 + i / 20.0};
+            const struct plot_series series = {"one", x, y, 2};
+            const double width = kind & 1 ? PLOT_NARROW : PLOT_WIDE;
+            assert_true(plot_lines_at(&(struct plot_place){"p.svg", "t", width}, (struct plot_axis){"x", kind > 1},
+                                      (struct plot_axis){"y", kind > 1}, &series, 1, &err));
+            char *text = plot_read("p.svg"), *what = string_format("%d, kind %d", i, kind);
+            texts_check(text, width, what);
+            const int numbers = occurrences(text, "v5\"/>"), lines = occurrences(text, "class=\"grid\"");
+            if (numbers < 1 || numbers > 9 || lines < 2 || lines > 9) fail_msg("%s: %d and %d numbers", what, numbers, lines);
+            free(what);
+            free(text);
+        }
+}
+
+/* Two plots in a page, each with its own colours; lines of many points are thin. */
+static void test_pages_and_crowds(void **state) {
+    (void)state;
+    static const char *const labels[] = {"block 1"};
+    struct error err;
+    double values[401] = {0};
+    char ids[2][40];
+    for (int i = 0; i < 2; i++) {
+        const char *path = i ? "b.svg" : "a.svg";
+        const struct heatmap map = {"layer", "expert", labels, values, 1, 3, 0, 1};
+        assert_true(plot_heatmap(&(struct plot_place){path, "t", PLOT_WIDE}, &map, &err));
+        char *text = plot_read(path), *id = strstr(text, "id=\"");
+        assert_non_null(id);
+        snprintf(ids[i], sizeof ids[i], "%.*s", (int)strcspn(id + 4, "\""), id + 4);
+        assert_non_null(strstr(strstr(text, "fill=\"url(#"), ids[i]));
+        free(text);
+    }
+    assert_string_not_equal(ids[0], ids[1]);
+    for (size_t n = 400; n <= 401; n++) {
+        char *text = lines_make(step, loss, &(struct plot_series){"one", values, values, n}, 1);
+        assert_int_equal(occurrences(text, "class=\"line many s0\""), n > 400);
+        free(text);
+    }
+}
+
 static void test_failure(void **state) {
     (void)state;
     struct error err;
@@ -498,6 +588,9 @@ int main(void) {
         cmocka_unit_test(test_heatmap),
         cmocka_unit_test(test_heatmap_degenerate),
         cmocka_unit_test(test_heatmap_narrow),
+        cmocka_unit_test(test_texts_of_heatmaps),
+        cmocka_unit_test(test_texts_of_lines),
+        cmocka_unit_test(test_pages_and_crowds),
         cmocka_unit_test(test_failure),
     };
     return cmocka_run_group_tests(tests, directory_create, directory_remove);

@@ -120,7 +120,7 @@ static void ticks_linear(struct ticks *t, double low, double high, int about) {
 /* Powers of ten, with their doubles and fives if there is room; even steps on less than that. */
 static void ticks_logarithmic(struct ticks *t, double low, double high, int about) {
     static const double leads[] = {1, 2, 5};
-    int skip = (int)ceil((high - low) / about), per_decade = high - low < 3 ? 3 : 1;
+    int skip = (int)ceil((high - low) / about), per_decade = high - low < fmin(3, 0.7 * about) ? 3 : 1;
     t->n = 0;
     for (int decade = (int)floor(low); decade <= high; decade += skip) {
         for (int i = 0; i < per_decade; i++) {
@@ -130,7 +130,7 @@ static void ticks_logarithmic(struct ticks *t, double low, double high, int abou
             t->at[t->n++] = value;
         }
     }
-    if (t->n < 3) ticks_linear(t, pow(10, low), pow(10, high), about);
+    if (t->n < 3 && high - low < 1) ticks_linear(t, pow(10, low), pow(10, high), about);
 }
 
 static void ticks_choose(struct ticks *t, const struct scale *s, int about) {
@@ -435,9 +435,10 @@ static void cell_draw(FILE *out, struct cell c, double value, const struct scale
         xml_print(out, "%s, %zu: no value", row, column);
     }
     fputs("</title></rect>\n", out);
-    if (!isfinite(value) || c.width < 34 || c.height < 18) return;
     char text[32];
     snprintf(text, sizeof text, "%.*f", step_decimals((s->high - s->low) / 50), value);
+    const double room = fmax(34, text_width(text) * 10.5 / 12 + 4);
+    if (!isfinite(value) || c.width < room || c.height < 18) return;
     text_draw(out, c.x + c.width / 2, c.y + c.height / 2 + 3.5,
               bright ? "class=\"cell middle\" style=\"fill:#000\""
                      : "class=\"cell middle\" style=\"fill:#fff\"",
