@@ -288,8 +288,9 @@ static bool is_training(const struct model *m) { return m->setup.use == MODEL_TR
 /* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
     const struct parameter_info *p = &m->info[w];
-    struct linear l = {.IC = p->columns, .OC = p->rows, .storage = parameter_storage(p, m->setup.storage),
-                       .packed = m->packed[w], .packed_t = m->packed_t[w]};
+    struct linear l = {.IC = p->columns, .OC = p->rows, .w = parameter_fields(&m->params)[w],
+                       .storage = parameter_storage(p, m->setup.storage), .packed = m->packed[w],
+                       .packed_t = m->packed_t[w]};
     if (p->count == 0) return (struct linear){0};
     if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
     if (is_training(m)) {
@@ -335,7 +336,6 @@ static struct router router_of(const struct model *m, size_t lm) {
                        .bias = m->router_bias + lm * E};
     if (r.kind == ROUTER_COSINE) {
         r.project = LINEAR(m, routerp, NONE, lm);
-        r.embeddings = m->params.routerw + lm * E * m->sizes.D;
         r.log_tau = m->params.routert + lm;
         if (is_training(m)) r.d_log_tau = m->grads.routert + lm;
     }

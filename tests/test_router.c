@@ -49,7 +49,7 @@ static struct linear linear_of(struct layer *l, int i, const real *w, real *dw, 
     free(l->packed[i + 1]);
     l->packed[i] = packed_copy(w, OC, IC, false);
     l->packed[i + 1] = packed_copy(w, OC, IC, true);
-    return (struct linear){.IC = IC, .OC = OC, .packed = l->packed[i], .packed_t = l->packed[i + 1], .dw = dw};
+    return (struct linear){.w = w, .IC = IC, .OC = OC, .packed = l->packed[i], .packed_t = l->packed[i + 1], .dw = dw};
 }
 
 static real *filled(size_t n, real value) {
@@ -67,7 +67,7 @@ static struct layer layer_make(struct shape s, enum router_kind kind, bool renor
     l.d_log_tau = filled(1, 1);
     for (size_t e = 0; e < s.E; e++) l.bias[e] *= biased ? 0.2 : 0;
     l.router = (struct router){.kind = kind, .E = s.E, .K = s.K, .renormalize = renormalize, .bias = l.bias,
-                               .embeddings = l.W, .log_tau = l.log_tau, .d_log_tau = l.d_log_tau};
+                               .log_tau = l.log_tau, .d_log_tau = l.d_log_tau};
     l.routing = (struct routing){.N = s.N, .projected = filled(s.N * s.D, NAN), .probs = filled(s.N * s.E, NAN),
                                  .log_sums = filled(s.N, NAN), .gates = filled(s.N * s.K, NAN),
                                  .picks = array_alloc(s.N * s.K, sizeof(int32_t)), .first = l.first};

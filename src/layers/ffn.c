@@ -1,4 +1,4 @@
-/* A task is a block of rows of one expert: up, GELU and down one after the other, so that the hidden layer, four
+/* A task is a chunk of rows of one expert: up, GELU and down one after the other, so that the hidden layer, four
  * times as wide as the rest, is still in the cache when it is used again. Backward does the same for d-hidden
  * and d-input; the weights' gradients, which sum over all rows, follow as one grouped product. */
 #include "ffn.h"
@@ -8,13 +8,13 @@
 #include "../base/tasks.h"
 
 enum {
-    ROWS_MOST = 96,        /* of a block; enough to reuse the weights' panels */
+    ROWS_MOST = 96,        /* of a chunk; enough to reuse the weights' panels */
     ROWS_LEAST = 24,
-    HIDDEN_MOST = 1 << 16, /* numbers of a block's hidden layer: half of a small L2 cache */
+    HIDDEN_MOST = 1 << 16, /* numbers of a chunk's hidden layer: half of a small L2 cache */
 };
 
 static size_t rows_fitting(size_t F) {
-    const size_t rows = HIDDEN_MOST / F / 12 * 12; /* whole tiles of any target */
+    const size_t rows = HIDDEN_MOST / F / GEMM_TILE_ROWS * GEMM_TILE_ROWS;
     return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
 }
 
@@ -22,26 +22,26 @@ static size_t row_first(const struct ffn *f, size_t e) { return f->first ? (size
 static size_t rows_of(const struct ffn *f, size_t e) { return row_first(f, e + 1) - row_first(f, e); }
 static size_t rows_all(const struct ffn *f) { return row_first(f, f->E); }
 
-static size_t block_rows(const struct ffn *f) {
+static size_t chunk_rows(const struct ffn *f) {
     const size_t tasks = TASKS_A_THREAD * (size_t)omp_get_max_threads();
-    const size_t share = rows_all(f) / tasks / 12 * 12, most = rows_fitting(f->up.OC);
+    const size_t share = rows_all(f) / tasks / GEMM_TILE_ROWS * GEMM_TILE_ROWS, most = rows_fitting(f->up.OC);
     return share < ROWS_LEAST ? ROWS_LEAST : share > most ? most : share;
 }
 
-/* Expert e's blocks are tasks task_first[e]..task_first[e + 1]. */
-static void tasks_number(const struct ffn *f, size_t block, size_t *task_first) {
+/* Expert e's chunks are tasks task_first[e]..task_first[e + 1]. */
+static void tasks_number(const struct ffn *f, size_t chunk, size_t *task_first) {
     task_first[0] = 0;
-    for (size_t e = 0; e < f->E; e++) task_first[e + 1] = task_first[e] + (rows_of(f, e) + block - 1) / block;
+    for (size_t e = 0; e < f->E; e++) task_first[e + 1] = task_first[e] + (rows_of(f, e) + chunk - 1) / chunk;
 }
 
-struct block {
+struct chunk {
     size_t row, rows; /* among all rows */
     struct linear up, down;
 };
-static struct block block_of(const struct ffn *f, const size_t *task_first, size_t block, size_t task) {
-    const size_t e = tasks_find(task_first, f->E, task), from = (task - task_first[e]) * block;
+static struct chunk chunk_of(const struct ffn *f, const size_t *task_first, size_t chunk, size_t task) {
+    const size_t e = tasks_find(task_first, f->E, task), from = (task - task_first[e]) * chunk;
     const size_t left = rows_of(f, e) - from;
-    return (struct block){row_first(f, e) + from, left < block ? left : block, linear_at(f->up, e),
+    return (struct chunk){row_first(f, e) + from, left < chunk ? left : chunk, linear_at(f->up, e),
                           linear_at(f->down, e)};
 }
 
@@ -76,16 +76,16 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, const real
 }
 
 void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, const real *start, real *scratch) {
-    const size_t S = f->up.IC, F = f->up.OC, block = block_rows(f);
+    const size_t S = f->up.IC, F = f->up.OC, chunk = chunk_rows(f);
     if (!scratch && rows_all(f) < ROWS_LEAST * (size_t)omp_get_max_threads()) {
         forward_few(f, out, hidden, in, start);
         return;
     }
     size_t task_first[f->E + 1];
-    tasks_number(f, block, task_first);
+    tasks_number(f, chunk, task_first);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
-        const struct block b = block_of(f, task_first, block, task);
+        const struct chunk b = chunk_of(f, task_first, chunk, task);
         real *h = hidden + b.row * F;
         real *h_gelu = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(F) * F : h;
         const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
@@ -100,12 +100,12 @@ size_t ffn_scratch_count(size_t F) { return (size_t)omp_get_max_threads() * rows
 
 /* h = in W1^T + b1,  out = gelu(h) W2^T + b2:  dh = (dout W2) gelu'(h),  din = dh W1 */
 static void inputs_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden) {
-    const size_t S = f->up.IC, F = f->up.OC, block = block_rows(f);
+    const size_t S = f->up.IC, F = f->up.OC, chunk = chunk_rows(f);
     size_t task_first[f->E + 1];
-    tasks_number(f, block, task_first);
+    tasks_number(f, chunk, task_first);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
-        const struct block b = block_of(f, task_first, block, task);
+        const struct chunk b = chunk_of(f, task_first, chunk, task);
         real *h = hidden + b.row * F, *dh = d_hidden + b.row * F;
         const struct gemm down = linear_din_product(&b.down, dh, dout + b.row * S, NULL, b.rows);
         const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh, NULL, b.rows);

@@ -3,6 +3,7 @@
 
 struct linear linear_at(struct linear l, size_t i) {
     const char *packed = l.packed, *packed_t = l.packed_t;
+    if (l.w) l.w += i * l.OC * l.IC;
     l.packed = packed + i * gemm_packed_bytes(l.storage, l.IC, l.OC);
     if (l.packed_t) l.packed_t = packed_t + i * gemm_packed_bytes(STORAGE_F32, l.OC, l.IC);
     if (l.b) l.b += i * l.OC;

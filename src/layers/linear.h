@@ -7,6 +7,7 @@
 
 struct linear {
     size_t IC, OC;
+    const real *w;                /* (OC, IC) as it stands */
     enum storage storage;         /* of packed */
     const void *packed, *packed_t; /* W^T (IC, OC), and W (OC, IC) for d-input, as gemm.h packs them */
     const real *b;                /* (OC), or NULL */

@@ -16,7 +16,7 @@ static real inverse_norm(const real *v, size_t n) {
 static void expert_scales(real *scales, const struct router *r) {
     const size_t D = r->project.OC;
     const real inverse_tau = (real)exp(-*r->log_tau);
-    for (size_t e = 0; e < r->E; e++) scales[e] = inverse_tau * inverse_norm(r->embeddings + e * D, D);
+    for (size_t e = 0; e < r->E; e++) scales[e] = inverse_tau * inverse_norm(r->scores.w + e * D, D);
 }
 
 /* scores (N, E) times 1 / (|z_n| tau |w_e|), z (N, D). */
@@ -57,7 +57,7 @@ static void cosine_backward(const struct router *r, const struct routing *f, con
     }
     double d_log_tau = 0;
     for (size_t e = 0; e < E; e++) {
-        const real *w_e = r->embeddings + e * D, scale_e = inverse_norm(w_e, D);
+        const real *w_e = r->scores.w + e * D, scale_e = inverse_norm(w_e, D);
         const real along = row_dot(w_e, scores.dw + e * D, D);
         row_add_scaled(r->scores.dw + e * D, 1, scores.dw + e * D, D);
         row_add_scaled(r->scores.dw + e * D, -along * scale_e * scale_e, w_e, D);

@@ -15,7 +15,6 @@ struct router {
     struct linear scores;   /* W (E, D): softmax: r = x W^T, D = S; cosine: a row is an expert's embedding */
     const real *bias;       /* (E) added to the probabilities for the choice, not in the gates */
     struct linear project;  /* cosine: P (D, S) */
-    const real *embeddings; /* cosine: W as it stands, not packed */
     const real *log_tau;    /* cosine: log of the temperature, one number */
     real *d_log_tau;        /* added to */
 };

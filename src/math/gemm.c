@@ -27,6 +27,7 @@ enum {
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
     AHEAD = 8,              /* rows of memory that are fetched before they are packed */
 };
+_Static_assert(GEMM_TILE_ROWS % ROWS == 0, "who cuts rows by it cuts no tile");
 
 /* A packed block of A is a sequence of row panels; a panel of m rows is a sequence of slabs, each LANES
  * steps of k. A slab is copied the way A lies in memory, so that packing is vector copies either way. */

@@ -27,6 +27,8 @@ struct view {
 
 /* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
  * column (a row of the weight matrix), the largest magnitude over 127. */
+enum { GEMM_TILE_ROWS = 12 }; /* a multiple of the rows of a tile of C, whatever the target */
+
 enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 
 struct gemm {
