@@ -472,6 +472,8 @@ static void test_heatmap_narrow(void **state) {
 
 /* ---- Where text stands ---- */
 
+enum { EDGE = 17 };
+
 /* Every text is on the plot, and texts beside each other leave a space; titles are in letters of their own. */
 static void texts_check(const char *text, double width, const char *what) {
     double y_before = -1, end_before = 0;
@@ -485,7 +487,7 @@ static void texts_check(const char *text, double width, const char *what) {
         const double wide = text_width(shown) * (memmem(at, (size_t)(tag - at), "cell", 4) ? 10.5 / 12 : 1);
         const bool middle = memmem(at, (size_t)(tag - at), "middle", 6), right = memmem(at, (size_t)(tag - at), "\"end\"", 5);
         const double from = x - (middle ? wide / 2 : right ? wide : 0);
-        if (from < 0 || from + wide > width) fail_msg("%s: '%s' from %g to %g of %g", what, shown, from, from + wide, width);
+        if (from < EDGE || from + wide > width - EDGE) fail_msg("%s: '%s' from %g to %g of %g", what, shown, from, from + wide, width);
         if (middle && y == y_before && from < end_before + 2)
             fail_msg("%s: '%s' at %g, where another ends at %g", what, shown, from, end_before);
         y_before = middle ? y : -1;
@@ -521,8 +523,9 @@ static void test_texts_of_lines(void **state) {
     for (int i = 1; i <= 40; i++)
         for (int kind = 0; kind < 4; kind++) {
             struct error err;
-            double x[] = {kind ? 1 : 0, i * pow(10, i % 9)}, y[] = {3.2, 3.2 + i / 20.0};
+            double x[] = {kind > 1 ? pow(10, i % 5) : kind, i * pow(10, i % 9)}, y[] = {3.2, 3.2 + i / 20.0};
             const struct plot_series series = {"one", x, y, 2};
+            if (kind > 1) x[1] = x[0] * pow(10, i / 8.0); /* up to five decades, from anywhere */
             const double width = kind & 1 ? PLOT_NARROW : PLOT_WIDE;
             assert_true(plot_lines_at(&(struct plot_place){"p.svg", "t", width}, (struct plot_axis){"x", kind > 1},
                                       (struct plot_axis){"y", kind > 1}, &series, 1, &err));
@@ -533,6 +536,34 @@ static void test_texts_of_lines(void **state) {
             free(what);
             free(text);
         }
+}
+
+/* Names and titles of any length: they are cut, and a title has four lines at most. */
+static void test_texts_that_are_too_long(void **state) {
+    (void)state;
+    for (int words = 1; words < 100; words += 7) {
+        char name[600] = "";
+        for (int i = 0; i < words; i++) strcat(name, "word ");
+        name[strlen(name) - 1] = 0;
+        const char *const labels[] = {name, "b"};
+        const double values[] = {0, 1, 2, 3, 4, 5};
+        const struct plot_series series[] = {{name, values, values, 6}, {"b", values, values, 4}};
+        const struct heatmap map = {name, name, labels, values, 2, 3, 0, 5};
+        for (int kind = 0; kind < 4; kind++) {
+            struct error err;
+            const double width = kind & 1 ? PLOT_NARROW : PLOT_WIDE;
+            const struct plot_place place = {"p.svg", name, width};
+            if (kind < 2) assert_true(plot_heatmap(&place, &map, &err));
+            else assert_true(plot_lines_at(&place, (struct plot_axis){name, false}, (struct plot_axis){name, false}, series, 2, &err));
+            char *text = plot_read("p.svg"), *what = string_format("%d words, kind %d", words, kind);
+            texts_check(text, width, what);
+            const int lines = occurrences(text, "class=\"title\"");
+            if (words == 1 ? lines != 1 : words > 90 && kind & 1 ? lines != 4 : lines > 4)
+                fail_msg("%s: %d lines", what, lines);
+            free(what);
+            free(text);
+        }
+    }
 }
 
 /* Two plots in a page, each with its own colours; lines of many points are thin. */
@@ -590,6 +621,7 @@ int main(void) {
         cmocka_unit_test(test_heatmap_narrow),
         cmocka_unit_test(test_texts_of_heatmaps),
         cmocka_unit_test(test_texts_of_lines),
+        cmocka_unit_test(test_texts_that_are_too_long),
         cmocka_unit_test(test_pages_and_crowds),
         cmocka_unit_test(test_failure),
     };

@@ -120,7 +120,8 @@ static void ticks_linear(struct ticks *t, double low, double high, int about) {
 /* Powers of ten, with their doubles and fives if there is room; even steps on less than that. */
 static void ticks_logarithmic(struct ticks *t, double low, double high, int about) {
     static const double leads[] = {1, 2, 5};
-    int skip = (int)ceil((high - low) / about), per_decade = high - low < fmin(3, 0.7 * about) ? 3 : 1;
+    const double room = about > 5 ? 3 : 0.375 * about; /* decades; on a small screen six figures fit between 1 and 2 */
+    int skip = (int)ceil((high - low) / about), per_decade = high - low < room ? 3 : 1;
     t->n = 0;
     for (int decade = (int)floor(low); decade <= high; decade += skip) {
         for (int i = 0; i < per_decade; i++) {
