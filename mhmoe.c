@@ -156,8 +156,9 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
                  N = R * s->H, LOGIT_ROWS = logit_rows_for(s, R);
     const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
     const size_t HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
-    const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1, [CACHE] = all || !training ? L : 1,
-                               [DENSE] = all ? s->LD : s->LD > 0, [MOE] = all ? s->LM : s->LM > 0};
+    const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1,
+                               [CACHE] = all || !training ? L : 1, [DENSE] = all ? s->LD : s->LD > 0,
+                               [MOE] = all ? s->LM : s->LM > 0};
     const size_t there[WHEN] = {[ALWAYS] = 1, [BACKWARD] = training};
     const struct slices rows[] = {
 #define X(name, type, which, ...) {#name, sizeof(type), kept[which], DIMS(__VA_ARGS__)},
@@ -554,7 +555,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
     for (size_t i = 0; i < count; i++) {
         model_forward(m, &(struct batch){.B = 1, .T = kept, .from = done, .tokens = window + done});
         const int32_t token = sampler_pick(sampler, model_logits(m, kept - done - 1), m->sizes.V);
-        done = is_training(m) && m->setup.recompute ? 0 : kept; /* a sample now and then is worth no memory: compute all again */
+        done = is_training(m) && m->setup.recompute ? 0 : kept; /* a sample is worth no memory: all is computed again */
         if (!emit(context, token)) break;
         if (kept < T) window[kept++] = token;
         else { /* the window is full: the token is the last of the next one */

@@ -147,8 +147,10 @@ static bool data_check(const struct train *t, const struct checkpoint *c, struct
     char *got = data_hash_format(t);
     const bool same = strcmp(got, want) == 0;
     if (!same)
-        error_set(err, EXIT_MISMATCH, "%s: not the data that %s was trained on (hash %s, want %s); name the same corpus, "
-                  "or start a new run", t->data_dir, c->path, got, want);
+        error_set(err, EXIT_MISMATCH,
+                  "%s: not the data that %s was trained on (hash %s, want %s); name the same corpus, "
+                  "or start a new run",
+                  t->data_dir, c->path, got, want);
     free(got);
     return same;
 }
@@ -185,7 +187,8 @@ static bool config_write(const struct train *t, struct error *err) {
 static bool entry_is_past(const void *context, const json_t *entry) {
     const struct train *t = context;
     const int64_t step = json_integer_value(json_object_get(entry, "step"));
-    return step > t->run.step || (step == t->run.step && t->run.watched < t->run.step && !json_object_get(entry, "loss"));
+    return step > t->run.step ||
+           (step == t->run.step && t->run.watched < t->run.step && !json_object_get(entry, "loss"));
 }
 
 static bool log_open(struct train *t, struct error *err) {
@@ -310,7 +313,7 @@ static double target_bytes(const struct train *t, size_t rows) {
     return bytes;
 }
 
-/* Over the first `windows` held-out sequences, the same ones each time. A signal cuts it short: then it says nothing. */
+/* Over the first `windows` held-out sequences, the same ones each time. Cut short by a signal it says nothing. */
 static bool evaluate(struct train *t, size_t windows, struct score *score, struct error *err) {
     const size_t T = (size_t)t->config.seq, batch = (size_t)t->options.batch;
     double sum = 0, bytes = 0;
@@ -328,12 +331,15 @@ static bool evaluate(struct train *t, size_t windows, struct score *score, struc
     if (stop_signal) return true;
     *score = (struct score){sum / (double)total, sum / M_LN2 / bytes, windows};
     return isfinite(score->loss) ||
-           error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the validation loss is not finite; best.safetensors is as it "
-                     "was; try a lower --lr", t->dir.path, t->run.step);
+           error_set(err, EXIT_DIVERGED,
+                     "%s: step %" PRId64 ": the validation loss is not finite; best.safetensors is as it "
+                     "was; try a lower --lr",
+                     t->dir.path, t->run.step);
 }
 
 /* Tells a score and logs it, under names that begin with `prefix`. */
-static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what, struct error *err) {
+static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what,
+                         struct error *err) {
     json_t *entry = entry_new(t);
     progress_clear();
     fprintf(stderr, "step %" PRId64 ": %s %.4f, perplexity %.2f", t->run.step, what, s->loss, exp(s->loss));
@@ -424,8 +430,10 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     *loss = sum / (double)targets;
     const double norm = gradient_norm(m->grad_block, m->n_parameters);
     if (!isfinite(*loss) || !isfinite(norm))
-        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
-                         "norm %g); earlier checkpoints stand; try a lower --lr", t->dir.path, t->run.step + 1, *loss, norm);
+        return error_set(err, EXIT_DIVERGED,
+                         "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
+                         "norm %g); earlier checkpoints stand; try a lower --lr",
+                         t->dir.path, t->run.step + 1, *loss, norm);
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
     const double lr = training_rate(o, t->run.step);
     t->run.step++;
@@ -576,8 +584,8 @@ static void idle_options_tell(struct train *t) {
 static bool names_check(const struct training *o, struct error *err) {
     const struct {
         const char *option, *name;
-    } all[] = {{"out", o->out}, {"resume", o->resume}, {"match", o->match}, {"val", o->val}, {"tokenizer", o->tokenizer},
-               {"cache", o->cache}};
+    } all[] = {{"out", o->out}, {"resume", o->resume},       {"match", o->match},
+               {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].name && !*all[i].name)
             return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
@@ -609,8 +617,11 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
     if (first >= 0 && t->options.match && !baseline_match(t, err)) return -1;
     if (first >= 0 && (int64_t)t->options.batch * t->options.accumulate > INT_MAX)
-        return error_set(err, EXIT_USAGE, "--batch %d times --accumulate %d are more sequences than a step can have (at "
-                         "most %d); lower one", t->options.batch, t->options.accumulate, INT_MAX), -1;
+        return error_set(err, EXIT_USAGE,
+                         "--batch %d times --accumulate %d are more sequences than a step can have (at "
+                         "most %d); lower one",
+                         t->options.batch, t->options.accumulate, INT_MAX),
+               -1;
     return first;
 }
 

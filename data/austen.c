@@ -53,9 +53,8 @@ static char *novel_path(const char *dir, struct cursor c) {
     if (!string_take(&c, &title, &size)) return NULL;
     char *path = string_format("%s/%.*s.txt", dir, (int)size, (const char *)title);
     char *name = path + strlen(dir) + 1;
-    for (size_t i = 0; i < size && name[i]; i++) {
+    for (size_t i = 0; i < size && name[i]; i++)
         name[i] = isalpha((unsigned char)name[i]) ? (char)tolower((unsigned char)name[i]) : '-';
-    }
     return path;
 }
 

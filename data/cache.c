@@ -104,8 +104,10 @@ bool cache_replaceable(const char *entry, struct error *err) {
     const char *foreign = n < 0 ? entry : name_foreign(names, n);
     const struct error damage = *err;
     if (foreign)
-        error_set(err, EXIT_INPUT, "%s: damaged (%.*s), and not replaced, as %s is not of its making; delete %s and run "
-                  "this again", entry, (int)strcspn(damage.text, ";"), damage.text, foreign, entry);
+        error_set(err, EXIT_INPUT,
+                  "%s: damaged (%.*s), and not replaced, as %s is not of its making; delete %s and run "
+                  "this again",
+                  entry, (int)strcspn(damage.text, ";"), damage.text, foreign, entry);
     names_free(names, n);
     return !foreign;
 }

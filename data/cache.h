@@ -26,8 +26,8 @@ bool cache_begin(struct cache_work *w, const char *cache, const char *entry, str
 bool cache_commit(struct cache_work *w, struct error *err);
 void cache_abandon(struct cache_work *w);
 
-/* Whether an entry is whole: the tokenizer, the shards of both splits, the CRC of each block. EXIT_INPUT: it is damaged;
- * EXIT_MISMATCH: it is whole, but of a tokenizer and shards that do not belong together. */
+/* Whether an entry is whole: the tokenizer, the shards of both splits, the CRC of each block. EXIT_INPUT: it is
+ * damaged; EXIT_MISMATCH: it is whole, but of a tokenizer and shards that do not belong together. */
 bool cache_check(const char *entry, struct error *err);
 
 /* Whether a damaged entry may be replaced: it holds nothing but what prepare.c writes. If not, `err`, which says what

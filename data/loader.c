@@ -73,9 +73,8 @@ static bool shards_open(struct loader *l, const char *dir, const char *split, st
         }
         free(entries[i]);
     }
-    if (ok && l->n_shards == 0) {
+    if (ok && l->n_shards == 0)
         ok = error_set(err, EXIT_INPUT, "%s: holds no %s; prepare the text again", dir, pattern);
-    }
     free(entries);
     free(pattern);
     return ok;
@@ -152,12 +151,10 @@ void loader_seek(struct loader *l, uint64_t position) {
 static const struct slot *block_fetch(struct loader *l, const struct shard *s, size_t b, size_t block,
                                       struct error *err) {
     struct slot *slot = l->slots;
-    if (l->slot_of[block] != EMPTY) {
-        slot = &l->slots[l->slot_of[block]];
-    } else {
-        for (size_t i = 1; i < l->n_slots; i++) {
+    if (l->slot_of[block] != EMPTY) slot = &l->slots[l->slot_of[block]];
+    else {
+        for (size_t i = 1; i < l->n_slots; i++)
             if (l->slots[i].used < slot->used) slot = &l->slots[i];
-        }
         if (slot->block != EMPTY) l->slot_of[slot->block] = EMPTY;
         slot->block = EMPTY;
         if (!shard_read_block(s, b, slot->tokens, &slot->n, err)) return NULL;

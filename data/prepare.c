@@ -125,9 +125,8 @@ static bool text_read(const struct input *input, struct bytes *text, struct erro
     *text = input->held;
     if (text->data) return true;
     if (path_read(input->path, text, err) &&
-        (!name_ends(input->path, ".gz") || text_gunzip(input->path, text, err))) {
+        (!name_ends(input->path, ".gz") || text_gunzip(input->path, text, err)))
         return true;
-    }
     text_release(input, text);
     return false;
 }
@@ -158,11 +157,8 @@ static void input_add(struct input_list *list, const char *path, const struct st
 static bool pipe_add(struct input_list *list, const char *path, struct error *err) {
     struct bytes held = {0};
     bool ok = path_read(path, &held, err);
-    if (ok) {
-        input_add(list, path, NULL, held);
-    } else {
-        free(held.data);
-    }
+    if (ok) input_add(list, path, NULL, held);
+    else free(held.data);
     return ok;
 }
 
@@ -192,9 +188,8 @@ static bool entry_visit(struct input_list *list, FTS *walk, FTSENT *entry, bool 
     if (!top && (entry->fts_name[0] == '.' || binary_is(entry->fts_path))) {
         if (verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", entry->fts_path);
         list->skipped++;
-    } else {
+    } else
         input_add(list, entry->fts_path, entry->fts_statp, (struct bytes){0});
-    }
     return true;
 }
 
@@ -211,9 +206,8 @@ static bool path_add(struct input_list *list, char *path, bool verbose, struct e
 static bool inputs_list(struct input_list *list, char **paths, size_t n, bool verbose, struct error *err) {
     *list = (struct input_list){.hash = HASH_START};
     size_t bytes = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         if (!path_add(list, paths[i], verbose, err)) return false;
-    }
     for (size_t i = 0; i < list->n; i++) bytes += list->inputs[i].size;
     if (bytes > 0) return true;
     return error_set(err, EXIT_INPUT,
@@ -246,9 +240,8 @@ static size_t text_split(const char *text, size_t size) {
 /* Bytes of the piece at the start of text: at most `limit`, and up to the start of a line if one is there. */
 static size_t piece_length(const char *text, size_t size, size_t limit) {
     if (size <= limit) return size;
-    for (size_t n = limit; n > 0; n--) {
+    for (size_t n = limit; n > 0; n--)
         if (text[n - 1] == '\n' && text[n] != '\n') return n;
-    }
     return limit;
 }
 
@@ -488,12 +481,10 @@ static bool streams_write(struct job *job, const char *dir, struct error *err) {
     struct error closing;
     if (!stream_finish(&train, ok, ok ? err : &closing)) ok = false;
     if (!stream_finish(&val, ok, ok ? err : &closing)) ok = false;
-    if (ok && train.tokens == 0) {
+    if (ok && train.tokens == 0)
         ok = error_set(err, EXIT_INPUT, "%s: holds no text; name a file with text", job->options->paths[0]);
-    }
-    if (ok && job->options->verbose) {
+    if (ok && job->options->verbose)
         fprintf(stderr, "%zu tokens to train on, %zu to validate\n", train.tokens, val.tokens);
-    }
     return ok;
 }
 

@@ -169,13 +169,14 @@ static bool damage_report(struct error *err, const struct shard *s, const char *
 
 static bool header_check(struct shard *s, struct error *err) {
     struct header h;
-    if (s->map_bytes < sizeof h) {
+    if (s->map_bytes < sizeof h)
         return damage_report(err, s, "header", s->map_bytes, "the file is too short", s->map_bytes, sizeof h);
-    }
     memcpy(&h, s->map, sizeof h);
     if (memcmp(h.magic, MAGIC, sizeof MAGIC) != 0) {
-        return error_set(err, EXIT_INPUT, "%s: byte 0: not a shard (want the magic %.8s); delete the directory %.*s and "
-                         "name the corpus again", s->path, MAGIC, parent_length(s->path), s->path);
+        return error_set(err, EXIT_INPUT,
+                         "%s: byte 0: not a shard (want the magic %.8s); delete the directory %.*s and "
+                         "name the corpus again",
+                         s->path, MAGIC, parent_length(s->path), s->path);
     }
     uint32_t crc = crc_of(&h, offsetof(struct header, header_crc));
     if (crc != h.header_crc) {
@@ -208,9 +209,8 @@ static bool index_check(struct shard *s, struct error *err) {
                              s->map_bytes, at + bytes);
     }
     s->index = (const uint64_t *)((const char *)s->map + at);
-    if (crc_of(s->index, bytes) != h->index_crc) {
+    if (crc_of(s->index, bytes) != h->index_crc)
         return damage_report(err, s, "index", at, "wrong CRC-32", crc_of(s->index, bytes), h->index_crc);
-    }
     uint64_t least = sizeof *h;
     for (size_t b = 0; b <= s->blocks; b++) {
         if (s->index[b] < least || s->index[b] > at || (b == 0 && s->index[b] != least)) {

@@ -25,9 +25,8 @@ static inline int directory_create(void **state) {
 static inline int directory_delete(void **state) {
     char *dir = *state;
     FTS *walk = fts_open((char *[]){dir, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    for (FTSENT *entry; (entry = fts_read(walk));) {
+    for (FTSENT *entry; (entry = fts_read(walk));)
         if (entry->fts_info != FTS_D) remove(entry->fts_path);
-    }
     fts_close(walk);
     free(dir);
     return 0;
@@ -71,9 +70,8 @@ static inline char *prose(int lines, int salt) {
                                         "water", "and",   "waited", "for", "fish"};
     char *text = array_alloc((size_t)lines + 1, 80), *at = text;
     for (int i = 0; i < lines; i++) {
-        for (unsigned w = 0, n = (unsigned)(i * 7 + salt); w < 8; w++, n = n * 5 + 3) {
+        for (unsigned w = 0, n = (unsigned)(i * 7 + salt); w < 8; w++, n = n * 5 + 3)
             at += sprintf(at, "%s ", words[n / 2 % 10]);
-        }
         at += sprintf(at, "%d\n", i * 31 + salt);
     }
     return text;

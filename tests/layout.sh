@@ -1,8 +1,7 @@
 #!/bin/sh
 # What stands where: programs -> mhmoe, data, tokenizer -> src/run -> src/layers -> src/math -> src/base -> libc; no file
-# longer than one sitting of reading, no function longer than a screen or two, none with more than 7 parameters; and
-# .clang-format's dialect, where there is the version that it is written for. Prints every line that breaks it. Exit
-# status 1 if there is one.
+# longer than one sitting of reading, no function longer than a screen or two, none with more than 7 parameters; one
+# dialect (.clang-format tells it to editors). Prints every line that breaks this. Exit status 1 if there is one.
 cd "$(dirname "$0")/.." || exit 1
 broken=0
 
@@ -86,4 +85,24 @@ lengths() {
 }
 lengths 7 $(others tokenizer/spm.cc)
 lengths 99 tests/*.[ch] tests/*/*.[ch]
+
+# dialect FILE...: lines of at most 120 columns (bytes, since awks differ), no tabs, no blanks at their ends, no braces
+# round one line.
+dialect() {
+    awk '
+        function tell(line, why) { printf "%s:%d:   <- %s\n", FILENAME, line, why; bad = 1 }
+        FNR == 1 { braces = 0; first = second = "" }
+        braces && !/^ *else/ { tell(FNR - 3, "braces round one line") }
+        { braces = 0 }
+        length($0) > 120 { tell(FNR, length($0) " columns (want at most 120)") }
+        /\t/ { tell(FNR, "a tab") }
+        / $/ { tell(FNR, "a blank at the end") }
+        /^ +}$/ && first ~ /^ *(if|for|while) .* {$/ && second ~ /;$/ {
+            indent = length($0) - 1
+            braces = match(first, /[^ ]/) - 1 == indent && match(second, /[^ ]/) - 1 == indent + 4
+        }
+        { first = second; second = $0 }
+        END { exit bad }' "$@" || broken=1
+}
+dialect $(others) tests/*.[ch] tests/*/*.[ch]
 exit $broken

@@ -35,11 +35,8 @@ static void logits_copy(real *out, struct model *m, size_t rows) {
 }
 
 static void assert_bits_equal(const real *a, const real *b, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (memcmp(&a[i], &b[i], sizeof(real)) != 0) {
-            fail_msg("number %zu of %zu: %.9g and %.9g", i, n, a[i], b[i]);
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof(real)) != 0) fail_msg("number %zu of %zu: %.9g and %.9g", i, n, a[i], b[i]);
 }
 
 /* Changing the token at `at` leaves all logits before it alone, and changes those there. */

@@ -181,7 +181,8 @@ static void place_free(struct place *p) {
 static int entries_count(const char *dir) {
     int n = 0;
     DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+    for (struct dirent *entry; d && (entry = readdir(d));)
+        n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
     if (d) closedir(d);
     return n;
 }
@@ -311,7 +312,8 @@ static void file_damage(const char *path, enum damage how) {
     if (how == DELETED || how == ONE_MISSING) unlink(path);
     else file_write(path, data, how == EMPTIED ? 0 : how == CUT ? size - 1 : size);
     if (how == LONGER || how == ONE_MISSING) { /* a byte more; or number 1 without number 0 */
-        char *other = how == LONGER ? string_format("%s", path) : string_format("%.*s1.shard", (int)strlen(path) - 7, path);
+        char *other =
+            how == LONGER ? string_format("%s", path) : string_format("%.*s1.shard", (int)strlen(path) - 7, path);
         data = realloc(data, size + 1);
         data[size] = 'x';
         file_write(other, data, how == LONGER ? size + 1 : size);
@@ -378,7 +380,8 @@ static void nothing_of_others_is_removed(void **state) {
     mkdir(path, 0777);
     assert_refused(&p, EXIT_INPUT, dir, "notes is not of its making");
     rmdir(path);
-    static const char *const names[] = {"tokenizer.txt", "left-out", "train.shard", "train-00001", "val-1.txt", ".shard"};
+    static const char *const names[] = {"tokenizer.txt", "left-out",  "train.shard",
+                                        "train-00001",   "val-1.txt", ".shard"};
     for (int i = 0; i < 6; i++) { /* what only looks like it */
         char *other = string_format("%s/%s", dir, names[i]);
         file_write(other, "mine", 4);
@@ -386,7 +389,8 @@ static void nothing_of_others_is_removed(void **state) {
         unlink(other);
         free(other);
     }
-    static const char *const folders[] = {"tokenizer.model.d", "left-out.txt.d", "train-00001.shard", "val-00001.shard"};
+    static const char *const folders[] = {"tokenizer.model.d", "left-out.txt.d", "train-00001.shard",
+                                          "val-00001.shard"};
     for (int i = 0; i < 4; i++) {
         char *folder = string_format("%s/%s", dir, folders[i]), *other = string_format("%s/mine", folder);
         mkdir(folder, 0777);
@@ -443,7 +447,8 @@ static void exchanged_parts_are_refused(void **state) {
     struct error err;
     char *dir = data_prepare(&p.options, &err);
     for (int i = 0; i < 2; i++) {
-        struct prepare_options other = {.paths = p.paths, .n_paths = 1, .vocab = i ? 333 : PREPARE_VOCAB, .cache = *state};
+        struct prepare_options other = {
+            .paths = p.paths, .n_paths = 1, .vocab = i ? 333 : PREPARE_VOCAB, .cache = *state};
         char *others = data_prepare(&other, &err);
         assert_non_null(others);
         for (int file = 0; file < 3; file++) {
@@ -643,9 +648,11 @@ static void what_is_in_its_place_is_kept(void **state) {
     struct error err;
     struct prepare_options other = {.paths = p.paths, .n_paths = 1, .vocab = PREPARE_VOCAB, .cache = *state};
     char *dir = data_prepare(&p.options, &err), *others = data_prepare(&other, &err);
-    char *const there[] = {string_format("echo mine >%s", dir), string_format("mkdir %s && echo mine >%s/notes", dir, dir),
+    char *const there[] = {string_format("echo mine >%s", dir),
+                           string_format("mkdir %s && echo mine >%s/notes", dir, dir),
                            string_format("mkdir %s && cp %s/* %s && cp %s.was/*.shard %s", dir, others, dir, dir, dir)};
-    static const char *const says[] = {"is not of its making", "notes is not of its making", "made with another tokenizer"};
+    static const char *const says[] = {"is not of its making", "notes is not of its making",
+                                       "made with another tokenizer"};
     char *away = string_format("mv %s %s.was", dir, dir), *checked = string_format("find %s -type f -exec cksum {} + | "
                                "sort >%s/before", dir, (char *)*state);
     assert_int_equal(system(away), 0);

@@ -143,9 +143,8 @@ static void test_format(void **state) {
                          0);
         assert_string_equal(dtype, names[saved[i].dtype]);
         assert_int_equal(json_array_size(shape), saved[i].dims);
-        for (int d = 0; d < saved[i].dims; d++) {
+        for (int d = 0; d < saved[i].dims; d++)
             assert_int_equal(json_integer_value(json_array_get(shape, (size_t)d)), saved[i].shape[d]);
-        }
         assert_int_equal(from, end); /* in the order given, without holes */
         end = (size_t)to;
         assert_memory_equal(bytes + 8 + length + from, saved[i].data, (size_t)(to - from));

@@ -17,8 +17,9 @@ struct made {
     double loss, validations[POINTS], pace;
 };
 
-/* Differences to SMoE by seed: dense -0.10, -0.05, -0.06, which is -4.58 standard errors; fine 0.0598, 0.1, 0.1402: 4.309
- * of them; H = 2 0.0596, 0.1, 0.1404: 4.287. Student's t needs 4.303. Paired in any other way, none is told apart. */
+/* Differences to SMoE by seed: dense -0.10, -0.05, -0.06, which is -4.58 standard errors; fine 0.0598, 0.1,
+ * 0.1402: 4.309 of them; H = 2 0.0596, 0.1, 0.1404: 4.287. Student's t needs 4.303. Paired in any other way, none is
+ * told apart. */
 static const struct made made[MODELS][SEEDS] = {
     {{4.05, {6, 5, 4.0}, 1}, {4.25, {6, 5, 4.0}, 1}, {4.15, {6, 5, 4.0}, 1.3}},
     {{3.95, {6, 4.5, 3.5}, 2}, {4.20, {6, 4.5, 3.5}, 2}, {4.09, {6, 4.5, 3.5}, 2}},
@@ -146,7 +147,8 @@ static void test_search(void **state) {
     made_open(&u);
     report_read(&u, "report.md");
     expect("Learning rates tried for each model over 6 steps: 0.001 0.002 0.004, each with the same seeds, 1 to 3 ");
-    expect("| SMoE, top-1 of 8 | 0.001: 5.3750 ± 0.1250 (3); 0.002: 5.1250 ± 0.1250 (3); 0.004: 5.3750 ± 0.1250 (3) | "
+    expect("| SMoE, top-1 of 8 | 0.001: 5.3750 ± 0.1250 (3); 0.002: 5.1250 ± 0.1250 (3); 0.004: 5.3750 ± 0.1250 "
+           "(3) | "
            "0.002 | inside |\n");
     expect("| MH-MoE, H = 2 | 0.001: 5.3750 ± 0.1250 (3); 0.002: 5.3750 ± 0.1250 (3); 0.004: 5.1250 ± 0.1250 (3) | "
            "0.004 | the highest tried |\n");
@@ -178,7 +180,8 @@ static void test_csv(void **state) {
     made_open(&u);
     report_read(&u, "report.csv");
     static const char start[] =
-        "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,layer_multiply_adds,final_loss,"
+        "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,layer_multiply_adds,"
+        "final_loss,"
         "perplexity,bits_per_byte,tokens_per_second,seconds\n"
         "main,smoe,search,0.001,1,6,3000,1000,100,10,1,5.25,190.566268,3,10,20\n"
         "main,smoe,search,0.001,2,6,3000,1000,100,10,1,5.375,215.939872,3,10,20\n";

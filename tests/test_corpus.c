@@ -1,5 +1,5 @@
-/* Text as it comes to ./train: held-out text inside of the corpus, texts too small for the default vocabulary, two at the
- * same text at once, and a run whose prepared data is no longer what it was. */
+/* Text as it comes to ./train: held-out text inside of the corpus, texts too small for the default vocabulary, two at
+ * the same text at once, and a run whose prepared data is no longer what it was. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -35,8 +35,9 @@ static void held_out_text_in_the_corpus_is_told(void **state) {
     for (int i = 0; i < 2; i++) {
         run("train c --val c/val.txt --dry-run" MODEL);
         assert_int_equal(count(errors, "note"), 1);
-        assert_non_null(strstr(errors, "train: note: c/copy.txt and 1 more are held out by --val c/val.txt: left out of "
-                                       "training\n"));
+        assert_non_null(strstr(errors,
+                               "train: note: c/copy.txt and 1 more are held out by --val c/val.txt: left out of "
+                               "training\n"));
     }
     char *with = string_format("%s", strstr(output, "training tokens"));
     run("rm c/copy.txt && train c --val val.txt --dry-run" MODEL);
@@ -55,7 +56,8 @@ static void small_texts_need_no_options(void **state) {
     FILE *file = fopen("tiny.txt", "w");
     for (int i = 0; i < 6000; i++) fprintf(file, "%s%s", words[(i * i + i / 7) % 6], i % 9 == 8 ? ".\n" : " ");
     assert_int_equal(fclose(file), 0);
-    run("train tiny.txt --steps 1 --seq 16 --layers 2 --channels 12 --attn-heads 3 --cache tiny-cache --sample-every 0");
+    run("train tiny.txt --steps 1 --seq 16 --layers 2 --channels 12 --attn-heads 3 --cache tiny-cache "
+        "--sample-every 0");
     assert_int_equal(count(errors, "train: note: this text supports a vocabulary of "), 1);
     run("train tiny.txt --ffn smoe --experts 16 --dry-run --seq 16 --cache tiny-cache");
     assert_int_equal(count(errors, "train: note: this text supports a vocabulary of "), 1);
@@ -86,8 +88,10 @@ static void a_run_keeps_its_held_out_text(void **state) {
     (void)state;
     run("rm -rf cache; train corpus.txt --val val.txt --until 3 --out run" MODEL);
     run("mkdir elsewhere && mv cache/* elsewhere && train corpus.txt --val other.txt --dry-run" MODEL);
-    run("cmp cache/*/train-00000.shard elsewhere/*/train-00000.shard && cmp cache/*/tokenizer.model elsewhere/*/*.model");
-    run("cp -r elsewhere/* cache && cd cache && for d in *; do test -d ../elsewhere/$d || mv $d/val-00000.shard ..; done");
+    run("cmp cache/*/train-00000.shard elsewhere/*/train-00000.shard && cmp cache/*/tokenizer.model "
+        "elsewhere/*/*.model");
+    run("cp -r elsewhere/* cache && cd cache && for d in *; do test -d ../elsewhere/$d || mv $d/val-00000.shard "
+        "..; done");
     run("cp val-00000.shard cache/$(ls elsewhere)/");
     refuse(5, "not the data", "name the same corpus", "train --resume run");
     run("cp elsewhere/*/val-00000.shard cache/$(ls elsewhere)/ && train --resume run");

@@ -253,7 +253,8 @@ static void missing_and_empty_inputs_are_named(void **state) {
     char *packed = string_format("%s/nothing.gz", (char *)*state), *entry = prepare(*state, &unwritable, 1, NULL, &err);
     char *model = string_format("%s/tokenizer.model", entry), *cache = string_format("%s/cache", (char *)*state);
     shell(*state, "gzip <empty.txt >nothing.gz"); /* some bytes, but no text */
-    o = (struct prepare_options){.paths = &packed, .n_paths = 1, .tokenizer = tokenizer_load(model, &err), .cache = cache};
+    o = (struct prepare_options){
+        .paths = &packed, .n_paths = 1, .tokenizer = tokenizer_load(model, &err), .cache = cache};
     assert_null(data_prepare(&o, &err));
     assert_int_equal(err.code, EXIT_INPUT);
     assert_non_null(strstr(err.text, "nothing.gz: holds no text; "));

@@ -45,8 +45,8 @@ static real *packed_copies(const real *w, size_t rows, size_t columns, bool tran
     real *packed = array_alloc(E * count, sizeof *packed);
     for (size_t e = 0; e < E; e++) {
         const real *w_e = w + e * rows * columns;
-        gemm_pack(packed + e * count, transposed ? (struct view){w_e, columns, 1, NULL} : (struct view){w_e, 1, columns, NULL},
-                  K, N);
+        gemm_pack(packed + e * count,
+                  transposed ? (struct view){w_e, columns, 1, NULL} : (struct view){w_e, 1, columns, NULL}, K, N);
     }
     return packed;
 }

@@ -28,9 +28,8 @@
 
 static void assert_bits_equal(const char *what, const real *got, const real *want, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (memcmp(&got[i], &want[i], sizeof(real)) != 0) {
+        if (memcmp(&got[i], &want[i], sizeof(real)) != 0)
             fail_msg("%s: number %zu of %zu: got %a, want %a", what, i, n, got[i], want[i]);
-        }
     }
 }
 
@@ -221,7 +220,8 @@ static void test_storage(void **state) {
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (int storage = STORAGE_BF16; storage < STORAGES; storage++) {
             storage_check((enum storage)storage, shapes[s][0], shapes[s][1], shapes[s][2]);
-            storage_check((enum storage)storage, 1, 300, shapes[s][2]); /* several panels at once, and one that is left */
+            storage_check((enum storage)storage, 1, 300,
+                          shapes[s][2]); /* several panels at once, and one that is left */
         }
 }
 
@@ -267,9 +267,7 @@ static void part_check(const struct product *p, size_t row, size_t rows, size_t 
     g.M = rows;
     g.N = cols;
     gemm_run(&g, 1, workspace);
-    for (size_t i = 0; i < rows; i++) {
-        assert_bits_equal("part", c + i * g.ldc, p->c + (row + i) * g.ldc + col, cols);
-    }
+    for (size_t i = 0; i < rows; i++) assert_bits_equal("part", c + i * g.ldc, p->c + (row + i) * g.ldc + col, cols);
     free(c);
     free(workspace);
 }
@@ -350,8 +348,8 @@ static void test_problems(void **state) {
     free(workspace);
 }
 
-/* Several problems of a call that pack their B, beside some that do not: each has the bits of its chains, in a workspace
- * of the size that gemm_workspace_bytes says and not a byte more. */
+/* Several problems of a call that pack their B, beside some that do not: each has the bits of its chains, in a
+ * workspace of the size that gemm_workspace_bytes says and not a byte more. */
 static void workspace_check(int threads) {
     enum { PROBLEMS = 5 };
     const size_t sizes[PROBLEMS][3] = {{611, 131, 40}, {3, 20, 30}, {1100, 70, 33}, {0, 9, 9}, {700, 257, 65}};
@@ -490,9 +488,7 @@ static void test_exp_beyond_its_range(void **state) {
     const float below[] = {nextafterf(-87, -INFINITY), -88, -104, -1e30f, -FLT_MAX, -INFINITY};
     const float above[] = {nextafterf(88, INFINITY), 89, 1e30f, FLT_MAX, INFINITY};
     for (size_t i = 0; i < COUNT(below); i++) assert_true(vec_exp(vec_splat(below[i]))[0] == 0);
-    for (size_t i = 0; i < COUNT(above); i++) {
-        assert_true(vec_exp(vec_splat(above[i]))[0] == vec_exp(vec_splat(88))[0]);
-    }
+    for (size_t i = 0; i < COUNT(above); i++) assert_true(vec_exp(vec_splat(above[i]))[0] == vec_exp(vec_splat(88))[0]);
     for (int lane = 0; lane < VEC_LANES; lane++) { /* and the other lanes are none the worse */
         vec x = {0};
         x[lane] = NAN;

@@ -61,9 +61,8 @@ static void assert_near(double got, double want, double tolerance) {
 
 static void assert_all_near(const char *name, const real *got, const real *want, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (!(fabs(got[i] - want[i]) <= ROUNDING * fmax(1, fabs(want[i])))) {
+        if (!(fabs(got[i] - want[i]) <= ROUNDING * fmax(1, fabs(want[i]))))
             fail_msg("%s[%zu] of %zu: got %.17g, want %.17g", name, i, n, got[i], want[i]);
-        }
     }
 }
 
@@ -113,15 +112,13 @@ static void gradient_check(const char *name, scalar_function f, const void *call
         along[i] = 1;
         const double want = slope_along(f, call, x, along, n);
         along[i] = 0;
-        if (!(fabs(dx[i] - want) <= DIFFERENCE_TOLERANCE * largest)) {
+        if (!(fabs(dx[i] - want) <= DIFFERENCE_TOLERANCE * largest))
             fail_msg("%s[%zu] of %zu: got %.12g, differences %.12g", name, i, n, dx[i], want);
-        }
     }
     random_fill(along, n, n);
     const double got = dot(dx, along, n), want = slope_along(f, call, x, along, n);
-    if (!(fabs(got - want) <= DIFFERENCE_TOLERANCE * largest * sqrt((double)n))) {
+    if (!(fabs(got - want) <= DIFFERENCE_TOLERANCE * largest * sqrt((double)n)))
         fail_msg("%s along all %zu axes: got %.12g, differences %.12g", name, n, got, want);
-    }
     free(along);
 }
 
@@ -559,9 +556,8 @@ static void test_attention_from(void **state) {
             attention_forward(&again, out, a.qkv, &(struct batch){.B = 1, .T = T, .from = from});
             assert_memory_equal(out, at_once + from * C, (T - from) * C * sizeof *out);
             for (size_t i = (T - from) * C; i < T * C; i++) assert_true(isnan(out[i]));
-            for (size_t h = 0; h < NH; h++) {
+            for (size_t h = 0; h < NH; h++)
                 assert_memory_equal(out_lse + h * T, lse + h * T + from, (T - from) * sizeof *lse);
-            }
         }
         attention_free(&a);
     }
@@ -837,9 +833,7 @@ static void test_learning_rate(void **state) {
     assert_near(learning_rate(4, 4, 4, 8, 0.1), 0.8, ROUNDING);
     assert_near(learning_rate(0, 0, 0, 8, 0.1), 0.8, ROUNDING); /* no steps at all */
     assert_near(learning_rate(3, 9, 5, 8, 0.1), 8 * 4. / 9, ROUNDING); /* still warming up at the end */
-    for (int step = 0; step < 20; step++) {
-        assert_near(learning_rate(step, 0, 20, 8, 1), 8, ROUNDING); /* constant */
-    }
+    for (int step = 0; step < 20; step++) assert_near(learning_rate(step, 0, 20, 8, 1), 8, ROUNDING); /* constant */
 }
 
 int main(void) {

@@ -35,9 +35,9 @@ static void last_line_check(const char *program, const char *says) {
         fail_msg("want '%s' of %s as the last line of\n%s", says, program, errors);
 }
 
-/* Runs the command, `before` ahead of it each time, with file sizes limited to 2, 3, 4, 5, 7, ... blocks (clang's OpenMP
- * dies where it cannot have 1 KB of shared memory) until it ends well. Before that it must say what cannot be written. `after` has to hold each time it has failed. Returns how
- * often it did. */
+/* Runs the command, `before` ahead of it each time, with file sizes limited to 2, 3, 4, 5, 7, ... blocks (clang's
+ * OpenMP dies where it cannot have 1 KB of shared memory) until it ends well. Before that it must say what cannot be
+ * written. `after` has to hold each time it has failed. Returns how often it did. */
 static int sizes_try(const char *program, const char *before, const char *command, const char *after) {
     int failed = 0;
     for (int blocks = 2;; blocks += blocks / 4 + 1) {

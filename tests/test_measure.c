@@ -1,5 +1,5 @@
-/* The numbers of build/analyse (tests/study/analyse_measure.c) against plain loops over the picks, and the page that is made
- * of them (tests/study/analyse_report.c): routings by hand, no model. */
+/* The numbers of build/analyse (tests/study/analyse_measure.c) against plain loops over the picks, and the page that is
+ * made of them (tests/study/analyse_report.c): routings by hand, no model. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -265,8 +265,13 @@ static void even_shares_are_equal_terms(void **state) {
         const size_t H = kinds[m].H, K = kinds[m].K;
         for (size_t n = 0; n < TOKENS * H; n++)
             for (size_t k = 0; k < K; k++) picks[m][n * K + k] = (int32_t)((n + k) % E);
-        s[m] = (struct subject){.name = "m", .path = "p", .log = "l", .config_text = "{\"ffn\":\"x\"}",
-                                .picks = picks[m], .config = {.moe_every = 1}, .sizes = {.V = 1, .H = H, .K = K, .E = E, .LM = 1}};
+        s[m] = (struct subject){.name = "m",
+                                .path = "p",
+                                .log = "l",
+                                .config_text = "{\"ffn\":\"x\"}",
+                                .picks = picks[m],
+                                .config = {.moe_every = 1},
+                                .sizes = {.V = 1, .H = H, .K = K, .E = E, .LM = 1}};
     }
     const struct words none = {0};
     json_t *a = analysis_measure(s, 3, &short_text, &none, NULL);

@@ -93,9 +93,8 @@ static void numbers_check(const struct torch_case *c, const char *name, const re
     double largest = 0;
     for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs(want[i]));
     for (size_t i = 0; i < count; i++) {
-        if (!(fabs(got[i] - want[i]) <= TORCH_TOLERANCE * largest)) {
+        if (!(fabs(got[i] - want[i]) <= TORCH_TOLERANCE * largest))
             fail_msg("%s: %s[%zu]: got %.15g, PyTorch %.15g", c->name, name, i, got[i], want[i]);
-        }
     }
 }
 
@@ -238,9 +237,8 @@ static bool loss_moved(double *loss, struct model *m, const struct example *b, s
 static bool difference(double *slope, struct model *m, const struct example *b, size_t i, const double *load) {
     double f[4];
     const double at[4] = {STEP, -STEP, 2 * STEP, -2 * STEP};
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < 4; k++)
         if (!loss_moved(&f[k], m, b, i, at[k], load)) return false;
-    }
     *slope = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * STEP);
     return true;
 }
@@ -420,12 +418,10 @@ static void deviation_check(const struct parameter_info *info, const real *block
 static double deviation_wanted(const char *name, double L, double C) {
     const char *residual[] = {"attprojw", "fcprojw", "expw2", "sharedw2"};
     const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1"};
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         if (strcmp(name, residual[i]) == 0) return 0.02 / sqrt(2 * L);
-    }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++)
         if (strcmp(name, normal[i]) == 0) return 0.02;
-    }
     if (strcmp(name, "headw") == 0) return sqrt(0.5) * sqrt(6 / (2 * C)) / sqrt(3);
     return strcmp(name, "mergew") == 0 ? sqrt(6 / (2 * C)) / sqrt(3) : -1;
 }
@@ -688,9 +684,8 @@ int main(void) {
         cmocka_unit_test(test_absurd_model_is_refused),
     };
     struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
-    for (int i = 0; i < TORCH_CASES; i++) {
+    for (int i = 0; i < TORCH_CASES; i++)
         tests[i] = (struct CMUnitTest){torch_cases[i].name, test_torch, NULL, NULL, (void *)&torch_cases[i]};
-    }
     memcpy(tests + TORCH_CASES, others, sizeof others);
     return cmocka_run_group_tests_name("model", tests, fixture_open, fixture_close);
 }

@@ -187,8 +187,8 @@ static double text_y(const char *text, const char *part) {
     return strtod(at + 4, NULL);
 }
 
-/* Labels of lines that end together at the bottom, or at the top, lie inside the plot, in the order of the lines, none over
- * another. */
+/* Labels of lines that end together at the bottom, or at the top, lie inside the plot, in the order of the lines, none
+ * over another. */
 static void labels_check(size_t n, double last, double spread) {
     static const double x[] = {1, 2};
     double y[40][2], before = 0;
@@ -383,7 +383,8 @@ static void test_lines_narrow(void **state) {
     assert_non_null(strstr(text, ">Load of each expert in the<"));
     assert_true(attribute_before(text, ">Load of each expert in the<", "y=\"") == 27 - 38);
     assert_non_null(strstr(text, "<title>Load of each expert in the second of these models, all layers</title>"));
-    assert_non_null(strstr(text, "<title>a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line-seed-1 1</title>a-n"));
+    assert_non_null(
+        strstr(text, "<title>a-name-of-a-run-that-no-phone-is-wide-enough-for-in-one-line-seed-1 1</title>a-n"));
     assert_non_null(strstr(text, "\xe2\x80\xa6"));
     assert_int_equal(occurrences(text, "class=\"hit"), 0);
     double xy[20];
@@ -485,9 +486,11 @@ static void texts_check(const char *text, double width, const char *what) {
         if (memmem(at, (size_t)(tag - at), "class=\"title\"", 13)) continue;
         char *shown = string_format("%.*s", (int)(end - words), words);
         const double wide = text_width(shown) * (memmem(at, (size_t)(tag - at), "cell", 4) ? 10.5 / 12 : 1);
-        const bool middle = memmem(at, (size_t)(tag - at), "middle", 6), right = memmem(at, (size_t)(tag - at), "\"end\"", 5);
+        const bool middle = memmem(at, (size_t)(tag - at), "middle", 6),
+                   right = memmem(at, (size_t)(tag - at), "\"end\"", 5);
         const double from = x - (middle ? wide / 2 : right ? wide : 0);
-        if (from < EDGE || from + wide > width - EDGE) fail_msg("%s: '%s' from %g to %g of %g", what, shown, from, from + wide, width);
+        if (from < EDGE || from + wide > width - EDGE)
+            fail_msg("%s: '%s' from %g to %g of %g", what, shown, from, from + wide, width);
         if (middle && y == y_before && from < end_before + 2)
             fail_msg("%s: '%s' at %g, where another ends at %g", what, shown, from, end_before);
         y_before = middle ? y : -1;
@@ -508,8 +511,11 @@ static void test_texts_of_heatmaps(void **state) {
                 struct error err;
                 const double width = narrow ? PLOT_NARROW : PLOT_WIDE;
                 const struct heatmap map = {"layer", "expert", labels, values, 2, columns[i], 0, highs[k]};
-                assert_true(plot_heatmap(&(struct plot_place){"h.svg", "One two three four five six seven eight nine ten "
-                            "eleven twelve thirteen fourteen fifteen", width}, &map, &err));
+                assert_true(plot_heatmap(&(struct plot_place){"h.svg",
+                                                              "One two three four five six seven eight nine ten "
+                                                              "eleven twelve thirteen fourteen fifteen",
+                                                              width},
+                                         &map, &err));
                 char *text = plot_read("h.svg"), *what = string_format("%zu columns, %g", columns[i], highs[k]);
                 texts_check(text, width, what);
                 free(what);
@@ -532,7 +538,8 @@ static void test_texts_of_lines(void **state) {
             char *text = plot_read("p.svg"), *what = string_format("%d, kind %d", i, kind);
             texts_check(text, width, what);
             const int numbers = occurrences(text, "v5\"/>"), lines = occurrences(text, "class=\"grid\"");
-            if (numbers < 1 || numbers > 9 || lines < 2 || lines > 9) fail_msg("%s: %d and %d numbers", what, numbers, lines);
+            if (numbers < 1 || numbers > 9 || lines < 2 || lines > 9)
+                fail_msg("%s: %d and %d numbers", what, numbers, lines);
             free(what);
             free(text);
         }
@@ -554,7 +561,9 @@ static void test_texts_that_are_too_long(void **state) {
             const double width = kind & 1 ? PLOT_NARROW : PLOT_WIDE;
             const struct plot_place place = {"p.svg", name, width};
             if (kind < 2) assert_true(plot_heatmap(&place, &map, &err));
-            else assert_true(plot_lines_at(&place, (struct plot_axis){name, false}, (struct plot_axis){name, false}, series, 2, &err));
+            else
+                assert_true(plot_lines_at(&place, (struct plot_axis){name, false}, (struct plot_axis){name, false},
+                                          series, 2, &err));
             char *text = plot_read("p.svg"), *what = string_format("%d words, kind %d", words, kind);
             texts_check(text, width, what);
             const int lines = occurrences(text, "class=\"title\"");

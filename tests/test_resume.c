@@ -91,8 +91,9 @@ static void logs_that_are_no_files_are_refused(void **state) {
 
 /* A run of 3 steps whose validation takes minutes: 1 MB of text, a wide model. It is in the background, `child` is its
  * process; SOON is much less than that validation and much more than everything else. */
-#define LONG                                                                                                   \
-    "train corpus.txt" TINY "--ffn dense --layers 10 --channels 240 --val val.txt --eval-windows 1000000 --eval-every 3 " \
+#define LONG                                                                                      \
+    "train corpus.txt" TINY                                                                       \
+    "--ffn dense --layers 10 --channels 240 --val val.txt --eval-windows 1000000 --eval-every 3 " \
     "--save-every 0 --sample-every 0 --steps 3 --out run >/dev/null 2>progress.txt & child=$!; "
 enum { SOON = 20 };
 
@@ -117,8 +118,10 @@ static void signals_are_seen_within_a_validation(void **state) {
     (void)state;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     for (int i = 0; i < 3; i++) {
-        char *command = string_format("trap - HUP INT; " LONG "for i in $(seq 2000); do test -e run/last.safetensors && "
-                                      "break; sleep 0.01; done; kill -%d $child; wait $child", signals[i]);
+        char *command =
+            string_format("trap - HUP INT; " LONG "for i in $(seq 2000); do test -e run/last.safetensors && "
+                          "break; sleep 0.01; done; kill -%d $child; wait $child",
+                          signals[i]);
         run("rm -rf run");
         const double start = time_seconds();
         assert_int_equal(command_run(command), 128 + signals[i]);
@@ -172,7 +175,8 @@ static void empty_names_are_refused(void **state) {
     (void)state;
     static const char *const names[] = {"out", "cache", "val", "tokenizer", "match"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *says = string_format("--%s: bad value (got ''", names[i]), *command = string_format(TRAIN "--%s ''", names[i]);
+        char *says = string_format("--%s: bad value (got ''", names[i]),
+             *command = string_format(TRAIN "--%s ''", names[i]);
         refuse(2, says, "leave it out", command);
         free(command);
         command = string_format("echo '%s =' >config && " TRAIN "--config config", names[i]);
@@ -192,11 +196,16 @@ static void changes_are_told(void **state) {
     static const struct {
         const char *option, *note;
     } changes[] = {
-        {"--steps 24", "--steps is 24 now; it was 12"}, {"--batch 2", "--batch is 2 now; it was 3"},
-        {"--accumulate 2", "--accumulate is 2 now; it was 1"}, {"--lr 0.02", "--lr is 0.02 now; it was 0.01"},
-        {"--final-lr 0.5", "--final-lr is 0.5 now; it was 0.1"}, {"--warmup 2", "--warmup is 2 now; it was 3"},
-        {"--weight-decay 0", "--weight-decay is 0.0 now; it was 0.1"}, {"--beta1 0.5", "--beta1 is 0.5 now; it was 0.9"},
-        {"--beta2 0.5", "--beta2 is 0.5 now; it was 0.99"}, {"--clip 2", "--clip is 2.0 now; it was 1.0"},
+        {"--steps 24", "--steps is 24 now; it was 12"},
+        {"--batch 2", "--batch is 2 now; it was 3"},
+        {"--accumulate 2", "--accumulate is 2 now; it was 1"},
+        {"--lr 0.02", "--lr is 0.02 now; it was 0.01"},
+        {"--final-lr 0.5", "--final-lr is 0.5 now; it was 0.1"},
+        {"--warmup 2", "--warmup is 2 now; it was 3"},
+        {"--weight-decay 0", "--weight-decay is 0.0 now; it was 0.1"},
+        {"--beta1 0.5", "--beta1 is 0.5 now; it was 0.9"},
+        {"--beta2 0.5", "--beta2 is 0.5 now; it was 0.99"},
+        {"--clip 2", "--clip is 2.0 now; it was 1.0"},
         {"--lr 0.0123456789", "--lr is 0.0123457 now; it was 0.01"}, /* as many digits as one reads */
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
@@ -233,7 +242,8 @@ static void jumps_of_the_rate_are_told(void **state) {
     half_run(NULL);
     run("train --resume run --until 7 --batch 2"); /* it does not jump */
     assert_null(strstr(errors, "learning rate"));
-    run("rm -rf run && " TRAIN "--steps 20 --final-lr 0.5 --warmup 8 --until 6 --out run"); /* whatever its schedule is */
+    run("rm -rf run && " TRAIN
+        "--steps 20 --final-lr 0.5 --warmup 8 --until 6 --out run"); /* whatever its schedule is */
     run("train --resume run --until 7 --batch 2");
     assert_null(strstr(errors, "learning rate"));
     run("rm -rf run && " TRAIN "--steps 20 --final-lr 0.5 --warmup 2 --until 15 --out run");
@@ -275,11 +285,13 @@ static void runs_are_resumed_by_their_checkpoint(void **state) {
 /* Its tokenizer is in its checkpoint: the file that it came from may be gone, or be another. */
 static void tokenizers_are_kept(void **state) {
     (void)state;
-    run("rm -rf run && cp model mine && " TRAIN "--tokenizer mine --out run --until 6 && rm mine && train --resume run");
+    run("rm -rf run && cp model mine && " TRAIN
+        "--tokenizer mine --out run --until 6 && rm mine && train --resume run");
     logs_compare("whole", "run");
     run("rm -rf run && cp model mine && " TRAIN "--tokenizer mine --out run --until 6 && echo other >mine && "
         "train --resume run && rm mine");
-    refuse(3, "corpus.txt", "", "train --resume run --steps 13 --tokenizer corpus.txt"); /* one that is named is looked at */
+    refuse(3, "corpus.txt", "",
+           "train --resume run --steps 13 --tokenizer corpus.txt"); /* one that is named is looked at */
 }
 
 /* Tokens are those that were read, at whatever batch: the curve's earlier points stay where they are. */
@@ -321,8 +333,9 @@ static void impossible_metadata_is_refused(void **state) {
     static const struct {
         const char *key;
         const char *const *texts;
-    } keys[] = {{"step", wholes}, {"watched", wholes}, {"data_position", wholes}, {"best_loss", reals},
-                {"val_loss", reals}, {"seconds", reals}, {"sample_rng", words}, {"options", objects}, {"config", objects}};
+    } keys[] = {{"step", wholes},      {"watched", wholes},  {"data_position", wholes},
+                {"best_loss", reals},  {"val_loss", reals},  {"seconds", reals},
+                {"sample_rng", words}, {"options", objects}, {"config", objects}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (const char *const *text = keys[i].texts; *text; text++) {
             metadata_write(keys[i].key, *text);
@@ -467,8 +480,10 @@ static void final_windows_bound_the_last_figure(void **state) {
 
 static void steps_that_no_int_counts_are_refused(void **state) {
     (void)state;
-    refuse(2, "--batch 65536 times --accumulate 65536", "lower one", TRAIN "--batch 65536 --accumulate 65536 --out huge");
-    refuse(2, "--batch 32768 times --accumulate 65536", "lower one", TRAIN "--batch 32768 --accumulate 65536 --dry-run");
+    refuse(2, "--batch 65536 times --accumulate 65536", "lower one",
+           TRAIN "--batch 65536 --accumulate 65536 --out huge");
+    refuse(2, "--batch 32768 times --accumulate 65536", "lower one",
+           TRAIN "--batch 32768 --accumulate 65536 --dry-run");
     run("! test -e huge");
 }
 

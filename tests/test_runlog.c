@@ -125,20 +125,25 @@ static void resuming_cuts_what_lies_past(void **state) {
     static const char whole[] = ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4);
     resume_expect(whole, whole, "");
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(6), whole, "");
-    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) "x\n" ENTRY(6), whole, ""); /* all that comes behind it */
+    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) "x\n" ENTRY(6), whole,
+                  ""); /* all that comes behind it */
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(2), whole, "");
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":5,\"lo", whole, ""); /* a write that did not finish */
     resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) "{\"step\":4,\"loss\":1}", whole, ""); /* the newline did not */
-    resume_expect(ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4) ENTRY(5), ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4), "line 2 is no entry");
+    resume_expect(ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4) ENTRY(5), ENTRY(1) "{\"stop\":2}\n" ENTRY(3) ENTRY(4),
+                  "line 2 is no entry");
     resume_expect(ENTRY(1) ENTRY(2) "\n" ENTRY(4) ENTRY(5), ENTRY(1) ENTRY(2) "\n" ENTRY(4), "line 3 is no entry");
-    resume_expect("{\"step\":1,\"lo}\n" ENTRY(2) "x\n" ENTRY(4), "{\"step\":1,\"lo}\n" ENTRY(2) "x\n" ENTRY(4), "line 1 is no entry");
-    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":null}\n" ENTRY(7), ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":null}\n", "line 5 is no entry");
+    resume_expect("{\"step\":1,\"lo}\n" ENTRY(2) "x\n" ENTRY(4), "{\"step\":1,\"lo}\n" ENTRY(2) "x\n" ENTRY(4),
+                  "line 1 is no entry");
+    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":null}\n" ENTRY(7),
+                  ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) "{\"step\":null}\n", "line 5 is no entry");
 }
 
 /* A log that does not reach its checkpoint has a gap from now on, which is said. */
 static void gaps_are_told(void **state) {
     (void)state;
-    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3), ENTRY(1) ENTRY(2) ENTRY(3), "ends at step 3, its checkpoint is of step 4");
+    resume_expect(ENTRY(1) ENTRY(2) ENTRY(3), ENTRY(1) ENTRY(2) ENTRY(3),
+                  "ends at step 3, its checkpoint is of step 4");
     resume_expect("", "", "ends at step 0, its checkpoint is of step 4");
     resume_expect(ENTRY(3) ENTRY(5), ENTRY(3), "ends at step 3");
 }

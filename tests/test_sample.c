@@ -193,7 +193,8 @@ static void prompts_may_look_like_options(void **state) {
         char *text = string_format("%s", output);
         static const char *const forms[] = {"--prompt ", "--prompt=", "-p ", "-p"};
         for (int form = 0; form < 4; form++) {
-            char *command = string_format("echo other | sample --model letters --top-k 6 %s'%s'", forms[form], prompts[i]);
+            char *command =
+                string_format("echo other | sample --model letters --top-k 6 %s'%s'", forms[form], prompts[i]);
             sample_expect(text, command);
             free(command);
         }
@@ -245,7 +246,8 @@ static char *text_held_as(enum storage kind, size_t tokens) {
     char *text;
     size_t size, n;
     const struct model_setup setup = {MODEL_INFER, 1, false, kind};
-    if (!checkpoint_open(&c, "letters/last.safetensors", &err) || !model_load(&m, &c, setup, &err)) fail_msg("%s", err.text);
+    if (!checkpoint_open(&c, "letters/last.safetensors", &err) || !model_load(&m, &c, setup, &err))
+        fail_msg("%s", err.text);
     tokenizer *t = tokenizer_from_checkpoint(&c, &err);
     struct writer writer = {.tokenizer = t, .text = {.out = open_memstream(&text, &size)}};
     int32_t *ids = prompt_encode(t, "a", 1, &n);
@@ -287,8 +289,10 @@ static void waiting_is_as_the_user_says(void **state) {
         {"env -u OMP_WAIT_POLICY GOMP_SPINCOUNT=7", "GOMP_SPINCOUNT=7"}};
     run("mkfifo text");
     for (int i = 0; i < 3; i++) {
-        run("OMP_NUM_THREADS=2 %s sample --model letters -n 1000000 >text & child=$!; exec 3<text; head -c 9 <&3 >/dev/null; "
-            "tr '\\0' '\\n' </proc/$child/environ | grep ^GOMP; kill $child", cases[i][0]);
+        run("OMP_NUM_THREADS=2 %s sample --model letters -n 1000000 >text & child=$!; exec 3<text; head -c 9 "
+            "<&3 >/dev/null; "
+            "tr '\\0' '\\n' </proc/$child/environ | grep ^GOMP; kill $child",
+            cases[i][0]);
         assert_int_equal(strcspn(output, "\n"), strlen(cases[i][1]));
         assert_int_equal(strncmp(output, cases[i][1], strlen(cases[i][1])), 0);
     }
@@ -301,9 +305,12 @@ static void threads_are_as_many_as_told(void **state) {
     static const char *const cases[][2] = {{"--threads 3", "3"}, {"--threads 1", "1"}, {"", "2"}, {"--threads 0", "2"}};
     run("mkfifo text");
     for (int i = 0; i < 4; i++)
-        run("OMP_NUM_THREADS=2 sample --model letters -n 1000000 %s >text & child=$!; exec 3<text; for i in $(seq 1000); do "
-            "threads=$(sed -n 's/^Threads:[[:blank:]]*//p' /proc/$child/status); test $threads = %s && break; sleep 0.01; "
-            "done; kill $child; test $threads = %s", cases[i][0], cases[i][1], cases[i][1]);
+        run("OMP_NUM_THREADS=2 sample --model letters -n 1000000 %s >text & child=$!; exec 3<text; for i in "
+            "$(seq 1000); do "
+            "threads=$(sed -n 's/^Threads:[[:blank:]]*//p' /proc/$child/status); test $threads = %s && break; "
+            "sleep 0.01; "
+            "done; kill $child; test $threads = %s",
+            cases[i][0], cases[i][1], cases[i][1]);
     run("rm text");
 }
 

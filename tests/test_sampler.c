@@ -109,9 +109,8 @@ static void test_temperature(void **state) {
     real logits[31];
     random_logits(logits, 31, 1, 1);
     const double temperatures[] = {0.3, 0.7, 1, 1.5, 10};
-    for (size_t i = 0; i < COUNT(temperatures); i++) {
+    for (size_t i = 0; i < COUNT(temperatures); i++)
         sampler_check(&(struct sampler){.temperature = temperatures[i], .top_p = 1}, logits, 31);
-    }
     const struct sampler cold = {.temperature = 1e-6, .top_p = 1}, greedy = {.temperature = 0, .top_p = 1};
     for (int u = 0; u < 100; u++) { /* close to 0 is greedy */
         assert_int_equal(pick(cold, logits, 31, u / 100.0), pick(greedy, logits, 31, 0));
@@ -123,9 +122,8 @@ static void test_top_k(void **state) {
     real logits[31];
     for (uint64_t seed = 1; seed < 4; seed++) {
         random_logits(logits, 31, 1, seed);
-        for (int k = 0; k <= 33; k += k < 5 || k > 28 ? 1 : 6) {
+        for (int k = 0; k <= 33; k += k < 5 || k > 28 ? 1 : 6)
             sampler_check(&(struct sampler){.temperature = 1.5, .top_k = k, .top_p = 1}, logits, 31);
-        }
     }
 }
 
@@ -184,7 +182,8 @@ static void test_top_p_is_reached(void **state) {
         int came = 0;
         counts_of(counts, &s, logits, 4, 1000);
         for (int v = 0; v < 4; v++) came += counts[v] > 0;
-        if (came != cases[i].kept) fail_msg("top-p %.13g keeps %d tokens, want %d", cases[i].share, came, cases[i].kept);
+        if (came != cases[i].kept)
+            fail_msg("top-p %.13g keeps %d tokens, want %d", cases[i].share, came, cases[i].kept);
     }
 }
 
@@ -346,9 +345,8 @@ static void test_damaged_text(void **state) {
             const size_t size = strlen(damaged[i].bytes);
             struct sink s;
             sink_open(&s);
-            for (size_t at = 0; at < size; at += whole ? size : 1) {
+            for (size_t at = 0; at < size; at += whole ? size : 1)
                 text_write(&s.stream, damaged[i].bytes + at, whole ? size : 1);
-            }
             text_end(&s.stream);
             assert_written(&s, damaged[i].want, strlen(damaged[i].want));
             text_end(&s.stream);

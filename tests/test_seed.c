@@ -19,7 +19,12 @@
 #include "prose.h"
 #include "runs.h"
 
-enum { SEQ = 13, BATCH = 2, SHOWN = 3 /* steps, each with a sample */, SAMPLE = 400 /* more than a window, and enough for an end of text */ };
+enum {
+    SEQ = 13,
+    BATCH = 2,
+    SHOWN = 3 /* steps, each with a sample */,
+    SAMPLE = 400 /* more than a window, and enough for an end of text */
+};
 #define STILL "train corpus.txt --cache cache --vocab 301 --seq 13 --layers 2 --channels 12 --attn-heads 3 "  \
     "--moe-heads 2 --experts 5 --expert-hidden 7 --router cosine --router-dim 3 --batch 2 --warmup 0 --lr 0 " \
     "--weight-decay 0 --steps 5 --eval-every 0 --sample-every 1 --sample-tokens 400 "
@@ -168,11 +173,13 @@ static void generator_expect(const char *run, const struct rng *rng) {
     checkpoint_close(&c);
 }
 
-/* The same weights throughout, so the samples of a run differ only because the generator goes on from one to the next. */
+/* The same weights throughout, so samples of a run differ only because the generator goes on between them. */
 static void samples_differ(const char *path) {
-    char *pattern = string_format("for i in 1 2 3; do sed -n \"/^--- step $i ---/,/^--- step $((i + 1)) ---/p\" %s | grep -av "
-                                  "'^--- step' >sample$i; done; ! cmp -s sample1 sample2 && ! cmp -s sample2 sample3 && "
-                                  "! cmp -s sample1 sample3 && test -s sample3", path);
+    char *pattern =
+        string_format("for i in 1 2 3; do sed -n \"/^--- step $i ---/,/^--- step $((i + 1)) ---/p\" %s | grep -av "
+                      "'^--- step' >sample$i; done; ! cmp -s sample1 sample2 && ! cmp -s sample2 sample3 && "
+                      "! cmp -s sample1 sample3 && test -s sample3",
+                      path);
     run("%s", pattern);
     free(pattern);
 }
@@ -201,7 +208,9 @@ static void samples_go_on_after_a_resume(void **state) {
     (void)state;
     still_run("--seed 3", "whole");
     still_run("--seed 3", "twin");
-    run("rm -rf parts && " STILL "--seed 3 --until 1 --out parts >parts.txt && train --resume parts --until %d >>parts.txt", SHOWN);
+    run("rm -rf parts && " STILL
+        "--seed 3 --until 1 --out parts >parts.txt && train --resume parts --until %d >>parts.txt",
+        SHOWN);
     run("cmp whole.txt parts.txt && cmp whole.txt twin.txt && rm -r whole* twin* parts*");
 }
 

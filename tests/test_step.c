@@ -1,6 +1,6 @@
-/* Steps of ./train against the same steps written out plainly: schedule, clipping, accumulation, weight decay and AdamW,
- * one number at a time in double. The gradients come from the model's own functions, which test_model and test_layer
- * hold to finite differences and to a plain layer.
+/* Steps of ./train against the same steps written out plainly: schedule, clipping, accumulation, weight decay and
+ * AdamW, one number at a time in double. The gradients come from the model's own functions, which test_model and
+ * test_layer hold to finite differences and to a plain layer.
  *
  * A run with --until k stops after k steps of the same schedule, so its checkpoint shows what the run was at that step.
  * From there the plain step has the same gradients as the real one, bit for bit, and must arrive at the checkpoint of
@@ -86,8 +86,10 @@ static void steps_train(const struct setting *s, int until) {
                                          "--beta1 %g --beta2 %g --clip %g", s->batch, s->accumulate, s->seed, s->lr,
                                          s->final_lr, s->weight_decay, s->beta1, s->beta2, s->clip)
                          : string_format("%s", "");
-    run("rm -rf run && train few.txt --val corpus.txt --tokenizer tokenizer.model --cache cache --steps %d --until %d --warmup %g "
-        "--eval-windows 1 %s %s %s --out run", STEPS, until, s->warmup, s->options, rule, more);
+    run("rm -rf run && train few.txt --val corpus.txt --tokenizer tokenizer.model --cache cache --steps %d "
+        "--until %d --warmup %g "
+        "--eval-windows 1 %s %s %s --out run",
+        STEPS, until, s->warmup, s->options, rule, more);
     free(rule);
 }
 
@@ -217,8 +219,8 @@ static void update_expect(const struct plain *p, const struct figures *f, int st
             number_expect(p, &m->info[t], i, clip * m->grad_block[m->info[t].offset + i], f->lr, step, got);
 }
 
-/* Each expert's bias goes one step up where it had less than an even share of this step's picks, down where it had more.
- * Only differences of biases matter, and only those are compared. */
+/* Each expert's bias goes one step up where it had less than an even share of this step's picks, down where it had
+ * more. Only differences of biases matter, and only those are compared. */
 static void biases_expect(const struct plain *p, const double *load, const real *got) {
     const size_t E = p->model.sizes.E;
     for (size_t lm = 0; lm < p->model.sizes.LM; lm++) {

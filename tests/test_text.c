@@ -139,7 +139,8 @@ static void test_xml(void **state) {
 /* Widths are the highest of any font: characters as wide as high, capitals, letters, thin ones; each counts once. */
 static void test_width(void **state) {
     (void)state;
-    static const char *const kinds[] = {"fijlrt|.,:;'! ()[]-/", "abcdeghknopqsuvxyz0123456789_=+\xc3\xa9\xd0\x96\xe0\xa4\x95",
+    static const char *const kinds[] = {"fijlrt|.,:;'! ()[]-/",
+                                        "abcdeghknopqsuvxyz0123456789_=+\xc3\xa9\xd0\x96\xe0\xa4\x95",
                                         "ABCDEFGHIJKLNOPQRSTUVXYZ", "mwMW%@\xe1\x80\x80\xe4\xb8\xad\xf0\x9f\x98\x80"};
     double before = 0, all = 0;
     for (int kind = 0; kind < 4; kind++, before = all) {

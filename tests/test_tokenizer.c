@@ -29,9 +29,8 @@ static size_t prose_write(struct rng *rng, char *text, size_t size) {
     size_t n = 0;
     while (n < size) {
         uint64_t word = (uint64_t)(2000 * rng_uniform(rng) * rng_uniform(rng));
-        for (; word && n < size; word /= 10) {
+        for (; word && n < size; word /= 10)
             for (const char *c = syllables[word % 10]; *c && n < size; c++) text[n++] = *c;
-        }
         const char *end = rng_uniform(rng) < 0.1 ? ".\n\n\"" : rng_uniform(rng) < 0.1 ? ",\n" : " ";
         for (; *end && n < size; end++) text[n++] = *end;
     }
@@ -47,9 +46,8 @@ static char *varied_text(size_t size) {
         double kind = rng_uniform(&rng);
         size_t left = size - n, part = (size_t)(200 * rng_uniform(&rng)) % left + 1;
         const char *trap = TRAPS[rng_next(&rng) % N_TRAPS];
-        if (kind < 0.4) {
-            n += prose_write(&rng, text + n, part);
-        } else if (kind < 0.7) {
+        if (kind < 0.4) n += prose_write(&rng, text + n, part);
+        else if (kind < 0.7) {
             for (size_t i = 0; i < part; i++) text[n++] = (char)rng_next(&rng);
         } else if (strlen(trap) <= left) {
             memcpy(text + n, trap, strlen(trap));
@@ -139,9 +137,8 @@ static void each_trap_round_trips(void **state) {
 }
 
 static void each_byte_pair_round_trips(void **state) {
-    for (int a = 0; a < 256; a++) {
+    for (int a = 0; a < 256; a++)
         for (int b = 0; b < 256; b++) round_trip(*state, (char[]){(char)a, (char)b}, 2);
-    }
 }
 
 /* All of Unicode, surrogates (invalid in UTF-8) included. */

@@ -397,13 +397,16 @@ static void another_model_or_data_is_refused(void **state) {
     (void)state;
     run("rm -rf run && cp -r first run && train" MODEL "--dry-run other.txt --vocab 290 && "
         "cp cache/other.txt-*/tokenizer.model other.model");
-    refuse(5, "--layers 3: the run in run was begun with 5", "leave it out", "train --resume run --steps 30 --layers 3");
+    refuse(5, "--layers 3: the run in run was begun with 5", "leave it out",
+           "train --resume run --steps 30 --layers 3");
     refuse(5, "--vocab 302: the run in run was begun with 301", "leave it out", "train --resume run --vocab 302");
     refuse(5, "--ffn smoe: the run in run was begun with mhmoe", "leave it out", "train --resume run --ffn smoe");
     refuse(5, "--seed 2: the run in run was begun with 1", "leave it out", "train --resume run --steps 30 --seed 2");
-    refuse(5, "--eval-windows 8: the run in run was begun with 7", "leave it out", "train --resume run --eval-windows 8");
+    refuse(5, "--eval-windows 8: the run in run was begun with 7", "leave it out",
+           "train --resume run --eval-windows 8");
     refuse(5, "not the data", "name the same corpus", "train --resume run --steps 30 other.txt");
-    refuse(5, "--val other.txt: not the held-out text", "leave it out", "train --resume run --steps 30 --val other.txt");
+    refuse(5, "--val other.txt: not the held-out text", "leave it out",
+           "train --resume run --steps 30 --val other.txt");
     refuse(5, "other.model: not the tokenizer", "leave out --tokenizer",
            "train --resume run --steps 30 --tokenizer other.model");
     refuse(3, "is gone", "name its corpus again",
@@ -476,7 +479,8 @@ static void divergence_keeps_the_checkpoint(void **state) {
            "train --resume run --steps 60 --lr 10 --final-lr 1 --clip 0 --weight-decay 10 --eval-every 0");
     run("cmp first/last.safetensors run/last.safetensors");
     run("sample --model run -n 3");
-    run("train --resume run --steps 21 && grep '\"step\":21,.*\"val_perplexity\":1.79769313e308' run/log.jsonl && rm -r run");
+    run("train --resume run --steps 21 && grep '\"step\":21,.*\"val_perplexity\":1.79769313e308' run/log.jsonl "
+        "&& rm -r run");
 }
 
 /* ---- Where text comes from ---- */
@@ -503,9 +507,8 @@ static void dry_run_counts_and_writes_no_run(void **state) {
     (void)state;
     struct checkpoint best = checkpoint_at("first", "best.safetensors");
     size_t parameters = 0;
-    for (size_t i = 0; i < best.n; i++) {
+    for (size_t i = 0; i < best.n; i++)
         if (best.tensors[i].dtype == DTYPE_F32) parameters += tensor_count(&best.tensors[i]);
-    }
     checkpoint_close(&best);
     run("mkdir dry && cd dry && train" MODEL "--cache ../cache ../corpus.txt --dry-run");
     assert_int_equal(printed_number("\nactive parameters") < printed_number("parameters"), 1);

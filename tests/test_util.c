@@ -454,9 +454,8 @@ static void test_rng_seed(void **state) {
         seen[0][stream] = rng_next(&a);
         seen[1][stream] = rng_next(&b);
     }
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         for (int j = 0; j < i; j++) assert_true(seen[i % 2][i / 2] != seen[j % 2][j / 2]);
-    }
 }
 
 static void test_rng_uniform(void **state) {
@@ -522,13 +521,11 @@ static void test_shuffle_uniform(void **state) {
     (void)state;
     enum { N = 5, KEYS = 20000 };
     int count[N][N] = {0};
-    for (uint64_t key = 0; key < KEYS; key++) {
+    for (uint64_t key = 0; key < KEYS; key++)
         for (uint64_t i = 0; i < N; i++) count[i][shuffle_index(i, N, key)]++;
-    }
     double chi = 0, want = (double)KEYS / N;
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < N; i++)
         for (int j = 0; j < N; j++) chi += (count[i][j] - want) * (count[i][j] - want) / want;
-    }
     assert_true(chi < (N - 1) * (N - 1) + 5 * sqrt(2) * (N - 1));
 }
 
@@ -537,9 +534,8 @@ static void test_shuffle_spreads(void **state) {
     (void)state;
     enum { N = 10007 };
     double distance = 0;
-    for (uint64_t i = 1; i < N; i++) {
+    for (uint64_t i = 1; i < N; i++)
         distance += fabs((double)shuffle_index(i, N, 5) - (double)shuffle_index(i - 1, N, 5));
-    }
     assert_true(fabs(distance / N / N - 1.0 / 3) < 5 * sqrt(1.0 / 18 / N));
 }
 

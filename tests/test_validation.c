@@ -1,6 +1,7 @@
-/* What ./train says of the held-out text, computed once more from the checkpoint: the loss over the first --eval-windows
- * windows in the order of seed 0, whatever the run's own, and what follows from it. The bytes that bits per byte divides
- * by are counted twice: from the pieces of the targets, and, over the whole text, from the size of the file. */
+/* What ./train says of the held-out text, computed once more from the checkpoint: the loss over the first
+ * --eval-windows windows in the order of seed 0, whatever the run's own, and what follows from it. The bytes that bits
+ * per byte divides by are counted twice: from the pieces of the targets, and, over the whole text, from the size of the
+ * file. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -89,7 +90,8 @@ static void entry_expect(const json_t *entry, const char *kind, const struct hel
     const json_t *layers = json_object_get(entry, keys[3]);
     assert_int_equal(json_array_size(layers), LAYERS);
     for (size_t i = 0; i < LAYERS * EXPERTS; i++)
-        assert_true(json_number_value(json_array_get(json_array_get(layers, i / EXPERTS), i % EXPERTS)) == want->load[i]);
+        assert_true(json_number_value(json_array_get(json_array_get(layers, i / EXPERTS), i % EXPERTS)) ==
+                    want->load[i]);
     for (int i = 0; i < 5; i++) free(keys[i]);
 }
 
@@ -116,9 +118,11 @@ static void validation_takes_the_first_windows_of_its_own_order(void **state) {
     double picks = 0;
     for (size_t i = 0; i < LAYERS * EXPERTS; i++) picks += want.load[i];
     assert_true(picks == LAYERS * WINDOWS * SEQ * PICKS);
-    const struct heldout others[] = { /* each of which would show */
-        heldout_of("run", "last.safetensors", WINDOWS, false, 0), heldout_of("run", "last.safetensors", WINDOWS, true, 3),
-        heldout_of("run", "last.safetensors", WINDOWS - 1, true, 0), heldout_of("run", "last.safetensors", 0, true, 0)};
+    const struct heldout others[] = {/* each of which would show */
+                                     heldout_of("run", "last.safetensors", WINDOWS, false, 0),
+                                     heldout_of("run", "last.safetensors", WINDOWS, true, 3),
+                                     heldout_of("run", "last.safetensors", WINDOWS - 1, true, 0),
+                                     heldout_of("run", "last.safetensors", 0, true, 0)};
     for (int i = 0; i < 4; i++) assert_true(fabs(others[i].loss - want.loss) > 1e-5);
     json_decref(log);
     run("rm -r run");
@@ -171,7 +175,8 @@ static void equal_validations_are_no_better(void **state) {
     run(MODEL "--steps 6 --eval-every 2 --lr 0 --balance none --out run");
     json_t *log = log_of("run");
     assert_int_equal(entries_of(log, "val_loss"), 3);
-    assert_true(number_of(entry_of(log, "val_loss", 0), "val_loss") == number_of(entry_of(log, "val_loss", 2), "val_loss"));
+    assert_true(number_of(entry_of(log, "val_loss", 0), "val_loss") ==
+                number_of(entry_of(log, "val_loss", 2), "val_loss"));
     struct checkpoint best = checkpoint_at("run", "best.safetensors");
     assert_string_equal(metadata(&best, "step"), "2");
     checkpoint_close(&best);

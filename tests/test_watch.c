@@ -1,5 +1,5 @@
-/* What ./train shows of a run, besides losses: the clock, the line on a terminal, costs, plots, the config that it keeps;
- * and that the options which only say when and how it is watched do what --help says. */
+/* What ./train shows of a run, besides losses: the clock, the line on a terminal, costs, plots, the config that it
+ * keeps; and that the options which only say when and how it is watched do what --help says. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -190,7 +190,8 @@ static void costs_are_those_of_the_model(void **state) {
 
 /* In megabytes, with one decimal. */
 static double peak_of(const char *corpus, int accumulate) {
-    run("train %s --tokenizer model --cache cache --seq 17 --channels 12 --attn-heads 3 --batch 2 --accumulate %d --dry-run",
+    run("train %s --tokenizer model --cache cache --seq 17 --channels 12 --attn-heads 3 --batch 2 --accumulate "
+        "%d --dry-run",
         corpus, accumulate);
     const char *end = strstr(output, " MB in all");
     assert_non_null(end);
@@ -275,12 +276,14 @@ static void plots_have_their_scales(void **state) {
 /* The config is what --print-config says, but for what is of this call alone. */
 static void config_keeps_the_options(void **state) {
     (void)state;
-    static const char options[] = "--steps 9 --seed 3 --recompute --prompt 'a # b' --ffn smoe --clip 0.5 --eval-every 7 "
-                                  "--save-every 5 --sample-every 4 --sample-tokens 3 --beta2 0.5 --final-windows 2";
+    static const char options[] =
+        "--steps 9 --seed 3 --recompute --prompt 'a # b' --ffn smoe --clip 0.5 --eval-every 7 "
+        "--save-every 5 --sample-every 4 --sample-tokens 3 --beta2 0.5 --final-windows 2";
     run(MODEL "%s --print-config >want", options);
     run(MODEL "%s -o run --until 1 && cmp want run/config", options);
     run("train --resume run --until 2 && cmp want run/config");
-    run("train --resume run --until 3 --sample-every 2 && sed 's/^sample-every = 4/sample-every = 2/' want | cmp - run/config");
+    run("train --resume run --until 3 --sample-every 2 && sed 's/^sample-every = 4/sample-every = 2/' want | "
+        "cmp - run/config");
 }
 
 /* As --help says. */
@@ -300,7 +303,8 @@ static void defaults_of_watching_are_as_documented(void **state) {
 
 /* ---- --match ---- */
 
-#define SHAPE "train corpus.txt --tokenizer model --cache cache --seq 17 --layers 4 --channels 24 --attn-heads 2 --steps 0 "
+#define SHAPE \
+    "train corpus.txt --tokenizer model --cache cache --seq 17 --layers 4 --channels 24 --attn-heads 2 --steps 0 "
 
 /* Experts and their width are those that parity_solve finds for all that costs in this model: its heads, its stacks
  * of unlike depth, its shared expert. */
@@ -313,7 +317,8 @@ static void match_is_of_all_that_costs(void **state) {
     run("rm -rf base other && " SHAPE "--ffn smoe --topk 1 --out base");
     run(SHAPE "--match base --moe-heads 2 --topk 3 --head-depth 1 --merge-depth 2 --shared-hidden 12 --out run");
     run("grep -qx 'experts = %zu' run/config && grep -qx 'expert-hidden = %zu' run/config", mine.E, mine.F);
-    run("cp base/config again && echo 'match = \"base\"' >>again && " SHAPE "--ffn dense --moe-every 4 --print-config >dense");
+    run("cp base/config again && echo 'match = \"base\"' >>again && " SHAPE
+        "--ffn dense --moe-every 4 --print-config >dense");
     const struct {
         int code;
         const char *says, *options;
@@ -321,7 +326,8 @@ static void match_is_of_all_that_costs(void **state) {
         {5, "got --layers 4 --channels 24 --moe-every 2, want 4, 24, 4", "--match base --moe-every 4"},
         {5, "got --layers 4 --channels 24 --moe-every 2, want 4, 48, 2", "--match base --channels 48"},
         {5, "got --layers 4 --channels 24 --moe-every 2, want 2, 24, 2", "--match base --layers 2"},
-        {2, "--expert-hidden: --match sets it (got 5, parity takes", "--match base --moe-heads 2 --topk 3 --expert-hidden 5"},
+        {2, "--expert-hidden: --match sets it (got 5, parity takes",
+         "--match base --moe-heads 2 --topk 3 --expert-hidden 5"},
         {2, "--match again: not a baseline (got one with --match", "--match again"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -329,7 +335,8 @@ static void match_is_of_all_that_costs(void **state) {
         refuse(wrong[i].code, wrong[i].says, "", command);
         free(command);
     }
-    run("! test -e other && " SHAPE "--match dense --moe-heads 2 --topk 2 --dry-run"); /* it has no experts every so often */
+    run("! test -e other && " SHAPE
+        "--match dense --moe-heads 2 --topk 2 --dry-run"); /* it has no experts every so often */
     run("rm -r base again dense");
 }
 
@@ -346,7 +353,8 @@ static void threads_are_as_many_as_told(void **state) {
     (void)state;
     static const char *const cases[][2] = {{"--threads 3", "3"}, {"--threads 1", "1"}, {"", "2"}, {"--threads 0", "2"}};
     for (int i = 0; i < 4; i++) {
-        char *command = string_format("env OMP_NUM_THREADS=2 " MODEL "--steps 9 --sample-every 7 --out run %s", cases[i][0]);
+        char *command =
+            string_format("env OMP_NUM_THREADS=2 " MODEL "--steps 9 --sample-every 7 --out run %s", cases[i][0]);
         struct held held = run_hold(command, "run", SHOWN, "held.txt");
         run("sed -n 's/^Threads:[[:blank:]]*//p' /proc/%d/status", (int)held.child);
         char *count = string_format("%s\n", cases[i][1]);

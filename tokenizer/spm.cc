@@ -47,9 +47,8 @@ size_t char_length(const char *text, size_t size) {
     if (b[0] < 0x80) return b[0] != 0;
     const size_t n = b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
     if (n == 0 || n > size) return 0;
-    for (size_t i = 1; i < n; i++) {
+    for (size_t i = 1; i < n; i++)
         if ((b[i] & 0xc0) != 0x80) return 0;
-    }
     const bool overlong = (b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xf0 && b[1] < 0x90);
     const bool surrogate = b[0] == 0xed && b[1] >= 0xa0;
     const bool too_high = b[0] == 0xf4 && b[1] >= 0x90;
@@ -164,13 +163,9 @@ bool field_take(std::string_view *rest, struct field *field) {
     field->number = key >> 3;
     const unsigned wire = key & 7;
     if (wire == 0) return varint_take(rest, &field->value);
-    if (wire == 1) {
-        size = 8;
-    } else if (wire == 5) {
-        size = 4;
-    } else if (wire != 2 || !varint_take(rest, &size)) {
-        return false;
-    }
+    if (wire == 1) size = 8;
+    else if (wire == 5) size = 4;
+    else if (wire != 2 || !varint_take(rest, &size)) return false;
     if (size > rest->size()) return false;
     field->bytes = rest->substr(0, size);
     rest->remove_prefix(size);
@@ -223,9 +218,7 @@ bool tables_fill(struct tokenizer *t) {
     for (int id = 0; id < p.GetPieceSize(); id++) {
         if (p.IsControl(id) || p.IsUnknown(id) || p.IsByte(id)) continue;
         std::string &piece = t->pieces[id] = p.IdToPiece(id);
-        for (size_t at = 0; (at = piece.find(SPACE, at)) != piece.npos; at++) {
-            piece.replace(at, SPACE.size(), " ");
-        }
+        for (size_t at = 0; (at = piece.find(SPACE, at)) != piece.npos; at++) piece.replace(at, SPACE.size(), " ");
     }
     for (int byte = 0; byte < 256; byte++) {
         const int id = t->byte_ids[byte] = p.PieceToId(byte_name(byte));
@@ -320,9 +313,8 @@ tokenizer *tokenizer_load(const char *path, struct error *err) {
     std::string model;
     char buffer[1 << 16];
     bool ok = file != nullptr;
-    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, file)) > 0;) {
+    for (size_t n; ok && (n = fread(buffer, 1, sizeof buffer, file)) > 0;)
         guarded([&] { return model.append(buffer, n).size(); });
-    }
     if (!ok || ferror(file)) {
         error_set(err, EXIT_INPUT, "%s: cannot read this tokenizer: %s", path, strerror(errno));
         ok = false;

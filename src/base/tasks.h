@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 enum { TASKS_A_THREAD = 4 }; /* about so many, so that dynamic scheduling evens them out */
-enum { STRIP = 32 };         /* columns that a task of a column-wise sum owns: whole cache lines, each with one writer */
+enum { STRIP = 32 }; /* columns that a task of a column-wise sum owns: whole cache lines, each with one writer */
 
 /* The problem, of n, that a task belongs to. */
 static inline size_t tasks_find(const size_t *first, size_t n, size_t task) {

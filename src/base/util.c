@@ -37,11 +37,9 @@ _Noreturn void error_exit(const struct error *err) {
 
 static _Noreturn void memory_exit(size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
+    if (__builtin_mul_overflow(count, size, &bytes))
         fprintf(stderr, "%s: out of memory (%zu x %zu bytes)\n", program_invocation_short_name, count, size);
-    } else {
-        fprintf(stderr, "%s: out of memory (%zu bytes)\n", program_invocation_short_name, bytes);
-    }
+    else fprintf(stderr, "%s: out of memory (%zu bytes)\n", program_invocation_short_name, bytes);
     exit(EXIT_MEMORY);
 }
 
@@ -60,11 +58,8 @@ void *array_alloc(size_t count, size_t size) {
     if (__builtin_mul_overflow(count, size, &bytes)) memory_exit(count, size);
     bool huge = bytes >= HUGE_PAGE;
     if (posix_memalign(&block, huge ? HUGE_PAGE : CACHE_LINE, bytes) != 0) memory_exit(count, size);
-    if (huge) {
-        pages_zero(block, bytes);
-    } else {
-        memset(block, 0, bytes);
-    }
+    if (huge) pages_zero(block, bytes);
+    else memset(block, 0, bytes);
     return block;
 }
 
@@ -163,9 +158,10 @@ bool directory_make(const char *path, struct error *err) {
     for (char *slash = strchr(prefix + 1, '/'); ok && slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
         struct stat info;
-        if (mkdir(prefix, 0777) != 0 && errno != EEXIST) {
-            ok = error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", prefix, strerror(errno));
-        } else if (stat(prefix, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        if (mkdir(prefix, 0777) != 0 && errno != EEXIST)
+            ok = error_set(err, EXIT_OUTPUT, "%s: cannot create this directory: %s; choose another place", prefix,
+                           strerror(errno));
+        else if (stat(prefix, &info) != 0 || !S_ISDIR(info.st_mode)) {
             ok = error_set(err, EXIT_OUTPUT, "%s: is a file (want a directory); move it or name another",
                            prefix);
         }

@@ -89,7 +89,8 @@ void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, c
         real *h = hidden + b.row * F;
         real *h_gelu = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(F) * F : h;
         const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
-        const struct gemm down = linear_product(&b.down, out + b.row * S, h_gelu, start ? start + b.row * S : NULL, b.rows);
+        const struct gemm down =
+            linear_product(&b.down, out + b.row * S, h_gelu, start ? start + b.row * S : NULL, b.rows);
         gemm_serial(&up);
         gelu_forward(h_gelu, h, b.rows * F);
         gemm_serial(&down);

@@ -268,8 +268,8 @@ struct range {
     size_t from, to;
 };
 
-/* Packs these rows of A at these steps; the panel that begins at row i of the block is at a + i * slabs. sums[i], unless
- * NULL, goes on with row i's sum. */
+/* Packs these rows of A at these steps; the panel that begins at row i of the block is at a + i * slabs. sums[i],
+ * unless NULL, goes on with row i's sum. */
 static void pack_rows(real *a, real *sums, const struct gemm *g, struct range block, struct range steps, size_t slabs) {
     const size_t row0 = block.from, rows = block.to - block.from, k0 = steps.from, depth = steps.to - steps.from;
     if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
@@ -310,8 +310,8 @@ struct panels {
 };
 
 /* These steps of C's rows by cols, A packed as pack_rows does. */
-static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const struct panels *B, struct range rows,
-                            struct range cols, struct range steps) {
+static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const struct panels *B,
+                            struct range rows, struct range cols, struct range steps) {
     const enum slab_order order = order_of(g);
     const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias;
     const bool single = rows.to - rows.from == 1;

@@ -93,9 +93,8 @@ static json_t *metadata_with_crcs(const json_t *metadata, const struct tensor *t
     json_t *all = json_object();
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)metadata, key, value) {
+    json_object_foreach((json_t *)metadata, key, value)
         if (strncmp(key, "crc32.", 6) != 0) json_object_set(all, key, value);
-    }
     for (size_t i = 0; i < n; i++) {
         char name[sizeof "crc32." + sizeof tensors[i].name], digits[CRC_DIGITS + 1];
         snprintf(name, sizeof name, "crc32.%s", tensors[i].name);
@@ -250,14 +249,9 @@ static json_t *header_read(const struct checkpoint *c, size_t *data_at, struct e
 static bool metadata_check(const struct checkpoint *c, struct error *err) {
     const char *key;
     json_t *value;
-    if (!json_is_object(c->metadata)) {
-        return input_error(c, err, "header: __metadata__ is not an object");
-    }
-    json_object_foreach(c->metadata, key, value) {
-        if (!json_is_string(value)) {
-            return input_error(c, err, "metadata %s: is not a string", key);
-        }
-    }
+    if (!json_is_object(c->metadata)) return input_error(c, err, "header: __metadata__ is not an object");
+    json_object_foreach(c->metadata, key, value)
+        if (!json_is_string(value)) return input_error(c, err, "metadata %s: is not a string", key);
     return true;
 }
 
@@ -280,9 +274,8 @@ static bool offsets_parse(const struct checkpoint *c, struct tensor *t, const js
                           size_t room, struct error *err) {
     const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
     json_int_t begin = json_integer_value(first), end = json_integer_value(last);
-    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last)) {
+    if (json_array_size(offsets) != 2 || !json_is_integer(first) || !json_is_integer(last))
         return input_error(c, err, "tensor %s: data_offsets are not two whole numbers", t->name);
-    }
     if (begin < 0 || end < begin || (size_t)end > room) {
         return input_error(c, err,
                            "tensor %s: impossible data_offsets (got %lld to %lld, want them within the "
@@ -380,18 +373,16 @@ void checkpoint_close(struct checkpoint *c) {
 }
 
 const struct tensor *checkpoint_find(const struct checkpoint *c, const char *name) {
-    for (size_t i = 0; i < c->n; i++) {
+    for (size_t i = 0; i < c->n; i++)
         if (strcmp(c->tensors[i].name, name) == 0) return &c->tensors[i];
-    }
     return NULL;
 }
 
 /* "F32 (3, 5)" */
 static const char *tensor_describe(const struct tensor *t, char *text, size_t size) {
     size_t used = (size_t)snprintf(text, size, "%s (", dtypes[t->dtype].name);
-    for (int i = 0; i < t->dims; i++) {
+    for (int i = 0; i < t->dims; i++)
         used += (size_t)snprintf(text + used, size - used, i ? ", %zu" : "%zu", t->shape[i]);
-    }
     snprintf(text + used, size - used, ")");
     return text;
 }
@@ -468,8 +459,8 @@ bool checkpoint_whole(const struct checkpoint *c, const char *key, int64_t *valu
     errno = 0;
     *value = strtoll(text, &end, 10);
     return (*text >= '0' && *text <= '9' && *end == 0 && errno == 0) ||
-           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a whole number; take another checkpoint", c->path,
-                     key, text);
+           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a whole number; take another checkpoint",
+                     c->path, key, text);
 }
 
 bool checkpoint_real(const struct checkpoint *c, const char *key, double *value, struct error *err) {

@@ -102,15 +102,16 @@ static const struct {
 };
 
 const char *config_lacks(const struct config *c, const char *name) {
-    static const char *const settings[NEEDS] = {"--ffn smoe or mhmoe", "--ffn mhmoe", "--router cosine", "--balance aux",
-                                                "--balance bias"};
+    static const char *const settings[NEEDS] = {"--ffn smoe or mhmoe", "--ffn mhmoe", "--router cosine",
+                                                "--balance aux", "--balance bias"};
     const bool moe = c->ffn != FFN_DENSE;
     const bool there[NEEDS] = {moe, c->ffn == FFN_MHMOE, moe && c->router == ROUTER_COSINE,
                                moe && c->balance == BALANCE_AUX, moe && c->balance == BALANCE_BIAS};
     const struct option_spec *spec = model_options;
     while (spec->name && strcmp(spec->name, name) != 0) spec++;
     for (size_t i = 0; spec->name && i < sizeof option_needs / sizeof *option_needs; i++)
-        if (option_needs[i].field == spec->offset && !there[option_needs[i].need]) return settings[option_needs[i].need];
+        if (option_needs[i].field == spec->offset && !there[option_needs[i].need])
+            return settings[option_needs[i].need];
     return NULL;
 }
 

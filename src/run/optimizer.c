@@ -61,7 +61,8 @@ void adamw_update(const struct adamw *a, const struct slab *slab, double lr, dou
 #pragma omp parallel for
     for (size_t start = 0; start < n; start += BLOCK) {
         const size_t end = block_end(start, n);
-        const struct mean mean = mean_of(a->beta1), square = mean_of(a->beta2); /* here, clang sees that nothing writes them */
+        const struct mean mean = mean_of(a->beta1),
+                          square = mean_of(a->beta2); /* here, clang sees that nothing writes them */
 #pragma omp simd
         for (size_t i = start; i < end; i++) {
             const real g = g_scale * grads[i];

@@ -49,9 +49,8 @@ static bool range_holds(const struct option_spec *spec, double value) {
 }
 
 static bool choice_parse(const struct option_spec *spec, const char *text, int *value) {
-    for (*value = 0; spec->choices[*value]; ++*value) {
+    for (*value = 0; spec->choices[*value]; ++*value)
         if (strcmp(text, spec->choices[*value]) == 0) return true;
-    }
     return false;
 }
 
@@ -483,11 +482,8 @@ static bool name_error(const struct catalogue *all, const struct getopt_tables *
         free(matches);
         matches = longer;
     }
-    if (*matches) {
-        error_set(err, EXIT_USAGE, "option '--%s' is ambiguous (%s); try --help", name, matches);
-    } else {
-        unknown_error(all, all->n, "--", name, "", err);
-    }
+    if (*matches) error_set(err, EXIT_USAGE, "option '--%s' is ambiguous (%s); try --help", name, matches);
+    else unknown_error(all, all->n, "--", name, "", err);
     free(name);
     free(matches);
     return false;
@@ -632,9 +628,8 @@ bool options_from_json(const struct option_group *group, const json_t *object, s
         while (spec->name && strcmp(spec->name, key) != 0) spec++;
         if (!spec->name) return error_set(err, EXIT_INPUT, "configuration: %s: unknown", key);
     }
-    for (const struct option_spec *spec = group->specs; spec->name; spec++) {
+    for (const struct option_spec *spec = group->specs; spec->name; spec++)
         if (!json_value_set(spec, group->target, json_object_get(object, spec->name), err)) return false;
-    }
     return true;
 }
 

@@ -101,7 +101,8 @@ size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *
     const bool hidden = p->part == PART_FFN || p->part == PART_EXPERT || p->part == PART_SHARED;
     if (!p->decay || p->count == 0) return 0;
     if (!hidden) return linear_workspace_bytes(p->columns, p->rows, rows);
-    if (p->initialisation == INIT_NORMAL_RESIDUAL) return 0; /* the way back from the hidden layer: counted with the way in */
+    if (p->initialisation == INIT_NORMAL_RESIDUAL)
+        return 0; /* the way back from the hidden layer: counted with the way in */
     const size_t products = ffn_workspace_bytes(experts_of(p, s), p->columns, p->rows, rows);
     const size_t scratch = ffn_scratch_count(p->rows) * sizeof(real);
     return products > scratch ? products : scratch;

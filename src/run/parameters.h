@@ -1,6 +1,6 @@
 /* The trained tensors of a model, in one flat block: a list of rows that say what each is called, what part of the
- * model it is and how it begins. What follows from a row is here: where it lies, whether it decays, how it is packed and
- * stored, what it costs. The list itself is mhmoe.h's. */
+ * model it is and how it begins. What follows from a row is here: where it lies, whether it decays, how it is packed
+ * and stored, what it costs. The list itself is mhmoe.h's. */
 #ifndef PARAMETERS_H
 #define PARAMETERS_H
 

@@ -98,9 +98,10 @@ static char *obstacle_describe(enum fit fit, const struct moe_layer *baseline, c
     const double hidden = (double)twice_hidden(baseline, mine) / 2;
     if (fit == NO_SPLIT) return string_format("%zu channels cannot be cut into %zu heads", mine->C, mine->H);
     if (fit == NO_WIDTH)
-        return string_format("K F = K0 F0 + Fs0 - Fs - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
-                             "from 1)",
-                             hidden, hidden / (double)mine->K, mine->K);
+        return string_format(
+            "K F = K0 F0 + Fs0 - Fs - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
+            "from 1)",
+            hidden, hidden / (double)mine->K, mine->K);
     const double experts = experts_exact(baseline, mine);
     if (round(experts) < (double)mine->K || round(experts) > PARITY_EXPERTS)
         return string_format("parity takes %.2f experts, each %zu wide (want from K = %zu to %d)", experts,

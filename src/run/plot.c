@@ -109,11 +109,8 @@ static void ticks_linear(struct ticks *t, double low, double high, int about) {
         const char *suffix = i == 0 ? "" : unit == 1e9 ? "G" : unit == 1e6 ? "M" : unit == 1e3 ? "k" : "";
         char *text = t->text[t->n];
         t->at[t->n++] = i * step;
-        if (decimals > 5 || most >= 1e13) {
-            snprintf(text, sizeof t->text[0], "%.3g", i * step);
-        } else {
-            snprintf(text, sizeof t->text[0], "%.*f%s", i == 0 ? 0 : decimals, i * step / unit, suffix);
-        }
+        if (decimals > 5 || most >= 1e13) snprintf(text, sizeof t->text[0], "%.3g", i * step);
+        else snprintf(text, sizeof t->text[0], "%.*f%s", i == 0 ? 0 : decimals, i * step / unit, suffix);
     }
 }
 
@@ -153,9 +150,7 @@ static const char *const dark[COLOURS] = {"4da3e0", "f0883e", "2bc495", "e09cc4"
                                           "9bd5f7", "f2c14e", "9da5ae"};
 
 static void palette_print(FILE *out, const char *const *colours) {
-    for (int i = 0; i < COLOURS; i++) {
-        fprintf(out, ".s%d{stroke:#%s}.f%d{fill:#%s}\n", i, colours[i], i, colours[i]);
-    }
+    for (int i = 0; i < COLOURS; i++) fprintf(out, ".s%d{stroke:#%s}.f%d{fill:#%s}\n", i, colours[i], i, colours[i]);
 }
 
 enum { TITLE_LINES = 4, TITLE_HEIGHT = 19 };

@@ -77,8 +77,8 @@ bool rundir_claim(struct rundir *r, const char *path, struct error *err) {
     if (!lock_take(r, err)) return claim_fails(r);
     char last[PATH_SIZE];
     if (!file_exists(rundir_path(r, "last.safetensors", last))) return true;
-    error_set(err, EXIT_USAGE, "%s: there is a run already; --resume %s goes on with it, another --out starts anew", path,
-              path);
+    error_set(err, EXIT_USAGE, "%s: there is a run already; --resume %s goes on with it, another --out starts anew",
+              path, path);
     close(r->lock);
     return claim_fails(r);
 }

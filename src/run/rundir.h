@@ -17,7 +17,7 @@ struct rundir {
 bool file_exists(const char *path);
 
 /* Makes a directory for a new run, or takes one that is empty or whose run never saved, and locks it. EXIT_USAGE if
- * there is a run in it already, or files of the names that a run writes which are none of ours; EXIT_BUSY; EXIT_OUTPUT. */
+ * there is a run in it already, or files of the names that a run writes none of ours; EXIT_BUSY; EXIT_OUTPUT. */
 bool rundir_claim(struct rundir *r, const char *path, struct error *err);
 
 /* The same with runs/NAME after the corpus (without suffixes; "-": stdin), or the first of runs/NAME-2, ... in

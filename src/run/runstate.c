@@ -18,7 +18,8 @@ void metadata_set(json_t *metadata, const char *key, char *value) {
 }
 
 static char *rng_format(const struct rng *r) {
-    return string_format("%016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64, r->s[0], r->s[1], r->s[2], r->s[3]);
+    return string_format("%016" PRIx64 " %016" PRIx64 " %016" PRIx64 " %016" PRIx64, r->s[0], r->s[1], r->s[2],
+                         r->s[3]);
 }
 
 void runstate_write(const struct runstate *s, json_t *metadata) {

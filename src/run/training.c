@@ -86,8 +86,9 @@ json_t *training_kept(const struct training *o) {
 bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, struct error *err) {
     struct option_difference d;
     if (!options_differ(mine, theirs, &d)) return true;
-    error_set(err, EXIT_MISMATCH, "--%s %s: the run in %s was begun with %s and keeps it; leave it out, or start a new run",
-              d.name, d.mine, dir, d.theirs);
+    error_set(err, EXIT_MISMATCH,
+              "--%s %s: the run in %s was begun with %s and keeps it; leave it out, or start a new run", d.name, d.mine,
+              dir, d.theirs);
     option_difference_free(&d);
     return false;
 }

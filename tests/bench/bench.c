@@ -195,14 +195,30 @@ static void bench_product(struct bench *b, const char *what, enum product_kind k
         const struct view B = kind == FORWARD ? (struct view){w_e, 1, IC, NULL} : (struct view){w_e, IC, 1, NULL};
         gemm_pack(packed + e * packed_count, B, K, N);
         if (kind == FORWARD)
-            g[e] = (struct gemm){.M = rows, .N = OC, .K = IC, .A = {in_e, IC, 1, NULL}, .packed = packed + e * packed_count,
-                                 .C = out_e, .ldc = OC};
+            g[e] = (struct gemm){.M = rows,
+                                 .N = OC,
+                                 .K = IC,
+                                 .A = {in_e, IC, 1, NULL},
+                                 .packed = packed + e * packed_count,
+                                 .C = out_e,
+                                 .ldc = OC};
         else if (kind == D_INPUT)
-            g[e] = (struct gemm){.M = rows, .N = IC, .K = OC, .A = {out_e, OC, 1, NULL}, .packed = packed + e * packed_count,
-                                 .C = in_e, .ldc = IC};
+            g[e] = (struct gemm){.M = rows,
+                                 .N = IC,
+                                 .K = OC,
+                                 .A = {out_e, OC, 1, NULL},
+                                 .packed = packed + e * packed_count,
+                                 .C = in_e,
+                                 .ldc = IC};
         else
-            g[e] = (struct gemm){.M = OC, .N = IC, .K = rows, .A = {out_e, 1, OC, NULL}, .B = {in_e, IC, 1, NULL}, .C = w_e,
-                                 .ldc = IC, .start = w_e};
+            g[e] = (struct gemm){.M = OC,
+                                 .N = IC,
+                                 .K = rows,
+                                 .A = {out_e, 1, OC, NULL},
+                                 .B = {in_e, IC, 1, NULL},
+                                 .C = w_e,
+                                 .ldc = IC,
+                                 .start = w_e};
     }
     struct products p = {g, n, workspace};
     double share;
@@ -363,7 +379,8 @@ static void bench_training(struct bench *b, const char *name, struct config conf
     struct error err;
     struct rng rng;
     if (!wanted(b, name)) return;
-    if (!model_create(&t.model, &config, (struct model_setup){MODEL_TRAIN, batch, false, STORAGE_F32}, &err)) error_exit(&err);
+    if (!model_create(&t.model, &config, (struct model_setup){MODEL_TRAIN, batch, false, STORAGE_F32}, &err))
+        error_exit(&err);
     model_initialize(&t.model, 1);
     const size_t rows = t.B * t.T;
     t.m = array_alloc(t.model.n_parameters, sizeof(real));
@@ -377,7 +394,8 @@ static void bench_training(struct bench *b, const char *name, struct config conf
     }
     const struct model_cost cost = model_cost(&t.model.sizes, t.model.setup);
     double share;
-    const double flops = cost.training_flops * (double)rows, rate = measure_share(train_run, &t, flops, peak_yardstick(), &share);
+    const double flops = cost.training_flops * (double)rows,
+                 rate = measure_share(train_run, &t, flops, peak_yardstick(), &share);
     report(b, name, rate / cost.training_flops, "tokens/s", share, "peak");
     model_destroy(&t.model);
     free(t.m), free(t.v), free(t.tokens), free(t.targets);

@@ -1,9 +1,9 @@
 /* What a routing is like: who is picked how often, how evenly, and by what.
  *
  * Pure functions of arrays that know nothing of a model. A token is cut into H sub-tokens, and each of them picks
- * K different ones of E experts, best first (H = 1: whole tokens are routed). Used by tests/study/analyse.c; P1 is arXiv
- * 2404.15045, whose activation ratio is active_ratio of one of three frequencies: P1 leaves open which, and of what
- * threshold. */
+ * K different ones of E experts, best first (H = 1: whole tokens are routed). Used by tests/study/analyse.c; P1 is
+ * arXiv 2404.15045, whose activation ratio is active_ratio of one of three frequencies: P1 leaves open which, and of
+ * what threshold. */
 #ifndef ROUTING_H
 #define ROUTING_H
 
