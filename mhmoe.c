@@ -128,7 +128,7 @@ enum { ARRAYS = 0
 struct activations {
     struct batch batch; /* of the last forward */
     size_t rows;        /* batch_rows of it */
-    bool again;         /* a forward that backward has asked for: nothing is counted twice */
+    bool recomputing;   /* a forward that backward has asked for: nothing is counted twice */
     size_t logit_rows;  /* rows of logits that exist at a time */
     struct slices list[ARRAYS];
     void *block;
@@ -376,7 +376,7 @@ static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
  * model_balance. */
 static void routing_note(struct model *m, size_t lm, const struct moe *moe) {
     const size_t E = m->sizes.E;
-    if (m->acts->again) return;
+    if (m->acts->recomputing) return;
     if (m->on_picks) m->on_picks(m->on_picks_context, lm, moe->routing.picks, moe->routing.N);
     m->balance_sum[lm] += router_balance(&moe->router, &moe->routing, m->acts->expert_mean);
     m->z_sum[lm] += router_z_loss(&moe->routing);
@@ -502,9 +502,9 @@ void model_forward(struct model *m, const struct batch *batch) {
 
 /* With --recompute, what block l's forward left was overwritten by the blocks after it. */
 static void block_recompute(struct model *m, size_t l) {
-    m->acts->again = true;
+    m->acts->recomputing = true;
     block_forward(m, l);
-    m->acts->again = false;
+    m->acts->recomputing = false;
 }
 
 real *model_logits(struct model *m, size_t row) {
@@ -623,7 +623,7 @@ static struct layer_cost token_cost(const struct sizes *s) {
     return (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
 }
 
-struct moe_layer model_layer(const struct config *config, const struct sizes *s, struct layer_cost *cost) {
+struct moe_layer model_moe_layer(const struct config *config, const struct sizes *s, struct layer_cost *cost) {
     struct config dense_config = *config;
     struct sizes dense;
     struct error unused;

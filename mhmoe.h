@@ -159,7 +159,7 @@ struct model_cost model_cost(const struct sizes *sizes, struct model_setup setup
 
 /* One feed-forward layer of the kind that makes the model what it is, for comparisons at equal cost: its sizes, and
  * all that it costs: what the model costs more than one of the same shape with dense layers alone. */
-struct moe_layer model_layer(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
+struct moe_layer model_moe_layer(const struct config *config, const struct sizes *sizes, struct layer_cost *cost);
 
 /* Creates the model that a checkpoint holds and reads its parameters. EXIT_INPUT or EXIT_MISMATCH. */
 bool model_load(struct model *m, const struct checkpoint *c, struct model_setup setup, struct error *err);

@@ -544,12 +544,12 @@ static bool baseline_match(struct train *t, struct error *err) {
     const char *match = t->options.match;
     if (t->options.resume)
         return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
-    if (!baseline_read(&baseline, match, err) || !parity_match(&matched, &baseline, model_layer, match, err) ||
+    if (!baseline_read(&baseline, match, err) || !parity_match(&matched, &baseline, model_moe_layer, match, err) ||
         !matched_check(t, "experts", t->config.experts, matched.experts, err) ||
         !matched_check(t, "expert-hidden", t->config.expert_hidden, matched.expert_hidden, err))
         return false;
     t->config = matched;
-    parity_tell(&matched, &baseline, model_layer);
+    parity_tell(&matched, &baseline, model_moe_layer);
     return true;
 }
 
@@ -564,7 +564,7 @@ static void idle_options_tell(struct train *t) {
     json_t *values = options_to_json(&mine), *unset = options_to_json(&defaults), *value;
     const char *name;
     json_object_foreach(values, name, value) {
-        const char *need = config_lacks(config, name);
+        const char *need = option_missing(config, name);
         if (need && !json_equal(value, json_object_get(unset, name)))
             fprintf(stderr, "train: note: --%s has no effect without %s\n", name, need);
     }

@@ -1,4 +1,4 @@
-/* The model's options: what config_lacks says of each is held against what a model does. */
+/* The model's options: what option_missing says of each is held against what a model does. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -76,7 +76,7 @@ static void test_idle_options(void **state) {
         config.balance = setting / 6;
         const uint64_t hash = step_hash(&config);
         for (const struct option_spec *spec = model_options; spec->name; spec++) {
-            const bool lacks = config_lacks(&config, spec->name) != NULL;
+            const bool lacks = option_missing(&config, spec->name) != NULL;
             if (lacks != is_idle(spec, &config, hash))
                 fail_msg("--%s: setting %d: %s", spec->name, setting, lacks ? "has an effect" : "has none");
             idle += lacks;
@@ -88,17 +88,17 @@ static void test_idle_options(void **state) {
 static void test_what_is_lacking(void **state) {
     (void)state;
     struct config config = small_config;
-    assert_string_equal(config_lacks(&config, "router-dim"), "--router cosine");
-    assert_string_equal(config_lacks(&config, "bias-step"), "--balance bias");
-    assert_null(config_lacks(&config, "balance-weight"));
-    assert_null(config_lacks(&config, "no-such-option"));
+    assert_string_equal(option_missing(&config, "router-dim"), "--router cosine");
+    assert_string_equal(option_missing(&config, "bias-step"), "--balance bias");
+    assert_null(option_missing(&config, "balance-weight"));
+    assert_null(option_missing(&config, "no-such-option"));
     config.balance = BALANCE_NONE;
-    assert_string_equal(config_lacks(&config, "balance-weight"), "--balance aux");
+    assert_string_equal(option_missing(&config, "balance-weight"), "--balance aux");
     config.ffn = FFN_SMOE;
-    assert_string_equal(config_lacks(&config, "moe-heads"), "--ffn mhmoe");
+    assert_string_equal(option_missing(&config, "moe-heads"), "--ffn mhmoe");
     config.ffn = FFN_DENSE;
-    assert_string_equal(config_lacks(&config, "experts"), "--ffn smoe or mhmoe");
-    assert_string_equal(config_lacks(&config, "router-dim"), "--router cosine");
+    assert_string_equal(option_missing(&config, "experts"), "--ffn smoe or mhmoe");
+    assert_string_equal(option_missing(&config, "router-dim"), "--router cosine");
 }
 
 int main(void) {

@@ -528,7 +528,7 @@ static void idle_options_are_known(void **state) {
                               moe && config.balance == BALANCE_AUX, moe && config.balance == BALANCE_BIAS};
         for (size_t kind = 0; kind < sizeof of / sizeof *of; kind++)
             for (const char *const *name = of[kind] + 1; *name; name++, seen++) {
-                const char *need = config_lacks(&config, *name);
+                const char *need = option_missing(&config, *name);
                 assert_string_equal(need ? need : "nothing", there[kind] ? "nothing" : of[kind][0]);
             }
         for (const struct option_spec *spec = model_options; spec->name; spec++) seen--;

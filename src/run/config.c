@@ -93,7 +93,7 @@ enum need { MOE, MULTI_HEAD, COSINE, AUX, BIAS, NEEDS };
 static const struct {
     size_t field;
     enum need need;
-} option_needs[] = {
+} needs_of_options[] = {
     {FIELD(experts), MOE}, {FIELD(topk), MOE}, {FIELD(expert_hidden), MOE}, {FIELD(moe_every), MOE},
     {FIELD(moe_residual), MOE}, {FIELD(router), MOE}, {FIELD(renormalize), MOE}, {FIELD(balance), MOE},
     {FIELD(z_weight), MOE}, {FIELD(moe_heads), MULTI_HEAD}, {FIELD(head_depth), MULTI_HEAD},
@@ -101,7 +101,7 @@ static const struct {
     {FIELD(bias_step), BIAS},
 };
 
-const char *config_lacks(const struct config *c, const char *name) {
+const char *option_missing(const struct config *c, const char *name) {
     static const char *const settings[NEEDS] = {"--ffn smoe or mhmoe", "--ffn mhmoe", "--router cosine",
                                                 "--balance aux", "--balance bias"};
     const bool moe = c->ffn != FFN_DENSE;
@@ -109,9 +109,9 @@ const char *config_lacks(const struct config *c, const char *name) {
                                moe && c->balance == BALANCE_AUX, moe && c->balance == BALANCE_BIAS};
     const struct option_spec *spec = model_options;
     while (spec->name && strcmp(spec->name, name) != 0) spec++;
-    for (size_t i = 0; spec->name && i < sizeof option_needs / sizeof *option_needs; i++)
-        if (option_needs[i].field == spec->offset && !there[option_needs[i].need])
-            return settings[option_needs[i].need];
+    for (size_t i = 0; spec->name && i < sizeof needs_of_options / sizeof *needs_of_options; i++)
+        if (needs_of_options[i].field == spec->offset && !there[needs_of_options[i].need])
+            return settings[needs_of_options[i].need];
     return NULL;
 }
 

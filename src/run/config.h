@@ -40,7 +40,7 @@ struct sizes {
 bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
 
 /* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
-const char *config_lacks(const struct config *config, const char *name);
+const char *option_missing(const struct config *config, const char *name);
 
 /* What a checkpoint of this version says in its metadata ("format"); others are not read. */
 #define MODEL_FORMAT "mhmoe 1"

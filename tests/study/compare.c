@@ -362,7 +362,7 @@ static bool model_inspect(const struct request *r, struct model_result *m, struc
     if (ok) {
         const struct model_cost cost = model_cost(&s, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
         m->whole = (struct layer_cost){(double)cost.parameters, cost.forward_flops / 2};
-        m->sizes = model_layer(&config, &s, &m->layer);
+        m->sizes = model_moe_layer(&config, &s, &m->layer);
     }
     free(directory);
     free(path);
