@@ -765,7 +765,7 @@ static bool run_open(struct train *t, const char *corpus, struct error *err) {
 /* The run proper. */
 static bool run_train(struct train *t, struct error *err) {
     const struct training *o = &t->options;
-    if (o->resume && t->run.step >= o->steps && t->run.watched == t->run.step) {
+    if (o->resume && (t->run.step > o->steps || (t->run.step == o->steps && t->run.watched == t->run.step))) {
         fprintf(stderr, "%s: all %" PRId64 " steps are done; --steps N goes on to step N\n", t->dir.path, t->run.step);
         return true;
     }

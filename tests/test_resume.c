@@ -274,6 +274,14 @@ static void until_that_has_passed_is_told(void **state) {
     free(before);
 }
 
+/* A run that is past the steps it is told has nothing to do, and is left alone. */
+static void steps_that_are_past_change_nothing(void **state) {
+    (void)state;
+    run("train --resume run --steps 3");
+    assert_non_null(strstr(errors, "run: all 6 steps are done"));
+    run("diff -r half run");
+}
+
 /* A run's checkpoint names it as well as its directory does. */
 static void runs_are_resumed_by_their_checkpoint(void **state) {
     (void)state;
@@ -501,6 +509,7 @@ int main(void) {
         cmocka_unit_test(changes_are_told),
         cmocka_unit_test(jumps_of_the_rate_are_told),
         cmocka_unit_test_setup(until_that_has_passed_is_told, half_run),
+        cmocka_unit_test_setup(steps_that_are_past_change_nothing, half_run),
         cmocka_unit_test_setup(runs_are_resumed_by_their_checkpoint, half_run),
         cmocka_unit_test(tokenizers_are_kept),
         cmocka_unit_test_setup(tokens_are_counted, half_run),
