@@ -205,7 +205,7 @@ static void headers_of_another_kind_are_refused(void **state) {
         {COUNT_AT, 8, UINT64_MAX}, {COUNT_AT, 8, UINT64_MAX / 8}, {INDEX_AT, 8, 0}, {INDEX_AT, 8, at - 8},
         {INDEX_AT, 8, at + 8}, {INDEX_AT, 8, at + 1}, {INDEX_AT, 8, UINT64_MAX - 7},
         {INDEX_CRC_AT, 4, field_get(data, INDEX_CRC_AT, 4) ^ 1u << 31},
-        {HEADER_CRC_AT, 4, field_get(data, HEADER_CRC_AT, 4) ^ 1 << 31},
+        {HEADER_CRC_AT, 4, field_get(data, HEADER_CRC_AT, 4) ^ 1u << 31},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         file_change(path, data, size, changes[i].at, changes[i].width, changes[i].value);
