@@ -553,8 +553,6 @@ static bool baseline_match(struct train *t, struct error *err) {
     return true;
 }
 
-static void note(const char *text) { fprintf(stderr, "train: note: %s\n", text); }
-
 /* No option is ignored in silence. */
 static void idle_options_tell(struct train *t) {
     struct config *config = &t->config;
@@ -566,18 +564,18 @@ static void idle_options_tell(struct train *t) {
     json_object_foreach(values, name, value) {
         const char *need = option_missing(config, name);
         if (need && !json_equal(value, json_object_get(unset, name)))
-            fprintf(stderr, "train: note: --%s has no effect without %s\n", name, need);
+            note_print("--%s has no effect without %s", name, need);
     }
     json_decref(values);
     json_decref(unset);
     struct option_group groups[GROUPS];
     option_groups(t, groups);
     if (t->options.tokenizer && options_given(groups, GROUPS, t->given, "vocab"))
-        note("--vocab has no effect with --tokenizer");
+        note_print("--vocab has no effect with --tokenizer");
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
-        note("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
+        note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
     if (t->options.steps > 0 && t->options.warmup >= t->options.steps)
-        note("--warmup is as long as the run: it ends before the learning rate's peak");
+        note_print("--warmup is as long as the run: it ends before the learning rate's peak");
 }
 
 /* An empty name, as of a shell's variable that is not set, would mean the root of the disk. */
@@ -770,8 +768,8 @@ static bool run_train(struct train *t, struct error *err) {
         return true;
     }
     if (o->resume && o->until > 0 && o->until <= t->run.step)
-        fprintf(stderr, "train: note: --until %" PRId64 ": the run in %s is at step %" PRId64 " already\n", o->until,
-                t->dir.path, t->run.step);
+        note_print("--until %" PRId64 ": the run in %s is at step %" PRId64 " already", o->until, t->dir.path,
+                   t->run.step);
     if (!config_write(t, err) || !log_open(t, err)) return false;
     signals_take();
     return train_finish(t, train_loop(t, err), err);

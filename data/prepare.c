@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fts.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -49,17 +48,6 @@ struct input_list {
 };
 
 /* ---- Reading ---- */
-
-/* A line on standard error, where they are wanted. */
-__attribute__((format(printf, 2, 3))) static void note(const struct prepare_options *o, const char *format, ...) {
-    va_list args;
-    if (!o->verbose) return;
-    fprintf(stderr, "%s: note: ", program_invocation_short_name);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-}
 
 static bool name_ends(const char *name, const char *end) {
     size_t n = strlen(name), m = strlen(end);
@@ -505,8 +493,8 @@ static void left_out_tell(const struct prepare_options *o, const char *dir) {
     FILE *file = fopen(path, "r");
     for (; file && getline(&line, &capacity, file) > 0; n++)
         if (n == 0) first = string_format("%.*s", (int)strcspn(line, "\n"), line);
-    if (n == 1) note(o, "%s is held out by --val %s: left out of training", first, o->val_path);
-    if (n > 1) note(o, "%s and %zu more are held out by --val %s: left out of training", first, n - 1, o->val_path);
+    if (n == 1) note_print("%s is held out by --val %s: left out of training", first, o->val_path);
+    if (n > 1) note_print("%s and %zu more are held out by --val %s: left out of training", first, n - 1, o->val_path);
     if (file) fclose(file);
     free(first);
     free(line);
@@ -553,7 +541,7 @@ static bool cache_find(const struct job *job, const char *dir, bool *found, stru
     *found = access(dir, F_OK) == 0 && cache_check(dir, err);
     if (*found || access(dir, F_OK) != 0) return true;
     if (err->code != EXIT_INPUT || !cache_replaceable(dir, err)) return false;
-    note(job->options, "%.*s: preparing this text again", (int)strcspn(err->text, ";"), err->text);
+    if (job->options->verbose) note_print("%.*s: preparing this text again", (int)strcspn(err->text, ";"), err->text);
     return true;
 }
 
@@ -567,7 +555,7 @@ static bool vocab_check(const struct prepare_options *o, const char *dir, struct
     free(model);
     if (!t || pieces >= o->vocab) return t != NULL;
     if (!o->vocab_at_most) return tokenizer_too_large(o->vocab, pieces, err);
-    note(o, "this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
+    if (o->verbose) note_print("this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
     return true;
 }
 
@@ -584,7 +572,7 @@ char *data_prepare(const struct prepare_options *options, struct error *err) {
         ok = cache_find(&job, dir, &found, err) && (found || cache_fill(&job, dir, err)) &&
              vocab_check(options, dir, err);
     }
-    if (ok) left_out_tell(options, dir);
+    if (ok && options->verbose) left_out_tell(options, dir);
     inputs_free(&job.train);
     inputs_free(&job.val);
     inputs_free(&job.left_out);

@@ -35,6 +35,15 @@ _Noreturn void error_exit(const struct error *err) {
     exit(err->code);
 }
 
+void note_print(const char *format, ...) {
+    va_list args;
+    fprintf(stderr, "%s: note: ", program_invocation_short_name);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
 static _Noreturn void memory_exit(size_t count, size_t size) {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))

@@ -35,6 +35,9 @@ bool error_set(struct error *err, int code, const char *format, ...) __attribute
 /* Prints "PROGRAM: text" on standard error and exits with the code. */
 __attribute__((noreturn)) void error_exit(const struct error *err); /* spm.cc reads this too: no _Noreturn */
 
+/* Prints "PROGRAM: note: ..." on standard error: what a user should know, and need not mend. */
+void note_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* Zeroed memory for count * size bytes, aligned to 64 bytes (huge pages are asked for where large);
  * exits with EXIT_MEMORY if the product overflows or memory is short. Release with free(). */
 void *array_alloc(size_t count, size_t size);

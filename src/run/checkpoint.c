@@ -459,8 +459,7 @@ bool checkpoint_whole(const struct checkpoint *c, const char *key, int64_t *valu
     errno = 0;
     *value = strtoll(text, &end, 10);
     return (*text >= '0' && *text <= '9' && *end == 0 && errno == 0) ||
-           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a whole number; take another checkpoint",
-                     c->path, key, text);
+           input_error(c, err, "metadata %s: got '%s', want a whole number; take another checkpoint", key, text);
 }
 
 bool checkpoint_real(const struct checkpoint *c, const char *key, double *value, struct error *err) {
@@ -469,8 +468,7 @@ bool checkpoint_real(const struct checkpoint *c, const char *key, double *value,
     char *end;
     *value = strtod(text, &end);
     return (end != text && *end == 0 && *value >= 0) ||
-           error_set(err, EXIT_INPUT, "%s: metadata %s: got '%s', want a number; take another checkpoint", c->path, key,
-                     text);
+           input_error(c, err, "metadata %s: got '%s', want a number; take another checkpoint", key, text);
 }
 
 json_t *checkpoint_object(const struct checkpoint *c, const char *key, struct error *err) {

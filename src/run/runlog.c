@@ -60,14 +60,10 @@ static struct survey log_survey(FILE *log, bool (*past)(const void *context, con
 }
 
 static void survey_tell(const struct survey *s, const char *path, int64_t step) {
-    const char *program = program_invocation_short_name;
-    if (s->damaged)
-        fprintf(stderr, "%s: note: %s: line %zu is no entry; it stays as it is\n", program, path, s->damaged);
+    if (s->damaged) note_print("%s: line %zu is no entry; it stays as it is", path, s->damaged);
     if (s->last < step)
-        fprintf(stderr,
-                "%s: note: %s: ends at step %" PRId64 ", its checkpoint is of step %" PRId64 "; the curves will "
-                "have a gap\n",
-                program, path, s->last < 0 ? 0 : s->last, step);
+        note_print("%s: ends at step %" PRId64 ", its checkpoint is of step %" PRId64 "; the curves will have a gap",
+                   path, s->last < 0 ? 0 : s->last, step);
 }
 
 /* Cuts the log behind the part that stays, and ends its last line. */

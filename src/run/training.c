@@ -107,14 +107,13 @@ bool training_resume(const struct training *o, const json_t *kept, int64_t step,
     const bool ok = options_fixed(fixed, kept, dir, err);
     size_t changes = 0;
     for (struct option_difference d; ok && options_differ(told, kept, &d); changes++) {
-        fprintf(stderr, "train: note: --%s is %s now; it was %s\n", d.name, d.mine, d.theirs);
+        note_print("--%s is %s now; it was %s", d.name, d.mine, d.theirs);
         json_object_del(told, d.name);
         option_difference_free(&d);
     }
     const double now = training_rate(o, step), expected = rate_kept(kept, step);
     if (changes > 0 && step > 0 && fabs(now - expected) > 1e-3 * expected)
-        fprintf(stderr, "train: note: the learning rate goes on at %.3g; the last step had %.3g\n", now,
-                rate_kept(kept, step - 1));
+        note_print("the learning rate goes on at %.3g; the last step had %.3g", now, rate_kept(kept, step - 1));
     json_decref(fixed);
     json_decref(told);
     return ok;

@@ -389,7 +389,7 @@ int main(int argc, char **argv) {
     json_t *analysis = analysis_measure(subjects, n, &common.text, &words, wordnet_dir);
     if (!json_save(o->out, analysis, &err) || !report_write(o->out, analysis, &err)) error_exit(&err);
     for (size_t i = 0; i < n; i++)
-        if (subjects[i].log_note) fprintf(stderr, "analyse: note: %s\n", subjects[i].log_note);
+        if (subjects[i].log_note) note_print("%s", subjects[i].log_note);
     fprintf(stderr, "%s/report.html\n", o->out);
 
     json_decref(analysis);
