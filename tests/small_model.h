@@ -54,7 +54,7 @@ static inline struct model model_random(const struct config *config, enum model_
 struct example {
     struct batch batch;
     size_t count; /* targets that are not masked */
-    int32_t *tokens, *targets;
+    int32_t *tokens, *targets, *ends; /* ends: once sights_random has been asked for them */
 };
 
 static inline struct example example_random(size_t B, size_t T, int vocab, uint64_t seed) {
@@ -71,14 +71,25 @@ static inline struct example example_random(size_t B, size_t T, int vocab, uint6
     return e;
 }
 
+/* Who attends to whom, at random. */
+static inline void sights_random(struct example *e, uint64_t seed) {
+    const size_t B = e->batch.B, T = e->batch.T;
+    struct rng rng;
+    rng_seed(&rng, seed, 98765);
+    e->batch.ends = e->ends = array_alloc(B * T, sizeof *e->ends);
+    for (size_t i = 0; i < B * T; i++) e->ends[i] = 1 + (int32_t)(rng_next(&rng) % T);
+}
+
 static inline void example_free(struct example *e) {
     free(e->tokens);
     free(e->targets);
+    free(e->ends);
 }
 
 /* Positions from..to-1 of its first sequence, as a continuation of those before. */
 static inline struct batch example_piece(const struct example *e, size_t from, size_t to) {
-    return (struct batch){.B = 1, .T = to, .from = from, .tokens = e->tokens + from, .targets = e->targets + from};
+    return (struct batch){.B = 1, .T = to, .from = from, .tokens = e->tokens + from, .targets = e->targets + from,
+                          .ends = e->ends ? e->ends + from : NULL};
 }
 
 /* Nobody wrote past the end of an array of activations. */

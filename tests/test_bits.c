@@ -63,22 +63,51 @@ static void test_causality(void **state) {
     model_destroy(&m);
 }
 
-/* A sequence in pieces has the logits of the sequence at once, and those of a model made for training. */
-static void test_kv_cache(void **state) {
+/* What a row attends to is what it is told: of one block, its logits depend on its own token and on those that it sees,
+ * and on no other. */
+static void test_sight(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
-    const size_t pieces[] = {1, 2, 7, 1, 1, 31, 1, 16, 5}; /* 65 in all */
-    struct model whole = model_random(&config, MODEL_TRAIN, 1, 43);
-    struct model cached = model_random(&config, MODEL_INFER, 1, 43);
-    struct example b = example_random(1, whole.sizes.T, config.vocab, 44);
+    config.layers = config.moe_every = 1;
+    struct model m = model_random(&config, MODEL_INFER, 1, 41);
+    struct example b = example_random(1, m.sizes.T, config.vocab, 42);
+    const size_t T = m.sizes.T, V = m.sizes.V;
+    real *before = array_alloc(T * V, sizeof(real)), *after = array_alloc(T * V, sizeof(real));
+    sights_random(&b, 43);
+    model_forward(&m, &b.batch);
+    logits_copy(before, &m, T);
+    for (size_t at = 0; at < T; at += 3) {
+        const int32_t kept = b.tokens[at];
+        b.tokens[at] = (kept + 1) % config.vocab;
+        model_forward(&m, &b.batch);
+        logits_copy(after, &m, T);
+        for (size_t t = 0; t < T; t++) {
+            const bool changed = memcmp(before + t * V, after + t * V, V * sizeof(real)) != 0;
+            assert_int_equal(changed, t == at || (size_t)b.ends[t] > at);
+        }
+        b.tokens[at] = kept;
+    }
+    free(before);
+    free(after);
+    example_free(&b);
+    model_destroy(&m);
+}
+
+/* A sequence in pieces, 0 behind the last, has the logits of the sequence at once, and those of a model made for
+ * training. The first `prefix` tokens, if any, see each other both ways. */
+static void cache_check(const struct config *config, size_t prefix, const size_t *pieces) {
+    struct model whole = model_random(config, MODEL_TRAIN, 1, 43);
+    struct model cached = model_random(config, MODEL_INFER, 1, 43);
+    struct example b = example_random(1, whole.sizes.T, config->vocab, 44);
     size_t T = whole.sizes.T, V = whole.sizes.V, from = 0;
     real *at_once = array_alloc(T * V, sizeof(real)), *in_pieces = array_alloc(T * V, sizeof(real));
+    if (prefix) sights_random(&b, 45);
+    for (size_t t = 0; prefix && t < T; t++) b.ends[t] = (int32_t)(t < prefix ? prefix : t + 1);
     model_forward(&whole, &b.batch);
     logits_copy(at_once, &whole, T);
-    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
-        const struct batch piece = example_piece(&b, from, from + pieces[i]);
+    for (; *pieces; from += *pieces++) {
+        const struct batch piece = example_piece(&b, from, from + *pieces);
         model_forward(&cached, &piece);
-        logits_copy(in_pieces + from * V, &cached, pieces[i]);
-        from += pieces[i];
+        logits_copy(in_pieces + from * V, &cached, *pieces);
     }
     assert_int_equal(from, T);
     assert_bits_equal(at_once, in_pieces, T * V);
@@ -87,6 +116,12 @@ static void test_kv_cache(void **state) {
     example_free(&b);
     model_destroy(&whole);
     model_destroy(&cached);
+}
+
+static void test_kv_cache(void **state) {
+    const struct config config = split_config(*(const enum model_kind *)*state);
+    cache_check(&config, 0, (const size_t[]){1, 2, 7, 1, 1, 31, 1, 16, 5, 0});
+    cache_check(&config, 10, (const size_t[]){10, 1, 1, 31, 1, 16, 5, 0});
 }
 
 /* Gives m the weights of a model of the same configuration. */
@@ -288,6 +323,7 @@ static void test_threads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         FOR_EACH_KIND(test_causality),
+        FOR_EACH_KIND(test_sight),
         FOR_EACH_KIND(test_kv_cache),
         FOR_EACH_KIND(test_stored_weights),
         FOR_EACH_KIND(test_stored_routers),

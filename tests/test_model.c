@@ -251,8 +251,9 @@ struct comparison {
 };
 
 /* `samples` elements of every tensor. */
-static void gradients_check(const struct config *config, size_t samples, struct comparison *c) {
-    struct example b = example_random(2, 9, config->vocab, 21);
+static void gradients_check_of(const struct example *example, const struct config *config, size_t samples,
+                               struct comparison *c) {
+    const struct example b = *example;
     struct model m = model_random(config, MODEL_TRAIN, b.batch.B, 22);
     struct rng rng;
     rng_seed(&rng, 23, 0);
@@ -279,6 +280,11 @@ static void gradients_check(const struct config *config, size_t samples, struct 
         }
     }
     model_destroy(&m);
+}
+
+static void gradients_check(const struct config *config, size_t samples, struct comparison *c) {
+    struct example b = example_random(2, 9, config->vocab, 21);
+    gradients_check_of(&b, config, samples, c);
     example_free(&b);
 }
 
@@ -341,6 +347,19 @@ static void test_differences_of_every_depth(void **state) {
         config.head_depth = depths % 4;
         config.merge_depth = depths / 4;
         gradients_check(&config, 2, &c);
+    }
+    comparison_end(&c);
+}
+
+/* Whoever attends to whom. */
+static void test_differences_of_every_sight(void **state) {
+    (void)state;
+    struct comparison c = {0};
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        struct example b = example_random(3, 9, small_config.vocab, seed);
+        sights_random(&b, seed);
+        gradients_check_of(&b, &small_config, 4, &c);
+        example_free(&b);
     }
     comparison_end(&c);
 }
@@ -673,6 +692,7 @@ int main(void) {
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_differences_of_every_router),
         cmocka_unit_test(test_differences_of_every_depth),
+        cmocka_unit_test(test_differences_of_every_sight),
         cmocka_unit_test(test_backward_adds),
         cmocka_unit_test(test_batch_is_sum_of_sequences),
         cmocka_unit_test(test_initialisation),

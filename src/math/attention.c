@@ -1,5 +1,5 @@
 /* One task is one head of one sequence. It walks over tiles of QUERIES rows; for a tile, the scores against
- * all keys up to its last row fit in cache, so the softmax is the plain two-pass one and no (T,T) matrix is
+ * all keys that one of its rows sees fit in cache, so the softmax is the plain two-pass one and no (T,T) matrix is
  * ever stored. Backward computes the probabilities again from the log-sum-exp.
  *
  * With P the probabilities and O = P V:   dV = P^T dO     dP = dO V^T
@@ -48,12 +48,12 @@ static struct scratch scratch_of_thread(real *base, size_t T, size_t hs) {
     return scratch_layout(base + (size_t)omp_get_thread_num() * count, T, hs);
 }
 
-/* Row i of p holds scores of query t = q0 + i against keys 0..; they become probabilities, zero past t. */
-static real softmax_causal(real *p_i, size_t t, size_t keys, real scale) {
-    const real high = row_max(p_i, t + 1) * scale;
-    const real sum = row_exp(p_i, p_i, t + 1, scale, high);
-    row_scale(p_i, 1 / sum, t + 1);
-    memset(p_i + t + 1, 0, (keys - t - 1) * sizeof(real));
+/* p_i holds the scores of a query against `keys` keys, of which it sees the first `end`; they become probabilities. */
+static real softmax_forward(real *p_i, size_t end, size_t keys, real scale) {
+    const real high = row_max(p_i, end) * scale;
+    const real sum = row_exp(p_i, p_i, end, scale, high);
+    row_scale(p_i, 1 / sum, end);
+    memset(p_i + end, 0, (keys - end) * sizeof(real));
     return high + (real)log(sum);
 }
 
@@ -61,9 +61,20 @@ static real softmax_causal(real *p_i, size_t t, size_t keys, real scale) {
 struct head {
     size_t T, from, C, hs;
     const real *q, *k, *v;
-    real *lse; /* (T - from), or NULL */
+    const int32_t *ends; /* (T - from), or NULL */
+    real *lse;           /* (T - from), or NULL */
     struct scratch scratch;
 };
+
+/* Keys that query t sees. */
+static size_t end_of(const struct head *h, size_t t) { return h->ends ? (size_t)h->ends[t - h->from] : t + 1; }
+
+/* Keys that one of m queries from q0 on sees. */
+static size_t keys_of(const struct head *h, size_t q0, size_t m) {
+    size_t most = 0;
+    for (size_t t = q0; t < q0 + m; t++) most = end_of(h, t) > most ? end_of(h, t) : most;
+    return most;
+}
 
 /* Where head bh's numbers of (B, T, width) begin. */
 static size_t head_offset(const struct attention *a, const struct batch *batch, size_t bh, size_t width) {
@@ -73,8 +84,10 @@ static size_t head_offset(const struct attention *a, const struct batch *batch, 
 static struct head head_of(const struct attention *a, const real *qkv, const struct batch *batch, size_t bh) {
     const size_t T = batch->T, C = a->C, hs = C / a->NH;
     const real *q = qkv + head_offset(a, batch, bh, 3 * C);
+    const int32_t *ends = batch->ends ? batch->ends + bh / a->NH * (T - batch->from) : NULL;
     return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .q = q, .k = q + C, .v = q + 2 * C,
-                         .lse = a->lse ? a->lse + bh * T : NULL, .scratch = scratch_of_thread(a->scratch, T, hs)};
+                         .ends = ends, .lse = a->lse ? a->lse + bh * T : NULL,
+                         .scratch = scratch_of_thread(a->scratch, T, hs)};
 }
 
 static void head_forward(const struct head *h, real *out) {
@@ -84,11 +97,11 @@ static void head_forward(const struct head *h, real *out) {
     gemm_pack(s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
     gemm_pack(s.values, (struct view){h->v, row, 1, NULL}, T, hs);
     for (size_t q0 = h->from; q0 < T; q0 += QUERIES) {
-        const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
+        const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
         gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {h->q + q0 * row, row, 1, NULL},
                                    .packed = s.keys_t, .C = s.p, .ldc = T});
         for (size_t i = 0; i < m; i++) {
-            const real log_sum = softmax_causal(s.p + i * T, q0 + i, keys, scale);
+            const real log_sum = softmax_forward(s.p + i * T, end_of(h, q0 + i), keys, scale);
             if (h->lse) h->lse[q0 - h->from + i] = log_sum;
         }
         gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
@@ -105,11 +118,11 @@ void attention_forward(const struct attention *a, real *out, const real *qkv, co
 }
 
 /* The tile's P from its scores, and dS (in place of dP). */
-static void softmax_backward(real *p_i, real *dp_i, size_t t, size_t keys, real scale, real lse_t, real d_t) {
-    row_exp(p_i, p_i, t + 1, scale, lse_t);
-    for (size_t k = 0; k <= t; k++) dp_i[k] = scale * p_i[k] * (dp_i[k] - d_t);
-    memset(p_i + t + 1, 0, (keys - t - 1) * sizeof(real));
-    memset(dp_i + t + 1, 0, (keys - t - 1) * sizeof(real));
+static void softmax_backward(real *p_i, real *dp_i, size_t end, size_t keys, real scale, real lse_t, real d_t) {
+    row_exp(p_i, p_i, end, scale, lse_t);
+    for (size_t k = 0; k < end; k++) dp_i[k] = scale * p_i[k] * (dp_i[k] - d_t);
+    memset(p_i + end, 0, (keys - end) * sizeof(real));
+    memset(dp_i + end, 0, (keys - end) * sizeof(real));
 }
 
 static void head_backward(const struct head *h, real *dqkv, const real *dout, const real *out) {
@@ -125,7 +138,7 @@ static void head_backward(const struct head *h, real *dqkv, const real *dout, co
         memset(dv + t * row, 0, hs * sizeof(real));
     }
     for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
-        const size_t m = min_size(QUERIES, T - q0), keys = q0 + m;
+        const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
         const real *q_tile = h->q + q0 * row, *dout_tile = dout + q0 * C;
         gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
                                    .C = s.p, .ldc = T});
@@ -133,7 +146,7 @@ static void head_backward(const struct head *h, real *dqkv, const real *dout, co
                                    .C = s.dp, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
-            softmax_backward(s.p + i * T, s.dp + i * T, q0 + i, keys, scale, h->lse[q0 + i], d_t);
+            softmax_backward(s.p + i * T, s.dp + i * T, end_of(h, q0 + i), keys, scale, h->lse[q0 + i], d_t);
         }
         /* S = scale q k^T */
         gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,

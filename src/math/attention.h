@@ -1,7 +1,8 @@
-/* Causal multi-head attention, forward and backward, as blocked matrix products (attention.c).
+/* Multi-head attention, forward and backward, as blocked matrix products (attention.c).
  *
  * qkv (B, T, 3C) holds the query, key and value of each position, NH heads of C/NH numbers each.
- * out (B, T, C): out_t = sum over t2 <= t of softmax(q_t . k_t2 / sqrt(C/NH)) v_t2, head by head.
+ * out (B, T, C): out_t = sum over t2 < end_t of softmax(q_t . k_t2 / sqrt(C/NH)) v_t2, head by head; end_t is
+ * batch->ends', or t + 1 (causal).
  * T = batch->T positions; queries are those from batch->from on, and only they have a row in out, (T - from, C). */
 #ifndef ATTENTION_H
 #define ATTENTION_H
