@@ -88,7 +88,7 @@ enum kept {
     X(picks,         int32_t, MOE, N, K)                                                        \
     X(slots,         int32_t, MOE, N, K)         /* see src/layers/dispatch.h */                       \
     X(sources,       int32_t, MOE, N, K)                                                        \
-    X(first,         int32_t, MOE, E + 1)                                                       \
+    X(offsets,       int32_t, MOE, E + 1)                                                       \
     X(hidden,        real,    MOE, N * K, F)     /* the experts', before GELU, in their order */ \
     X(expert_out,    real,    MOE, N * K, S)                                                    \
     X(shared_hidden, real,    MOE, N, Fs)                                                       \
@@ -131,7 +131,7 @@ struct activations {
     bool recomputing;   /* a forward that backward has asked for: nothing is counted twice */
     size_t logit_rows;  /* rows of logits that exist at a time */
     struct slices list[ARRAYS];
-    void *block;
+    void *memory;
 #define X(name, type, ...) struct { type *data; size_t step; } name;
     ACTIVATIONS(X)
 #undef X
@@ -175,13 +175,13 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
 static struct activations *activations_create(const struct sizes *s, struct model_setup setup) {
     struct activations *a = array_alloc(1, sizeof *a);
     a->logit_rows = logit_rows_for(s, setup.batch * s->T);
-    a->block = array_alloc(activations_layout(a->list, s, setup), 1);
-    guards_set(a->list, ARRAYS, a->block);
+    a->memory = array_alloc(activations_layout(a->list, s, setup), 1);
+    guards_set(a->list, ARRAYS, a->memory);
     const struct slices *row = a->list;
-#define X(name, type, ...) a->name.data = slices_data(row, a->block), a->name.step = row++->step / sizeof(type);
+#define X(name, type, ...) a->name.data = slices_data(row, a->memory), a->name.step = row++->step / sizeof(type);
     ACTIVATIONS(X)
 #undef X
-#define X(name, ...) a->name = slices_data(row++, a->block);
+#define X(name, ...) a->name = slices_data(row++, a->memory);
     BUFFERS(X)
 #undef X
     return a;
@@ -240,11 +240,11 @@ bool model_create(struct model *m, const struct config *config, struct model_set
     const struct sizes *s = &m->sizes;
     const bool training = setup.use == MODEL_TRAIN;
     m->n_parameters = model_layout(m->info, s);
-    m->param_block = array_alloc(m->n_parameters, sizeof(real));
-    parameters_point(&m->params, m->param_block, m->info);
+    m->param_memory = array_alloc(m->n_parameters, sizeof(real));
+    parameters_point(&m->params, m->param_memory, m->info);
     if (training) {
-        m->grad_block = array_alloc(m->n_parameters, sizeof(real));
-        parameters_point(&m->grads, m->grad_block, m->info);
+        m->grad_memory = array_alloc(m->n_parameters, sizeof(real));
+        parameters_point(&m->grads, m->grad_memory, m->info);
     }
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
@@ -262,11 +262,11 @@ bool model_create(struct model *m, const struct config *config, struct model_set
 }
 
 void model_destroy(struct model *m) {
-    if (m->acts) free(m->acts->block);
+    if (m->acts) free(m->acts->memory);
     free(m->acts);
     free(m->work);
-    free(m->param_block);
-    free(m->grad_block);
+    free(m->param_memory);
+    free(m->grad_memory);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) free(m->packed[i]), free(m->packed_t[i]);
     free(m->router_bias);
     free(m->load);
@@ -353,18 +353,18 @@ static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const size_t N = a->rows * s->H, E = s->E;
-    int32_t *first = at(a->first, lm), *sources = at(a->sources, lm);
+    int32_t *offsets = at(a->offsets, lm), *sources = at(a->sources, lm);
     return (struct moe){
         .head = stack_of(m, s->head, LINEAR(m, headw, headb, lm * s->head), at(a->head_hidden, lm)),
         .merge = stack_of(m, s->merge, LINEAR(m, mergew, mergeb, lm * s->merge), at(a->merge_hidden, lm)),
         .router = router_of(m, lm),
         .routing = {.N = N, .projected = at(a->projected, lm), .probs = at(a->probs, lm),
                     .log_sums = at(a->log_sums, lm), .gates = at(a->gates, lm), .picks = at(a->picks, lm),
-                    .first = first},
+                    .offsets = offsets},
         .dispatch = {.N = N, .K = s->K, .E = E, .S = s->S, .slots = at(a->slots, lm), .sources = sources,
-                     .first = first},
+                     .offsets = offsets},
         .experts = {.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
-                    .first = first, .source = sources},
+                    .offsets = offsets, .source = sources},
         .shared = {.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
                    .rows = N},
         .xh = s->head ? at(a->xh, lm) : (real *)x, .hidden = at(a->hidden, lm), .expert_out = at(a->expert_out, lm),
@@ -380,7 +380,7 @@ static void routing_note(struct model *m, size_t lm, const struct moe *moe) {
     if (m->on_picks) m->on_picks(m->on_picks_context, lm, moe->routing.picks, moe->routing.N);
     m->balance_sum[lm] += router_balance(&moe->router, &moe->routing, m->acts->expert_mean);
     m->z_sum[lm] += router_z_loss(&moe->routing);
-    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.first[e + 1] - moe->dispatch.first[e];
+    for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.offsets[e + 1] - moe->dispatch.offsets[e];
 }
 
 /* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
@@ -569,7 +569,7 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
 }
 
 const char *model_overrun(const struct model *m) {
-    const char *array = guards_broken(m->acts->list, ARRAYS, m->acts->block);
+    const char *array = guards_broken(m->acts->list, ARRAYS, m->acts->memory);
     struct slices row = work_row(m->work_bytes);
     slices_layout(&row, 1);
     return array || !m->work ? array : guards_broken(&row, 1, m->work);
@@ -593,7 +593,7 @@ void model_balance(struct model *m) {
 
 void model_initialize(struct model *m, uint64_t seed) {
     for (const struct parameter_info *p = m->info; p < m->info + PARAMETER_TENSORS; p++)
-        parameter_initialize(p, m->param_block + p->offset, seed, m->sizes.L);
+        parameter_initialize(p, m->param_memory + p->offset, seed, m->sizes.L);
     model_pack(m);
 }
 
@@ -640,7 +640,7 @@ size_t model_tensors(const struct model *m, real *block, const char *prefix, str
 }
 
 size_t model_state(const struct model *m, struct tensor *out) {
-    size_t n = model_tensors(m, m->param_block, "", out);
+    size_t n = model_tensors(m, m->param_memory, "", out);
     if (m->config.balance == BALANCE_BIAS && m->sizes.LM > 0)
         out[n++] = (struct tensor){.name = "router.bias", .dtype = out[0].dtype, .dims = 2,
                                    .shape = {m->sizes.LM, m->sizes.E}, .data = m->router_bias};

@@ -88,7 +88,7 @@ struct model {
     struct model_setup setup;
     struct parameter_info info[PARAMETER_TENSORS];
     size_t n_parameters;
-    real *param_block, *grad_block;   /* (n_parameters); no grad_block when made for inference */
+    real *param_memory, *grad_memory;   /* (n_parameters); no grad_memory when made for inference */
     struct parameters params, grads;
     char *packed[PARAMETER_TENSORS], *packed_t[PARAMETER_TENSORS]; /* matrices as gemm.h wants them: W^T, and W */
     void *work;                       /* work memory, of which one layer at a time has all */
@@ -127,7 +127,7 @@ void model_forward(struct model *m, const struct batch *batch);
  * only a few rows at a time, become their own gradients in place. */
 double model_loss(struct model *m, double scale, size_t *count);
 
-/* Finishes it: adds to grad_block the gradient of scale * sum + router_scale * (balance_weight * E7 + z_weight *
+/* Finishes it: adds to grad_memory the gradient of scale * sum + router_scale * (balance_weight * E7 + z_weight *
  * z-loss, summed over the layers). To be called after model_loss with scale > 0. */
 void model_backward(struct model *m, double router_scale);
 

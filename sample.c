@@ -38,7 +38,7 @@ static const struct option_spec sample_options[] = {
     {"top-p", 0, OPTION_REAL, FIELD(top_p), "0.95", 0, 1, NULL, "X",
      "only the likeliest tokens that together reach this probability", NULL},
     {"greedy", 'g', OPTION_FLAG, FIELD(greedy), "false", 0, 0, NULL, NULL, "always the likeliest token", NULL},
-    {"seed", 's', OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed; sample i uses its own stream", NULL},
+    {"seed", 's', OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed; each sample has its own numbers", NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)", NULL},
     {"weights", 0, OPTION_CHOICE, FIELD(weights), "f32", 0, 0, storage_words, "KIND",
      "how matrices are held in memory: fewer bytes are read faster, and change the text a little", NULL},

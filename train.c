@@ -57,7 +57,7 @@ struct train {
     struct rundir dir;
     struct checkpoint resumed; /* with --resume, open while the rest is being set up */
     struct loader *train_data, *val_data;
-    real *moment_block;      /* (2, n_parameters): Adam's m and v */
+    real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
@@ -88,8 +88,8 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
     struct model *m = &t->model;
     size_t n = model_state(m, out), size;
     if (all) {
-        n += model_tensors(m, t->moment_block, "adam_m.", out + n);
-        n += model_tensors(m, t->moment_block + m->n_parameters, "adam_v.", out + n);
+        n += model_tensors(m, t->moment_memory, "adam_m.", out + n);
+        n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", out + n);
     }
     const void *model = tokenizer_model(t->tokenizer, &size);
     out[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {size},
@@ -132,7 +132,7 @@ static bool best_save(struct train *t, struct error *err) { return file_save(t, 
 
 /* last.safetensors holds everything. The log up to it is made permanent first. */
 static bool run_save(struct train *t, struct error *err) {
-    if (!isfinite(gradient_norm(t->model.param_block, t->model.n_parameters)))
+    if (!isfinite(gradient_norm(t->model.param_memory, t->model.n_parameters)))
         return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": a weight is not finite; earlier checkpoints stand; "
                          "try a lower --lr", t->dir.path, t->run.step);
     if (!runlog_sync(&t->log, err) || !file_save(t, "last.safetensors", true, err)) return false;
@@ -418,7 +418,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     double sum = 0;
     if (!loader_next(t->train_data, o->batch * o->accumulate, t->inputs, t->targets, err)) return false;
     for (size_t i = 0; i < all_rows; i++) targets += t->targets[i] != TARGET_NONE;
-    memset(m->grad_block, 0, m->n_parameters * sizeof(real));
+    memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
     for (int a = 0; a < o->accumulate; a++) {
         const size_t first = (size_t)a * rows;
@@ -428,7 +428,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
         model_backward(m, 1 / (double)o->accumulate);
     }
     *loss = sum / (double)targets;
-    const double norm = gradient_norm(m->grad_block, m->n_parameters);
+    const double norm = gradient_norm(m->grad_memory, m->n_parameters);
     if (!isfinite(*loss) || !isfinite(norm))
         return error_set(err, EXIT_DIVERGED,
                          "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
@@ -441,8 +441,8 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     t->saved = false;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
-        const struct slab slab = {m->param_block + p->offset, m->grad_block + p->offset, t->moment_block + p->offset,
-                                  t->moment_block + m->n_parameters + p->offset, p->count, p->decay};
+        const struct slab slab = {m->param_memory + p->offset, m->grad_memory + p->offset, t->moment_memory + p->offset,
+                                  t->moment_memory + m->n_parameters + p->offset, p->count, p->decay};
         adamw_update(&adamw, &slab, lr, clip_scale(norm, o->clip), t->run.step);
     }
     model_balance(m);
@@ -695,7 +695,7 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
     const size_t tokens = (size_t)o->batch * (size_t)o->accumulate * (size_t)t->config.seq;
-    t->moment_block = array_alloc(2 * m->n_parameters, sizeof(real));
+    t->moment_memory = array_alloc(2 * m->n_parameters, sizeof(real));
     t->inputs = array_alloc(tokens, sizeof *t->inputs);
     t->targets = array_alloc(tokens, sizeof *t->targets);
     if (resumed) return run_restore(t, resumed, err);
@@ -728,7 +728,7 @@ static void train_close(struct train *t) {
     free(t->given);
     free(t->data_dir);
     model_destroy(&t->model);
-    free(t->moment_block);
+    free(t->moment_memory);
     free(t->inputs);
     free(t->targets);
     tokenizer_free(t->tokenizer);

@@ -43,7 +43,7 @@ static inline struct model model_random(const struct config *config, enum model_
     model_initialize(&m, seed);
     struct rng rng;
     rng_seed(&rng, seed, 12345);
-    for (size_t i = 0; i < m.n_parameters; i++) m.param_block[i] += (real)(0.3 * rng_normal(&rng));
+    for (size_t i = 0; i < m.n_parameters; i++) m.param_memory[i] += (real)(0.3 * rng_normal(&rng));
     for (size_t i = 0; config->balance == BALANCE_BIAS && i < m.sizes.LM * m.sizes.E; i++)
         m.router_bias[i] = (real)(0.1 * rng_normal(&rng));
     model_pack(&m);
@@ -98,10 +98,10 @@ static inline void model_overrun_check(const struct model *m) {
     if (array) fail_msg("written past the end of %s", array);
 }
 
-/* One forward and backward of the mean loss and E7; grad_block is overwritten. Returns the loss. */
+/* One forward and backward of the mean loss and E7; grad_memory is overwritten. Returns the loss. */
 static inline double model_gradients(struct model *m, const struct example *e) {
     size_t count;
-    memset(m->grad_block, 0, m->n_parameters * sizeof(real));
+    memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
     model_forward(m, &e->batch);
     double sum = model_loss(m, 1.0 / (double)e->count, &count);

@@ -126,7 +126,7 @@ static void test_kv_cache(void **state) {
 
 /* Gives m the weights of a model of the same configuration. */
 static void weights_copy(struct model *m, const struct model *from) {
-    memcpy(m->param_block, from->param_block, from->n_parameters * sizeof(real));
+    memcpy(m->param_memory, from->param_memory, from->n_parameters * sizeof(real));
     memcpy(m->router_bias, from->router_bias, from->sizes.LM * from->sizes.E * sizeof(real));
     model_pack(m);
 }
@@ -191,7 +191,7 @@ static void matrices_to_grid(struct model *m) {
         const struct parameter_info *info = &m->info[i];
         if (!info->decay || is_router(info)) continue;
         for (size_t j = 0; j < info->count; j++) {
-            real *w = m->param_block + info->offset + j;
+            real *w = m->param_memory + info->offset + j;
             *w = (real)ldexp(j % info->columns ? fmax(-127, fmin(127, rint((double)*w * 127))) : 127, -10);
         }
     }
@@ -204,7 +204,7 @@ static void routers_round(struct model *copy, const struct model *m) {
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *info = &m->info[i];
         for (size_t row = 0; info->decay && is_router(info) && row < info->matrices * info->rows; row++) {
-            real *w = copy->param_block + info->offset + row * info->columns, high = 0;
+            real *w = copy->param_memory + info->offset + row * info->columns, high = 0;
             for (size_t c = 0; c < info->columns; c++) high = fmaxf(high, fabsf(w[c]));
             for (size_t c = 0; c < info->columns; c++) w[c] = rintf(w[c] / (high / 127)) * (high / 127);
         }
@@ -247,7 +247,7 @@ static void test_recompute(void **state) {
     weights_copy(&again, &kept);
     for (int step = 0; step < 2; step++) {
         assert_true(model_gradients(&kept, &b) == model_gradients(&again, &b));
-        assert_bits_equal(kept.grad_block, again.grad_block, kept.n_parameters);
+        assert_bits_equal(kept.grad_memory, again.grad_memory, kept.n_parameters);
         assert_memory_equal(kept.load, again.load, kept.sizes.LM * kept.sizes.E * sizeof *kept.load);
         assert_memory_equal(kept.z_sum, again.z_sum, kept.sizes.LM * sizeof *kept.z_sum);
         assert_int_equal(kept.forwards, again.forwards);
@@ -268,9 +268,9 @@ static void smoe_check(struct config config) {
     struct model mhmoe = model_random(&config, MODEL_TRAIN, 3, 45);
     struct example b = example_random(3, smoe.sizes.T, config.vocab, 46);
     assert_int_equal(smoe.n_parameters, mhmoe.n_parameters);
-    assert_bits_equal(smoe.param_block, mhmoe.param_block, smoe.n_parameters);
+    assert_bits_equal(smoe.param_memory, mhmoe.param_memory, smoe.n_parameters);
     assert_true(model_gradients(&smoe, &b) == model_gradients(&mhmoe, &b));
-    assert_bits_equal(smoe.grad_block, mhmoe.grad_block, smoe.n_parameters);
+    assert_bits_equal(smoe.grad_memory, mhmoe.grad_memory, smoe.n_parameters);
     example_free(&b);
     model_destroy(&smoe);
     model_destroy(&mhmoe);
@@ -299,12 +299,12 @@ static void test_threads(void **state) {
         if (i == 0) {
             loss = loss_i;
             grads = array_alloc(m.n_parameters, sizeof(real));
-            memcpy(grads, m.grad_block, m.n_parameters * sizeof(real));
+            memcpy(grads, m.grad_memory, m.n_parameters * sizeof(real));
             biases = array_alloc(n_biases + 1, sizeof(real));
             memcpy(biases, m.router_bias, n_biases * sizeof(real));
         }
         assert_true(loss_i == loss);
-        assert_bits_equal(m.grad_block, grads, m.n_parameters);
+        assert_bits_equal(m.grad_memory, grads, m.n_parameters);
         assert_bits_equal(m.router_bias, biases, n_biases);
         model_destroy(&m);
     }

@@ -17,7 +17,7 @@ static uint64_t step_hash(const struct config *config) {
     uint64_t hash = hash_bytes(HASH_START, &loss, sizeof loss);
     hash = hash_bytes(hash, &m.n_parameters, sizeof m.n_parameters);
     hash = hash_bytes(hash, &m.sizes.T, sizeof m.sizes.T);
-    hash = hash_bytes(hash, m.grad_block, m.n_parameters * sizeof(real));
+    hash = hash_bytes(hash, m.grad_memory, m.n_parameters * sizeof(real));
     hash = hash_bytes(hash, m.router_bias, m.sizes.LM * m.sizes.E * sizeof(real));
     model_destroy(&m);
     example_free(&b);

@@ -32,7 +32,7 @@ enum { E = 4 };
 
 struct layer {
     size_t S, F, rows, inputs;
-    int32_t *first, *source;
+    int32_t *offsets, *source;
     real *w1, *b1, *w2, *b2, *in, *start, *dout;                                     /* given */
     real *packed1, *packed2, *packed1_t, *packed2_t;
     real *out, *hidden, *din, *d_hidden, *dw1, *db1, *dw2, *db2;                     /* computed */
@@ -55,7 +55,7 @@ static real *packed_copies(const real *w, size_t rows, size_t columns, bool tran
 static void plain(struct layer *l) {
     const size_t S = l->S, F = l->F;
     for (size_t e = 0; e < E; e++)
-        for (size_t r = (size_t)l->first[e]; r < (size_t)l->first[e + 1]; r++) {
+        for (size_t r = (size_t)l->offsets[e]; r < (size_t)l->offsets[e + 1]; r++) {
             const real *x = l->in + (l->source ? (size_t)l->source[r] : r) * S, *dout = l->dout + r * S;
             const real *w1 = l->w1 + e * F * S, *w2 = l->w2 + e * S * F;
             for (size_t s = 0; s < S; s++) l->want_out[r * S + s] = l->start[r * S + s] + l->b2[e * S + s];
@@ -83,10 +83,10 @@ static void plain(struct layer *l) {
 /* `spread`: the share of the rows that expert 0 gets; expert 2 gets none. */
 static struct layer layer_make(size_t S, size_t F, size_t rows, double spread, bool gather) {
     struct layer l = {.S = S, .F = F, .rows = rows, .inputs = gather ? rows / 2 + 1 : rows,
-                      .first = array_alloc(E + 1, sizeof(int32_t))};
-    l.first[1] = l.first[0] + (int32_t)(spread * (double)rows);
-    l.first[2] = l.first[3] = l.first[1] + ((int32_t)rows - l.first[1]) / 3;
-    l.first[4] = (int32_t)rows;
+                      .offsets = array_alloc(E + 1, sizeof(int32_t))};
+    l.offsets[1] = l.offsets[0] + (int32_t)(spread * (double)rows);
+    l.offsets[2] = l.offsets[3] = l.offsets[1] + ((int32_t)rows - l.offsets[1]) / 3;
+    l.offsets[4] = (int32_t)rows;
     l.w1 = random_numbers(E * F * S, 1), l.b1 = random_numbers(E * F, 2);
     l.w2 = random_numbers(E * S * F, 3), l.b2 = random_numbers(E * S, 4);
     l.in = random_numbers(l.inputs * S, 5), l.start = random_numbers(rows * S, 6), l.dout = random_numbers(rows * S, 7);
@@ -101,7 +101,7 @@ static struct layer layer_make(size_t S, size_t F, size_t rows, double spread, b
     const size_t sizes[] = {rows * S, rows * S, rows * F, rows * F, E * F * S, E * S * F, E * F, E * S};
     for (size_t i = 0; i < COUNT(results); i++) *results[i] = array_alloc(sizes[i / 2] + 1, sizeof(real));
     for (size_t i = 0; i < E * F * S; i++) l.dw1[i] = l.want_dw1[i] = l.dw2[i] = l.want_dw2[i] = 1; /* added to */
-    l.ffn = (struct ffn){.E = E, .first = l.first, .source = l.source,
+    l.ffn = (struct ffn){.E = E, .offsets = l.offsets, .source = l.source,
                          .up = {.IC = S, .OC = F, .packed = l.packed1, .packed_t = l.packed1_t, .b = l.b1, .dw = l.dw1,
                                 .db = l.db1},
                          .down = {.IC = F, .OC = S, .packed = l.packed2, .packed_t = l.packed2_t, .b = l.b2,
@@ -116,7 +116,7 @@ static void layer_free(struct layer *l) {
                          l->want_out, l->want_h, l->want_din, l->want_dh, l->want_dw1, l->want_db1, l->want_dw2,
                          l->want_db2};
     for (size_t i = 0; i < COUNT(all); i++) free(all[i]);
-    free(l->first);
+    free(l->offsets);
     free(l->source);
 }
 

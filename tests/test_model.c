@@ -158,7 +158,7 @@ static void parameters_update(struct model *m, real *moments, double norm, int s
     const struct adamw a = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-6, .weight_decay = 0.1};
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *info = &m->info[i];
-        const struct slab slab = {m->param_block + info->offset, m->grad_block + info->offset, moments + info->offset,
+        const struct slab slab = {m->param_memory + info->offset, m->grad_memory + info->offset, moments + info->offset,
                                   moments + m->n_parameters + info->offset, info->count, info->decay};
         adamw_update(&a, &slab, 1e-2, clip_scale(norm, 1), step + 1);
     }
@@ -181,15 +181,15 @@ static void test_torch(void **state) {
     int64_t *tokens = ids_read(c, "tokens", T), *targets = ids_read(c, "targets", T);
     real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], norm[STEPS];
     real balance[STEPS] = {0}, z_loss[STEPS] = {0};
-    fixture_read_block(c, &m, "param/", m.param_block);
+    fixture_read_block(c, &m, "param/", m.param_memory);
     model_pack(&m);
     for (int step = 0; step < STEPS; step++) {
         struct example b = batch_of_step(tokens, targets, c->batch, T, step);
         loss[step] = model_gradients(&m, &b);
         for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l], z_loss[step] += m.z_sum[l];
         loads_check(&m, c->batch * T);
-        norm[step] = gradient_norm(m.grad_block, m.n_parameters);
-        if (step == 0) block_check(c, &m, "grad/", m.grad_block);
+        norm[step] = gradient_norm(m.grad_memory, m.n_parameters);
+        if (step == 0) block_check(c, &m, "grad/", m.grad_memory);
         parameters_update(&m, moments, norm[step], step);
         model_balance(&m);
         example_free(&b);
@@ -198,7 +198,7 @@ static void test_torch(void **state) {
     history_check(c, "balance", balance);
     history_check(c, "z_loss", z_loss);
     history_check(c, "norm", norm);
-    block_check(c, &m, "final/", m.param_block);
+    block_check(c, &m, "final/", m.param_memory);
     biases_check(c, &m);
     free(moments);
     free(tokens);
@@ -218,9 +218,9 @@ static void test_torch(void **state) {
  * sub-tokens that trade experts at once would keep the loads, and would show as an error, not hide one. */
 static bool loss_moved(double *loss, struct model *m, const struct example *b, size_t i, double delta,
                        const double *load) {
-    const real before = m->param_block[i];
+    const real before = m->param_memory[i];
     size_t count;
-    m->param_block[i] += delta;
+    m->param_memory[i] += delta;
     model_pack(m);
     model_clear_statistics(m);
     model_forward(m, &b->batch);
@@ -229,7 +229,7 @@ static bool loss_moved(double *loss, struct model *m, const struct example *b, s
         if (m->config.balance == BALANCE_AUX) *loss += m->config.balance_weight * m->balance_sum[l];
         *loss += m->config.z_weight * m->z_sum[l];
     }
-    m->param_block[i] = before;
+    m->param_memory[i] = before;
     return memcmp(m->load, load, m->sizes.LM * m->sizes.E * sizeof *load) == 0;
 }
 
@@ -265,7 +265,7 @@ static void gradients_check_of(const struct example *example, const struct confi
     for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
         for (size_t k = 0; k < samples && m.info[t].count; k++) {
             size_t i = m.info[t].offset + rng_next(&rng) % m.info[t].count;
-            double slope, got = m.grad_block[i];
+            double slope, got = m.grad_memory[i];
             c->tried++;
             if (!difference(&slope, &m, &b, i, load)) {
                 c->skipped++;
@@ -376,15 +376,15 @@ static void test_backward_adds(void **state) {
         struct model m = model_random(&configs[c], MODEL_TRAIN, b.batch.B, 32);
         real *once = array_alloc(m.n_parameters, sizeof(real));
         model_gradients(&m, &b);
-        memcpy(once, m.grad_block, m.n_parameters * sizeof(real));
-        memset(m.grad_block, 0, m.n_parameters * sizeof(real));
+        memcpy(once, m.grad_memory, m.n_parameters * sizeof(real));
+        memset(m.grad_memory, 0, m.n_parameters * sizeof(real));
         for (int pass = 0; pass < 2; pass++) {
             size_t count;
             model_forward(&m, &b.batch);
             model_loss(&m, 0.5 / (double)b.count, &count);
             model_backward(&m, 0.5);
         }
-        for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - once[i]) < 1e-13);
+        for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_memory[i] - once[i]) < 1e-13);
         free(once);
         model_destroy(&m);
     }
@@ -403,8 +403,8 @@ static void test_batch_is_sum_of_sequences(void **state) {
     struct model m = model_random(&config, MODEL_TRAIN, b.batch.B, 34);
     real *at_once = array_alloc(m.n_parameters, sizeof(real));
     double loss = model_gradients(&m, &b), sum = 0;
-    memcpy(at_once, m.grad_block, m.n_parameters * sizeof(real));
-    memset(m.grad_block, 0, m.n_parameters * sizeof(real));
+    memcpy(at_once, m.grad_memory, m.n_parameters * sizeof(real));
+    memset(m.grad_memory, 0, m.n_parameters * sizeof(real));
     for (size_t i = 0; i < b.batch.B; i++) {
         size_t count;
         const size_t at = i * b.batch.T;
@@ -413,7 +413,7 @@ static void test_batch_is_sum_of_sequences(void **state) {
         model_backward(&m, 1);
     }
     assert_true(fabs(sum / (double)b.count - loss) < 1e-13 * loss);
-    for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_block[i] - at_once[i]) < 1e-13);
+    for (size_t i = 0; i < m.n_parameters; i++) assert_true(fabs(m.grad_memory[i] - at_once[i]) < 1e-13);
     free(at_once);
     model_destroy(&m);
     example_free(&b);
@@ -457,12 +457,12 @@ static void test_initialisation(void **state) {
         const struct parameter_info *info = &m.info[i];
         double deviation = deviation_wanted(info->name, 3, 36);
         if (deviation > 0) {
-            deviation_check(info, m.param_block, deviation);
+            deviation_check(info, m.param_memory, deviation);
             continue;
         }
         bool norm_weight = strncmp(info->name, "ln", 2) == 0 && strchr(info->name, 'w');
         double want = strcmp(info->name, "routert") == 0 ? log(0.3) : norm_weight;
-        for (size_t k = 0; k < info->count; k++) assert_true(m.param_block[info->offset + k] == want);
+        for (size_t k = 0; k < info->count; k++) assert_true(m.param_memory[info->offset + k] == want);
     }
     model_destroy(&m);
 }

@@ -31,7 +31,7 @@ struct layer {
     size_t width;                         /* of what meets the experts: S, or D */
     struct router router;
     struct routing routing;
-    int32_t *first;
+    int32_t *offsets;
     real *x, *W, *P, *log_tau, *bias, *c; /* given; c (N, K): the loss is sum c g + the router's own losses */
     real *dx, *dW, *dP, *d_log_tau;       /* computed; they begin at 1, since backward adds */
     char *packed[4];
@@ -60,7 +60,7 @@ static real *filled(size_t n, real value) {
 
 static struct layer layer_make(struct shape s, enum router_kind kind, bool renormalize, bool biased) {
     const size_t width = kind == ROUTER_COSINE ? s.D : s.S;
-    struct layer l = {.shape = s, .width = width, .first = array_alloc(s.E + 1, sizeof(int32_t))};
+    struct layer l = {.shape = s, .width = width, .offsets = array_alloc(s.E + 1, sizeof(int32_t))};
     l.x = random_numbers(s.N * s.S, 1), l.W = random_numbers(s.E * width, 2), l.P = random_numbers(s.D * s.S, 3);
     l.log_tau = random_numbers(1, 4), l.bias = random_numbers(s.E, 5), l.c = random_numbers(s.N * s.K, 6);
     l.dx = filled(s.N * s.S, 1), l.dW = filled(s.E * width, 1), l.dP = filled(s.D * s.S, 1);
@@ -70,12 +70,12 @@ static struct layer layer_make(struct shape s, enum router_kind kind, bool renor
                                .log_tau = l.log_tau, .d_log_tau = l.d_log_tau};
     l.routing = (struct routing){.N = s.N, .projected = filled(s.N * s.D, NAN), .probs = filled(s.N * s.E, NAN),
                                  .log_sums = filled(s.N, NAN), .gates = filled(s.N * s.K, NAN),
-                                 .picks = array_alloc(s.N * s.K, sizeof(int32_t)), .first = l.first};
+                                 .picks = array_alloc(s.N * s.K, sizeof(int32_t)), .offsets = l.offsets};
     return l;
 }
 
 static void layer_free(struct layer *l) {
-    void *const all[] = {l->first, l->x, l->W, l->P, l->log_tau, l->bias, l->c, l->dx, l->dW, l->dP, l->d_log_tau,
+    void *const all[] = {l->offsets, l->x, l->W, l->P, l->log_tau, l->bias, l->c, l->dx, l->dW, l->dP, l->d_log_tau,
                          l->routing.projected, l->routing.probs, l->routing.log_sums, l->routing.gates,
                          l->routing.picks, l->packed[0], l->packed[1], l->packed[2], l->packed[3]};
     for (size_t i = 0; i < COUNT(all); i++) free(all[i]);
@@ -84,9 +84,9 @@ static void layer_free(struct layer *l) {
 /* The first rows of the experts, as if picks were sorted. */
 static void picks_count(struct layer *l) {
     const struct shape s = l->shape;
-    memset(l->first, 0, (s.E + 1) * sizeof *l->first);
-    for (size_t i = 0; i < s.N * s.K; i++) l->first[l->routing.picks[i] + 1]++;
-    for (size_t e = 0; e < s.E; e++) l->first[e + 1] += l->first[e];
+    memset(l->offsets, 0, (s.E + 1) * sizeof *l->offsets);
+    for (size_t i = 0; i < s.N * s.K; i++) l->offsets[l->routing.picks[i] + 1]++;
+    for (size_t e = 0; e < s.E; e++) l->offsets[e + 1] += l->offsets[e];
 }
 
 static void layer_forward(struct layer *l) {
@@ -350,7 +350,7 @@ static void test_bias_balances(void **state) {
     double load[5], uneven = 0;
     for (int step = 0; step < 300; step++) {
         layer_forward(&l);
-        for (size_t e = 0; e < 5; e++) load[e] = l.first[e + 1] - l.first[e];
+        for (size_t e = 0; e < 5; e++) load[e] = l.offsets[e + 1] - l.offsets[e];
         for (size_t e = 0; e < 5 && step == 0; e++) uneven = fmax(uneven, load[e]);
         router_bias_update(l.bias, load, 5, 2e-3);
     }

@@ -484,12 +484,12 @@ static void test_generation_in_training(void **state) {
         struct error err;
         if (!model_create(&m, &config, (struct model_setup){MODEL_TRAIN, 2, kind & 1, STORAGE_F32}, &err))
             fail_msg("%s", err.text);
-        memcpy(m.param_block, infer.param_block, m.n_parameters * sizeof(real));
+        memcpy(m.param_memory, infer.param_memory, m.n_parameters * sizeof(real));
         memcpy(m.router_bias, infer.router_bias, m.sizes.LM * m.sizes.E * sizeof(real));
         model_pack(&m);
         real *before = array_alloc(m.n_parameters, sizeof *before);
         const double loss = model_gradients(&m, &b);
-        memcpy(before, m.grad_block, m.n_parameters * sizeof *before);
+        memcpy(before, m.grad_memory, m.n_parameters * sizeof *before);
         for (size_t n = 1; n <= 13; n += 3) {
             const size_t count = 31; /* past the window's 9 positions, several times */
             struct sampler greedy = {.temperature = 0, .top_p = 1}, dice = {.temperature = 1, .top_p = 0.95};
@@ -505,7 +505,7 @@ static void test_generation_in_training(void **state) {
             example_free(&prompt);
         }
         assert_true(model_gradients(&m, &b) == loss);
-        assert_memory_equal(m.grad_block, before, m.n_parameters * sizeof *before);
+        assert_memory_equal(m.grad_memory, before, m.n_parameters * sizeof *before);
         free(before);
         example_free(&b);
         model_destroy(&m);

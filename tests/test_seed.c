@@ -55,7 +55,7 @@ static struct model model_of(const char *run) {
 /* ---- Weights ---- */
 
 static bool same(const struct model *a, const struct model *b, const struct parameter_info *info) {
-    return memcmp(a->param_block + info->offset, b->param_block + info->offset, info->count * sizeof(real)) == 0;
+    return memcmp(a->param_memory + info->offset, b->param_memory + info->offset, info->count * sizeof(real)) == 0;
 }
 
 /* Matrices and positions are drawn, one by one; biases, norms and the temperature start alike. */

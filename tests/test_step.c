@@ -123,7 +123,7 @@ static struct plain plain_make(const struct setting *s, const char *data_dir) {
     if (!p.data) fail_msg("%s", err.text);
     model_initialize(&p.model, (uint64_t)s->seed);
     const size_t n = p.model.n_parameters;
-    p.state = (struct state){p.model.param_block, array_alloc(n, sizeof(real)), array_alloc(n, sizeof(real)),
+    p.state = (struct state){p.model.param_memory, array_alloc(n, sizeof(real)), array_alloc(n, sizeof(real)),
                              p.model.router_bias};
     return p;
 }
@@ -168,7 +168,7 @@ static struct figures gradients_add(struct plain *p, int step, double *load) {
             for (size_t i = 0; i < LM * E; i++) load[i] += m->load[i];
         }
     }
-    for (size_t i = 0; i < m->n_parameters; i++) f.norm += (double)m->grad_block[i] * (double)m->grad_block[i];
+    for (size_t i = 0; i < m->n_parameters; i++) f.norm += (double)m->grad_memory[i] * (double)m->grad_memory[i];
     f.norm = sqrt(f.norm);
     return f;
 }
@@ -216,7 +216,7 @@ static void update_expect(const struct plain *p, const struct figures *f, int st
     const double limit = p->setting->clip, clip = limit > 0 && f->norm > limit ? limit / f->norm : 1;
     for (size_t t = 0; t < PARAMETER_TENSORS; t++)
         for (size_t i = 0; i < m->info[t].count; i++)
-            number_expect(p, &m->info[t], i, clip * m->grad_block[m->info[t].offset + i], f->lr, step, got);
+            number_expect(p, &m->info[t], i, clip * m->grad_memory[m->info[t].offset + i], f->lr, step, got);
 }
 
 /* Each expert's bias goes one step up where it had less than an even share of this step's picks, down where it had
@@ -322,7 +322,7 @@ static void steps_expect(const struct setting *s) {
     for (int step = 1; step <= STEPS; step++) {
         double load[p.model.sizes.LM * p.model.sizes.E + 1];
         memset(load, 0, sizeof load);
-        memset(p.model.grad_block, 0, n * sizeof(real));
+        memset(p.model.grad_memory, 0, n * sizeof(real));
         if (step > 1) steps_train(s, step);
         const struct figures f = gradients_add(&p, step, load);
         limit_expect(s, &f);

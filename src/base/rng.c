@@ -14,8 +14,8 @@ static uint64_t bits_mix(uint64_t z) {
 }
 
 /* Stream 0 of a seed is the standard seeding; other streams start SplitMix64 far from it. */
-void rng_seed(struct rng *rng, uint64_t seed, uint64_t stream) {
-    uint64_t state = seed ^ bits_mix(stream);
+void rng_seed(struct rng *rng, uint64_t seed, uint64_t sequence) {
+    uint64_t state = seed ^ bits_mix(sequence);
     for (int i = 0; i < 4; i++) rng->s[i] = bits_mix(state += GOLDEN);
 }
 

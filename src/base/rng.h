@@ -1,6 +1,6 @@
 /* Random numbers: xoshiro256++ (Blackman and Vigna), seeded through SplitMix64.
  *
- * Every use draws from its own stream (a seed and a stream number), so that adding
+ * Every use draws from its own sequence (a seed and a number), so that adding
  * a tensor or a sample never shifts what another one draws. The state is four words
  * that go into a checkpoint. */
 #ifndef RNG_H
@@ -12,7 +12,7 @@ struct rng {
     uint64_t s[4];
 };
 
-void rng_seed(struct rng *rng, uint64_t seed, uint64_t stream);
+void rng_seed(struct rng *rng, uint64_t seed, uint64_t sequence);
 uint64_t rng_next(struct rng *rng);
 double rng_uniform(struct rng *rng); /* [0, 1), 53 bits */
 double rng_normal(struct rng *rng);  /* mean 0, variance 1; two uniforms a call (Box-Muller) */

@@ -5,16 +5,16 @@
 
 /* A counting sort: an expert's picks keep the order of the rows. */
 void dispatch_sort(const struct dispatch *d, const int32_t *picks) {
-    int32_t *first = d->first;
-    memset(first, 0, (d->E + 1) * sizeof *first);
-    for (size_t i = 0; i < d->N * d->K; i++) first[picks[i] + 1]++;
-    for (size_t e = 0; e < d->E; e++) first[e + 1] += first[e];
+    int32_t *offsets = d->offsets;
+    memset(offsets, 0, (d->E + 1) * sizeof *offsets);
+    for (size_t i = 0; i < d->N * d->K; i++) offsets[picks[i] + 1]++;
+    for (size_t e = 0; e < d->E; e++) offsets[e + 1] += offsets[e];
     for (size_t i = 0; i < d->N * d->K; i++) {
-        d->slots[i] = first[picks[i]]++;
+        d->slots[i] = offsets[picks[i]]++;
         d->sources[d->slots[i]] = (int32_t)(i / d->K);
     }
-    memmove(first + 1, first, d->E * sizeof *first); /* each now points at the next expert's first row */
-    first[0] = 0;
+    memmove(offsets + 1, offsets, d->E * sizeof *offsets); /* each now points at the next expert's first row */
+    offsets[0] = 0;
 }
 
 static void row_start(real *out, const real *start, size_t n) {

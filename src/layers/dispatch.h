@@ -11,7 +11,7 @@ struct dispatch {
     size_t N, K, E, S; /* rows, picks of each, experts, width */
     int32_t *slots;    /* (N, K) where each pick lies in the experts' order */
     int32_t *sources;  /* (N*K) whose row lies there */
-    int32_t *first;    /* (E + 1) expert e's are first[e]..first[e + 1] */
+    int32_t *offsets;  /* (E + 1) expert e's are offsets[e]..offsets[e + 1] */
 };
 
 /* Fills it from picks (N, K). */

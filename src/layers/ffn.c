@@ -18,7 +18,9 @@ static size_t rows_fitting(size_t F) {
     return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
 }
 
-static size_t row_first(const struct ffn *f, size_t e) { return f->first ? (size_t)f->first[e] : e ? f->rows : 0; }
+static size_t row_first(const struct ffn *f, size_t e) {
+    return f->offsets ? (size_t)f->offsets[e] : e ? f->rows : 0;
+}
 static size_t rows_of(const struct ffn *f, size_t e) { return row_first(f, e + 1) - row_first(f, e); }
 static size_t rows_all(const struct ffn *f) { return row_first(f, f->E); }
 

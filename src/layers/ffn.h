@@ -8,8 +8,8 @@
 struct ffn {
     size_t E;
     struct linear up, down; /* W1, b1 (F, S) and W2, b2 (S, F) of expert 0; the others follow */
-    const int32_t *first;   /* (E + 1) expert e has rows first[e]..first[e + 1]; NULL: expert 0 has all `rows` */
-    size_t rows;            /* without `first` */
+    const int32_t *offsets; /* (E + 1) expert e has rows offsets[e]..offsets[e + 1]; NULL: expert 0 has all `rows` */
+    size_t rows;            /* without `offsets` */
     const int32_t *source;  /* row r reads row source[r] of the input; NULL: row r */
 };
 

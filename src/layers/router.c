@@ -111,7 +111,7 @@ static void scores_backward(const struct router *r, const struct routing *f, con
     const size_t E = r->E, K = r->K, N = f->N;
     real d_balance[E]; /* by any p_ne, the same for all n */
     for (size_t e = 0; e < E; e++) {
-        const double f_e = (double)(f->first[e + 1] - f->first[e]) / (double)(N * K);
+        const double f_e = (double)(f->offsets[e + 1] - f->offsets[e]) / (double)(N * K);
         d_balance[e] = (real)(g->balance_weight * (double)E / (double)N * f_e);
     }
     const real z_scale = (real)(2 * g->z_weight / (double)N);
@@ -146,7 +146,7 @@ double router_balance(const struct router *r, const struct routing *f, real *mea
     memset(mean, 0, r->E * sizeof *mean);
     column_sums(mean, f->probs, f->N, r->E); /* sum_n p_ne */
     for (size_t e = 0; e < r->E; e++) {
-        const double picked = f->first[e + 1] - f->first[e];
+        const double picked = f->offsets[e + 1] - f->offsets[e];
         sum += picked / (double)(f->N * r->K) * (double)mean[e] / (double)f->N;
     }
     return (double)r->E * sum;

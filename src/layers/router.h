@@ -27,7 +27,7 @@ struct routing {
     real *log_sums;       /* (N) log sum exp of the scores */
     real *gates;          /* (N, K) */
     int32_t *picks;       /* (N, K) the experts chosen */
-    const int32_t *first; /* (E + 1) the caller's count of the picks: expert e has first[e + 1] - first[e] */
+    const int32_t *offsets; /* (E + 1) the caller's count of the picks: expert e has offsets[e + 1] - offsets[e] */
 };
 
 void router_forward(const struct router *r, const struct routing *f, const real *x);

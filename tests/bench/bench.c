@@ -359,15 +359,15 @@ static void train_run(void *context) {
     struct model *m = &t->model;
     const struct adamw adamw = {0.9, 0.95, 1e-8, 0.1};
     size_t count;
-    memset(m->grad_block, 0, m->n_parameters * sizeof(real));
+    memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
     model_forward(m, &(struct batch){.B = t->B, .T = t->T, .tokens = t->tokens, .targets = t->targets});
     model_loss(m, 1 / (double)(t->B * t->T), &count);
     model_backward(m, 1);
-    const double norm = gradient_norm(m->grad_block, m->n_parameters);
+    const double norm = gradient_norm(m->grad_memory, m->n_parameters);
     t->step++;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const size_t o = m->info[i].offset;
-        const struct slab slab = {m->param_block + o, m->grad_block + o, t->m + o, t->v + o, m->info[i].count,
+        const struct slab slab = {m->param_memory + o, m->grad_memory + o, t->m + o, t->v + o, m->info[i].count,
                                   m->info[i].decay};
         adamw_update(&adamw, &slab, 1e-4, clip_scale(norm, 1), t->step);
     }
