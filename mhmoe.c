@@ -14,6 +14,7 @@
 #include "src/layers/ffn.h"
 #include "src/math/kernels.h"
 #include "src/layers/norm.h"
+#include "src/layers/position.h"
 #include "src/base/slices.h"
 #include "src/layers/stack.h"
 #include "src/base/util.h"
@@ -38,8 +39,9 @@ enum parameter_id {
 };
 
 static size_t model_layout(struct parameter_info *info, const struct sizes *s) {
-    const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, D = s->D,
-                 LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine, shared = s->shared;
+    const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, Fd = s->Fd,
+                 D = s->D, W = s->W, LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine,
+                 shared = s->shared, learned = s->learned, bias = s->bias, shift = s->shift, untied = s->untied;
     const struct parameter_info rows[] = {
 #define DIMS(...) .dims = sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), .shape = {__VA_ARGS__}
 #define X(name, part, initialisation, ...) {#name, PART_##part, INIT_##initialisation, DIMS(__VA_ARGS__)},
@@ -47,7 +49,7 @@ static size_t model_layout(struct parameter_info *info, const struct sizes *s) {
 #undef X
     };
     memcpy(info, rows, sizeof rows);
-    return parameters_layout(info, PARAMETER_TENSORS);
+    return parameters_layout(info, PARAMETER_TENSORS, s);
 }
 
 /* struct parameters as an array: its fields are all real *, in the order of the list. */
@@ -74,11 +76,12 @@ enum kept {
     X(ln1,           real,    BLOCK,  R, C)                                                     \
     X(ln1_kept,      real,    BLOCK,  R, 2)      /* see src/layers/norm.h */                           \
     X(qkv,           real,    CACHE,  R, 3 * C)                                                 \
+    X(qk_scales,     real,    BLOCK,  qk_norm * R, 2 * NH) /* see src/layers/position.h */      \
     X(att,           real,    BLOCK,  R, C)                                                     \
     X(lse,           real,    BLOCK,  R, NH)     /* see src/math/attention.h */                      \
     X(ln2,           real,    BLOCK,  R, C)                                                     \
     X(ln2_kept,      real,    BLOCK,  R, 2)                                                     \
-    X(fc,            real,    DENSE,  R, 4 * C)  /* the hidden layer, before GELU */            \
+    X(fc,            real,    DENSE,  R, W * Fd) /* the hidden layer, before its activation */  \
     X(head_hidden,   real,    MOE, HEAD, R, C)   /* E1: within the stack, see src/layers/stack.h */    \
     X(xh,            real,    MOE, (head > 0) * N, S) /* what is split: without a head, ln2 */  \
     X(projected,     real,    MOE, cosine * N, D) /* E3: see src/layers/router.h */                    \
@@ -89,15 +92,16 @@ enum kept {
     X(slots,         int32_t, MOE, N, K)         /* see src/layers/dispatch.h */                       \
     X(sources,       int32_t, MOE, N, K)                                                        \
     X(offsets,       int32_t, MOE, E + 1)                                                       \
-    X(hidden,        real,    MOE, N * K, F)     /* the experts', before GELU, in their order */ \
+    X(hidden,        real,    MOE, N * K, W * F) /* the experts', in their order */             \
     X(expert_out,    real,    MOE, N * K, S)                                                    \
-    X(shared_hidden, real,    MOE, N, Fs)                                                       \
+    X(shared_hidden, real,    MOE, N, W * Fs)                                                   \
     X(joined,        real,    MOE, N, S)         /* E5 */                                       \
     X(merge_hidden,  real,    MOE, MERGE, R, C)  /* E6: within the stack */
 
 /* The same for what there is only one of. */
 enum when { ALWAYS, BACKWARD, WHEN };
 #define BUFFERS(X)                                                                              \
+    X(turns,        real, ALWAYS,   rotary * T, C / NH) /* see src/layers/position.h */         \
     X(lnf,          real, ALWAYS,   R, C)                                                       \
     X(lnf_kept,     real, ALWAYS,   R, 2)                                                       \
     X(logits,       real, ALWAYS,   LOGIT_ROWS, V)                                              \
@@ -139,7 +143,7 @@ struct activations {
     BUFFERS(X)
 #undef X
 };
-#define at(array, i) ((array).data + (i) * (array).step)
+#define at(array, i) ((array).data ? (array).data + (i) * (array).step : NULL)
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
@@ -151,11 +155,12 @@ static size_t logit_rows_for(const struct sizes *s, size_t R) {
 /* Fills the list; returns the bytes that it covers. */
 static size_t activations_layout(struct slices *list, const struct sizes *s, struct model_setup setup) {
     const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
-    const size_t R = setup.batch * s->T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E, K = s->K,
-                 F = s->F, Fs = s->Fs, D = s->D, head = s->head, merge = s->merge, cosine = s->cosine,
-                 N = R * s->H, LOGIT_ROWS = logit_rows_for(s, R);
+    const size_t T = s->T, R = setup.batch * T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E,
+                 K = s->K, F = s->F, Fs = s->Fs, Fd = s->Fd, D = s->D, W = s->W, head = s->head, merge = s->merge,
+                 cosine = s->cosine, qk_norm = s->qk_norm, rotary = !s->learned, N = R * s->H,
+                 LOGIT_ROWS = logit_rows_for(s, R);
     const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
-    const size_t HIDDEN = max_size(s->LD ? R * 4 * C : 0, max_size(N * K * F, N * Fs));
+    const size_t HIDDEN = W * max_size(s->LD ? R * Fd : 0, max_size(N * K * F, N * Fs));
     const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1,
                                [CACHE] = all || !training ? L : 1, [DENSE] = all ? s->LD : s->LD > 0,
                                [MOE] = all ? s->LM : s->LM > 0};
@@ -214,7 +219,8 @@ static size_t work_needed(const struct parameter_info *info, const struct sizes 
     if (setup.use != MODEL_TRAIN) return most;
     most = max_size(most, norm_scratch_count(s->C) * sizeof(real));
     for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
-        const size_t rows = p->part == PART_EMBEDDING ? logit_rows_for(s, R) : parameter_rows(p, s, R);
+        const bool logits = p->part == PART_EMBEDDING || p->part == PART_OUTPUT;
+        const size_t rows = logits ? logit_rows_for(s, R) : parameter_rows(p, s, R);
         most = max_size(most, parameter_work_bytes(p, s, rows));
     }
     return most;
@@ -254,6 +260,7 @@ bool model_create(struct model *m, const struct config *config, struct model_set
         if (bytes_t) m->packed_t[i] = array_alloc(bytes_t, 1);
     }
     m->acts = activations_create(s, setup);
+    if (m->acts->turns) position_turns(m->acts->turns, s->T, s->C / s->NH);
     m->router_bias = array_alloc(s->LM * s->E + 1, sizeof(real));
     m->load = array_alloc(s->LM * s->E + 1, sizeof(double));
     m->balance_sum = array_alloc(s->LM + 1, sizeof(double));
@@ -302,20 +309,25 @@ static struct linear linear_slice(const struct model *m, enum parameter_id w, en
 }
 #define LINEAR(m, w, b, i) linear_slice(m, ID_##w, ID_##b, i)
 
-/* Layer norm i of those that w and b hold. */
+/* Norm i of those that w and b hold. */
 static struct norm norm_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i, real *kept) {
-    const size_t C = m->sizes.C;
-    struct norm n = {.C = C, .w = parameter_fields(&m->params)[w] + i * C, .b = parameter_fields(&m->params)[b] + i * C,
-                     .kept = kept, .scratch = m->work};
-    if (is_training(m)) {
-        n.dw = parameter_fields(&m->grads)[w] + i * C;
-        n.db = parameter_fields(&m->grads)[b] + i * C;
-    }
+    real *const *p = parameter_fields(&m->params), *const *g = parameter_fields(&m->grads);
+    const size_t at = i * m->sizes.C;
+    struct norm n = {.kind = (enum norm_kind)m->config.norm, .C = m->sizes.C, .w = p[w] + at,
+                     .b = p[b] ? p[b] + at : NULL, .kept = kept, .scratch = m->work};
+    if (is_training(m)) n.dw = g[w] + at, n.db = g[b] ? g[b] + at : NULL;
     return n;
 }
 #define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
 
-/* Where a feed-forward layer may apply GELU while it keeps what was before; in inference nothing need be kept. */
+/* The layer that makes the logits. */
+static struct linear output_head(const struct model *m) {
+    return m->sizes.untied ? LINEAR(m, lmhead, NONE, 0) : LINEAR(m, wte, NONE, 0);
+}
+
+static enum activation activation_of(const struct model *m) { return (enum activation)m->config.activation; }
+
+/* Where a feed-forward layer may activate while it keeps what was before; in inference nothing need be kept. */
 static real *hidden_scratch(const struct model *m) { return is_training(m) ? m->work : NULL; }
 
 /* ---- 2. The MH-MoE layer ------------------------------------------------------------------------ */
@@ -326,7 +338,7 @@ struct moe {
     struct router router;       /* E3, E4 */
     struct routing routing;
     struct dispatch dispatch;   /* E5 */
-    struct ffn experts, shared; /* expert_e(x) = gelu(x W1_e^T + b1_e) W2_e^T + b2_e */
+    struct ffn experts, shared; /* expert_e(x) = act(x W1_e^T + b1_e) W2_e^T + b2_e */
     real *xh, *hidden, *expert_out, *shared_hidden, *joined;
 };
 
@@ -363,10 +375,10 @@ static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
                     .offsets = offsets},
         .dispatch = {.N = N, .K = s->K, .E = E, .S = s->S, .slots = at(a->slots, lm), .sources = sources,
                      .offsets = offsets},
-        .experts = {.E = E, .up = LINEAR(m, expw1, expb1, lm * E), .down = LINEAR(m, expw2, expb2, lm * E),
-                    .offsets = offsets, .source = sources},
-        .shared = {.E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm), .down = LINEAR(m, sharedw2, sharedb2, lm),
-                   .rows = N},
+        .experts = {.act = activation_of(m), .E = E, .up = LINEAR(m, expw1, expb1, lm * E),
+                    .down = LINEAR(m, expw2, expb2, lm * E), .offsets = offsets, .source = sources},
+        .shared = {.act = activation_of(m), .E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm),
+                   .down = LINEAR(m, sharedw2, sharedb2, lm), .rows = N},
         .xh = s->head ? at(a->xh, lm) : (real *)x, .hidden = at(a->hidden, lm), .expert_out = at(a->expert_out, lm),
         .shared_hidden = at(a->shared_hidden, lm), .joined = at(a->joined, lm),
     };
@@ -437,6 +449,7 @@ struct block {
     size_t i; /* among the MoE blocks, or among the dense ones */
     struct norm norm1, norm2;
     struct linear qkv, project;
+    struct position position;
     struct attention attention;
     struct ffn dense;
     real *in, *ln1, *all_qkv, *new_qkv, *att, *middle, *ln2, *fc, *out; /* new_qkv: behind the KV cache */
@@ -449,6 +462,7 @@ static struct block block_of(const struct model *m, size_t l) {
         .is_moe = is_moe_block(m, l), .i = is_moe_block(m, l) ? before : l - before,
         .norm1 = NORM(m, ln1w, ln1b, l, at(a->ln1_kept, l)), .norm2 = NORM(m, ln2w, ln2b, l, at(a->ln2_kept, l)),
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
+        .position = {C, m->sizes.NH, a->turns, at(a->qk_scales, l)},
         .attention = {C, m->sizes.NH, at(a->lse, l), m->work},
         .in = at(a->stream, l), .ln1 = at(a->ln1, l), .all_qkv = at(a->qkv, l), .att = at(a->att, l),
         .middle = at(a->middle, l), .ln2 = at(a->ln2, l), .out = at(a->stream, l + 1),
@@ -456,8 +470,8 @@ static struct block block_of(const struct model *m, size_t l) {
     b.new_qkv = b.all_qkv + a->batch.from * 3 * C;
     if (b.is_moe) return b;
     b.fc = at(a->fc, b.i);
-    b.dense = (struct ffn){.E = 1, .up = LINEAR(m, fcw, fcb, b.i), .down = LINEAR(m, fcprojw, fcprojb, b.i),
-                           .rows = a->rows};
+    b.dense = (struct ffn){.act = activation_of(m), .E = 1, .up = LINEAR(m, fcw, fcb, b.i),
+                           .down = LINEAR(m, fcprojw, fcprojb, b.i), .rows = a->rows};
     return b;
 }
 
@@ -466,6 +480,7 @@ static void block_forward(struct model *m, size_t l) {
     const struct block b = block_of(m, l);
     norm_forward(&b.norm1, b.ln1, b.in, a->rows);
     linear_forward(&b.qkv, b.new_qkv, b.ln1, NULL, a->rows);
+    position_forward(&b.position, b.new_qkv, &a->batch);
     attention_forward(&b.attention, b.att, b.all_qkv, &a->batch);
     linear_forward(&b.project, b.middle, b.att, b.in, a->rows);
     norm_forward(&b.norm2, b.ln2, b.middle, a->rows);
@@ -483,6 +498,7 @@ static void block_backward(struct model *m, size_t l, double router_scale) {
     norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
     linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, m->work);
     attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);
+    position_backward(&b.position, a->d_qkv, b.all_qkv, &a->batch);
     linear_backward(&b.qkv, a->d_norm, a->d_qkv, b.ln1, NULL, a->rows, m->work);
     norm_backward(&b.norm1, a->d_stream, a->d_norm, b.in, a->rows);
 }
@@ -508,7 +524,7 @@ static void block_recompute(struct model *m, size_t l) {
 }
 
 real *model_logits(struct model *m, size_t row) {
-    const struct linear head = LINEAR(m, wte, NONE, 0);
+    const struct linear head = output_head(m);
     linear_forward(&head, m->acts->logits, m->acts->lnf + row * m->sizes.C, NULL, 1);
     return m->acts->logits;
 }
@@ -517,7 +533,7 @@ double model_loss(struct model *m, double scale, size_t *count) {
     const struct activations *a = m->acts;
     const int32_t *targets = a->batch.targets;
     const size_t C = m->sizes.C, V = m->sizes.V;
-    const struct linear head = LINEAR(m, wte, NONE, 0);
+    const struct linear head = output_head(m);
     for (size_t r = 0; r < a->rows; r += a->logit_rows) {
         const size_t n = a->rows - r < a->logit_rows ? a->rows - r : a->logit_rows;
         linear_forward(&head, a->logits, a->lnf + r * C, NULL, n);
@@ -593,7 +609,7 @@ void model_balance(struct model *m) {
 
 void model_initialize(struct model *m, uint64_t seed) {
     for (const struct parameter_info *p = m->info; p < m->info + PARAMETER_TENSORS; p++)
-        parameter_initialize(p, m->param_memory + p->offset, seed, m->sizes.L);
+        parameter_initialize(p, m->param_memory + p->offset, seed, &m->sizes);
     model_pack(m);
 }
 
@@ -630,9 +646,12 @@ struct moe_layer model_moe_layer(const struct config *config, const struct sizes
     dense_config.ffn = FFN_DENSE;
     dense_config.shared_hidden = 0;
     config_check(&dense_config, &dense, &unused); /* nothing is refused that `sizes` passed */
-    *cost = layer_of_models(token_cost(s), token_cost(&dense), s->LM, s->C);
-    if (s->LM == 0) return (struct moe_layer){.C = s->C, .H = 1, .E = 1, .K = 1, .F = 4 * s->C};
-    return (struct moe_layer){s->C, s->H, s->E, s->K, s->F, s->head + s->merge, s->Fs};
+    const struct moe_layer one_dense = {.C = s->C, .H = 1, .E = 1, .K = 1, .F = s->Fd, .g = 1 + s->W};
+    struct layer_cost dense_cost = layer_matrices(&one_dense);
+    dense_cost.parameters += (double)(s->bias * (s->W * s->Fd + s->C));
+    *cost = layer_of_models(token_cost(s), token_cost(&dense), s->LM, dense_cost);
+    if (s->LM == 0) return one_dense;
+    return (struct moe_layer){s->C, s->H, s->E, s->K, s->F, s->Fs, 1 + s->W, s->head + s->merge};
 }
 
 size_t model_tensors(const struct model *m, real *block, const char *prefix, struct tensor *out) {

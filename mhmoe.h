@@ -5,6 +5,7 @@
  *   H MoE heads (P1: h)    S = C/H sub-token width (P1: d/h)      E experts (P1: N)
  *   K experts a sub-token  F expert hidden width    LM MoE blocks, LD dense blocks, L = LM + LD
  *   Fs shared expert's     D width of what the router compares with an expert: S, or less (cosine)
+ *   Fd dense layer's       W numbers a hidden unit is made from: 1, or 2 (gate and value of swiglu)
  *   R = B*T rows           N = R*H sub-tokens       N*K picks: a pick is one (sub-token, expert) pair
  * Indices are the small letters; `d` before a name is its gradient. Read next: mhmoe.c. */
 #ifndef MHMOE_H
@@ -26,37 +27,38 @@
  * sizes. What a part costs, how its matrices are stored and which tensors decay: src/run/parameters.h. A tensor of no
  * elements does not exist. */
 #define PARAMETERS(X)                                                                      \
-    X(wte,      EMBEDDING, NORMAL,          V, C)          /* token embedding, output head */\
-    X(wpe,      POSITION,  NORMAL,          T, C)          /* position embedding */        \
+    X(wte,      EMBEDDING, NORMAL,          V, C)          /* token embedding; output head */\
+    X(wpe,      POSITION,  NORMAL,          learned * T, C) /* position embedding */       \
     X(ln1w,     NORM,      ONE,             L, C)                                          \
-    X(ln1b,     NORM,      ZERO,            L, C)                                          \
+    X(ln1b,     NORM,      ZERO,            shift * L, C)                                  \
     X(qkvw,     ATTENTION, NORMAL,          L, 3 * C, C)                                   \
-    X(qkvb,     ATTENTION, ZERO,            L, 3 * C)                                      \
+    X(qkvb,     ATTENTION, ZERO,            bias * L, 3 * C)                               \
     X(attprojw, ATTENTION, NORMAL_RESIDUAL, L, C, C)                                       \
-    X(attprojb, ATTENTION, ZERO,            L, C)                                          \
+    X(attprojb, ATTENTION, ZERO,            bias * L, C)                                   \
     X(ln2w,     NORM,      ONE,             L, C)                                          \
-    X(ln2b,     NORM,      ZERO,            L, C)                                          \
-    X(fcw,      FFN,       NORMAL,          LD, 4 * C, C)  /* dense blocks */              \
-    X(fcb,      FFN,       ZERO,            LD, 4 * C)                                     \
-    X(fcprojw,  FFN,       NORMAL_RESIDUAL, LD, C, 4 * C)                                  \
-    X(fcprojb,  FFN,       ZERO,            LD, C)                                         \
+    X(ln2b,     NORM,      ZERO,            shift * L, C)                                  \
+    X(fcw,      FFN,       NORMAL,          LD, W * Fd, C) /* dense blocks */              \
+    X(fcb,      FFN,       ZERO,            bias * LD, W * Fd)                             \
+    X(fcprojw,  FFN,       NORMAL_RESIDUAL, LD, C, Fd)                                     \
+    X(fcprojb,  FFN,       ZERO,            bias * LD, C)                                  \
     X(headw,    HEAD,      XAVIER_HALF,     LM * head, C, C)   /* E1 */                    \
-    X(headb,    HEAD,      ZERO,            LM * head, C)                                  \
+    X(headb,    HEAD,      ZERO,            bias * LM * head, C)                           \
     X(routerp,  ROUTER,    NORMAL,          LM * cosine, D, S) /* E3: cosine router */     \
     X(routert,  ROUTER,    LOG_TEMPERATURE, LM * cosine)                                   \
     X(routerw,  ROUTER,    NORMAL,          LM, E, D)          /* E3 */                    \
-    X(expw1,    EXPERT,    NORMAL,          LM, E, F, S)       /* E5: the experts */       \
-    X(expb1,    EXPERT,    ZERO,            LM, E, F)                                      \
+    X(expw1,    EXPERT,    NORMAL,          LM, E, W * F, S)   /* E5: the experts */       \
+    X(expb1,    EXPERT,    ZERO,            bias * LM, E, W * F)                           \
     X(expw2,    EXPERT,    NORMAL_RESIDUAL, LM, E, S, F)                                   \
-    X(expb2,    EXPERT,    ZERO,            LM, E, S)                                      \
-    X(sharedw1, SHARED,    NORMAL,          LM * shared, Fs, S)                            \
-    X(sharedb1, SHARED,    ZERO,            LM * shared, Fs)                               \
+    X(expb2,    EXPERT,    ZERO,            bias * LM, E, S)                               \
+    X(sharedw1, SHARED,    NORMAL,          LM * shared, W * Fs, S)                        \
+    X(sharedb1, SHARED,    ZERO,            bias * LM * shared, W * Fs)                    \
     X(sharedw2, SHARED,    NORMAL_RESIDUAL, LM * shared, S, Fs)                            \
-    X(sharedb2, SHARED,    ZERO,            LM * shared, S)                                \
+    X(sharedb2, SHARED,    ZERO,            bias * LM * shared, S)                         \
     X(mergew,   MERGE,     XAVIER,          LM * merge, C, C)  /* E6 */                    \
-    X(mergeb,   MERGE,     ZERO,            LM * merge, C)                                 \
+    X(mergeb,   MERGE,     ZERO,            bias * LM * merge, C)                          \
     X(lnfw,     NORM,      ONE,             C)                                             \
-    X(lnfb,     NORM,      ZERO,            C)
+    X(lnfb,     NORM,      ZERO,            shift * C)                                     \
+    X(lmhead,   OUTPUT,    NORMAL,          untied * V, C) /* output head, if it is not wte */
 
 /* Pointers into one flat block, in the order of the list; NULL where a tensor has no elements. */
 struct parameters {

@@ -504,6 +504,8 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     if (!rundir_reclaim(&t->dir, run, err)) return false;
     char *config = string_format("--config=%s/config", t->dir.path);
     option_groups(t, groups);
+    t->config.block = BLOCK_GPT2; /* what a run of an earlier version was, which does not say so */
+    config_preset(&t->config, NULL, 0, NULL);
     const bool ok = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
     free(t->options.tokenizer); /* it is in the checkpoint */
     t->options.tokenizer = NULL;
@@ -511,8 +513,9 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     return ok;
 }
 
-/* The baseline of --match: from a config file, or the one in a run's directory. */
-static bool baseline_read(struct config *baseline, const char *match, struct error *err) {
+/* The baseline of --match: from a config file, or the one in a run's directory. It has the same block, if it does not
+ * say another. */
+static bool baseline_read(struct config *baseline, const char *match, int block, struct error *err) {
     struct train other = {0};
     struct option_group groups[GROUPS];
     struct stat st;
@@ -520,7 +523,11 @@ static bool baseline_read(struct config *baseline, const char *match, struct err
     char *config = string_format("--config=%s%s", match, directory ? "/config" : "");
     option_groups(&other, groups);
     options_set_defaults(groups, GROUPS);
-    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
+    other.config.block = block;
+    bool *given;
+    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, &given, err) > 0;
+    config_preset(&other.config, groups, GROUPS, given);
+    free(given);
     const char *wrong = other.options.match ? "one with --match" : other.config.ffn == FFN_MHMOE ? "--ffn mhmoe" : NULL;
     *baseline = other.config;
     options_free(groups, GROUPS);
@@ -544,7 +551,8 @@ static bool baseline_match(struct train *t, struct error *err) {
     const char *match = t->options.match;
     if (t->options.resume)
         return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
-    if (!baseline_read(&baseline, match, err) || !parity_match(&matched, &baseline, model_moe_layer, match, err) ||
+    if (!baseline_read(&baseline, match, matched.block, err) ||
+        !parity_match(&matched, &baseline, model_moe_layer, match, err) ||
         !matched_check(t, "experts", t->config.experts, matched.experts, err) ||
         !matched_check(t, "expert-hidden", t->config.expert_hidden, matched.expert_hidden, err))
         return false;
@@ -605,6 +613,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
+    if (first >= 0 && !resume) config_preset(&t->config, groups, GROUPS, t->given);
     if (first >= 0 && !names_check(&t->options, err)) return -1;
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;

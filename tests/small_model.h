@@ -9,8 +9,12 @@
 
 #include "../mhmoe.h"
 
+/* What --block gpt2 stands for, beside zeros. */
+#define GPT2_BLOCK .bias = true, .tie = true
+
 /* Odd sizes, everything on; each test changes what it is about. */
 static const struct config small_config = {
+    GPT2_BLOCK,
     .vocab = 37, .seq = 9, .layers = 2, .channels = 12, .attn_heads = 2, .ffn = FFN_MHMOE, .moe_heads = 3,
     .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, .head_depth = 1, .merge_depth = 1,
     .router_dim = 3, .balance = BALANCE_AUX, .balance_weight = 0.01, .bias_step = 1e-3,

@@ -34,6 +34,7 @@ static bool setting_next(const struct option_spec *spec, struct config *config, 
         case OPTION_CHOICE:
             while (spec->choices[words]) words++;
             *(int *)field = (*(int *)field + tries) % words;
+            if (strcmp(spec->name, "block") == 0) config_preset(config, NULL, 0, NULL);
             return tries < words;
         case OPTION_INT: *(int *)field += tries; return *(int *)field <= spec->high && tries < 30;
         default: return false;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/math/activation.h"
 #include "../src/math/gemm.h"
 #include "../src/math/kernels.h"
 #include "../src/layers/linear.h"
@@ -497,7 +498,7 @@ static void test_exp_beyond_its_range(void **state) {
     }
 }
 
-/* ---- GELU ---- */
+/* ---- Activations ---- */
 
 static double gelu(double x) { return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 static double gelu_slope(double x) {
@@ -513,14 +514,13 @@ static void test_gelu(void **state) {
     enum { POINTS = 40001 };
     const double eps = (double)FLT_EPSILON;
     real *x = array_alloc(POINTS, sizeof *x), *out = array_alloc(POINTS, sizeof *out);
-    real *value = array_alloc(POINTS, sizeof *value);
-    real *dx = array_alloc(POINTS, sizeof *dx), *ones = array_alloc(POINTS, sizeof *ones);
+    real *value = array_alloc(POINTS, sizeof *value), *dx = array_alloc(POINTS, sizeof *dx);
     for (int i = 0; i < POINTS; i++) {
-        x[i] = (real)(i - 20000) / 1000;
-        ones[i] = 1;
+        x[i] = value[i] = (real)(i - 20000) / 1000;
+        dx[i] = 1;
     }
-    gelu_forward(out, x, POINTS);
-    gelu_backward(dx, value, ones, x, POINTS);
+    activation_forward(ACTIVATION_GELU, out, x, 1, POINTS);
+    activation_backward(ACTIVATION_GELU, dx, value, 1, POINTS);
     assert_bits_equal("gelu of both", value, out, POINTS);
     for (int i = 0; i < POINTS; i++) {
         const double x_i = x[i], want = gelu(x_i), slope = gelu_slope(x_i);
@@ -533,14 +533,32 @@ static void test_gelu(void **state) {
     free(out);
     free(value);
     free(dx);
-    free(ones);
+}
+
+/* silu = g sigmoid(g): g is exact, exp magnifies nothing, and the rest is some 4 roundings; its slope and the product
+ * with the value, a few more. relu^2 is one rounding. */
+static void test_silu_and_relu2(void **state) {
+    (void)state;
+    enum { POINTS = 40001 };
+    const double eps = (double)FLT_EPSILON;
+    for (int i = 0; i < POINTS; i++) {
+        const real g = (real)(i - 20000) / 1000, v = 3, r = g > 0 ? g : 0;
+        real x[] = {g, v}, dx[] = {1, 0}, square[] = {g}, d_square[] = {1};
+        activation_backward(ACTIVATION_SWIGLU, dx, x, 1, 1);
+        activation_backward(ACTIVATION_RELU2, d_square, square, 1, 1);
+        const double s = 1 / (1 + exp(-(double)g)), silu = g * s, slope = s + silu * (1 - s);
+        assert_true(fabs(x[0] - silu * v) <= 6 * eps * fabs(silu * v));
+        assert_true(fabs(dx[1] - silu) <= 5 * eps * fabs(silu));
+        assert_true(fabs(dx[0] - slope * v) <= 20 * eps * v);
+        assert_true(square[0] == r * r && d_square[0] == 2 * r);
+    }
 }
 
 static void test_gelu_far_out(void **state) {
     (void)state;
-    real x[] = {-1e6f, -1e4f, -300, 300, 1e4f, 1e6f}, out[COUNT(x)], dx[COUNT(x)], dout[COUNT(x)];
-    for (size_t i = 0; i < COUNT(x); i++) dout[i] = 1;
-    gelu_backward(dx, out, dout, x, COUNT(x));
+    real x[] = {-1e6f, -1e4f, -300, 300, 1e4f, 1e6f}, out[COUNT(x)], dx[COUNT(x)];
+    for (size_t i = 0; i < COUNT(x); i++) out[i] = x[i], dx[i] = 1;
+    activation_backward(ACTIVATION_GELU, dx, out, 1, COUNT(x));
     for (size_t i = 0; i < COUNT(x); i++) {
         assert_true(fabsf(out[i] - fmaxf(x[i], 0)) <= 1e-20f);
         assert_true(fabsf(dx[i] - (x[i] > 0)) <= 1e-20f);
@@ -564,6 +582,7 @@ int main(void) {
         cmocka_unit_test(test_exp),
         cmocka_unit_test(test_exp_beyond_its_range),
         cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_silu_and_relu2),
         cmocka_unit_test(test_gelu_far_out),
     };
     return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);

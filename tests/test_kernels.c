@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../src/math/activation.h"
 #include "../src/math/gemm.h"
 #include "../src/math/kernels.h"
 #include "../src/layers/norm.h"
@@ -91,17 +92,17 @@ static void test_embedding(void **state) {
     }
 }
 
-/* ---- Layer norm ---- */
+/* ---- Norms ---- */
 
-struct layernorm {
+struct norming {
     struct norm norm;
     real *x;
     const real *weights;
     size_t rows;
 };
 
-static double layernorm_value(const void *call) {
-    const struct layernorm *l = call;
+static double norm_value(const void *call) {
+    const struct norming *l = call;
     struct norm norm = l->norm;
     real out[l->rows * norm.C], kept[2 * l->rows];
     norm.kept = kept;
@@ -109,25 +110,25 @@ static double layernorm_value(const void *call) {
     return dot(out, l->weights, l->rows * norm.C);
 }
 
-static void layernorm_forward_check(const struct layernorm *l, const real *out) {
+static void norm_forward_check(const struct norming *l, const real *out) {
     const size_t C = l->norm.C;
     for (size_t r = 0; r < l->rows; r++) {
         const real *x_r = l->x + r * C;
         double m = 0, variance = 0;
-        for (size_t c = 0; c < C; c++) m += x_r[c] / (double)C;
+        for (size_t c = 0; c < C && l->norm.kind == NORM_LAYER; c++) m += x_r[c] / (double)C;
         for (size_t c = 0; c < C; c++) variance += (x_r[c] - m) * (x_r[c] - m) / (double)C;
         const double s = 1 / sqrt(variance + 1e-5);
         assert_near(l->norm.kept[2 * r], m, ROUNDING);
         assert_near(l->norm.kept[2 * r + 1], s, ROUNDING);
         for (size_t c = 0; c < C; c++)
-            assert_near(out[r * C + c], (x_r[c] - m) * s * l->norm.w[c] + l->norm.b[c], ROUNDING);
+            assert_near(out[r * C + c], (x_r[c] - m) * s * l->norm.w[c] + (l->norm.b ? l->norm.b[c] : 0), ROUNDING);
     }
 }
 
-static void layernorm_check(size_t rows, size_t C) {
+static void norm_check(enum norm_kind kind, bool bias, size_t rows, size_t C) {
     const size_t n = rows * C;
     real x[n], w[C], b[C], dw[C], db[C], out[n], kept[2 * rows], dout[n], *scratch = poisoned(norm_scratch_count(C));
-    const struct layernorm l = {{C, w, b, dw, db, kept, scratch}, x, dout, rows};
+    const struct norming l = {{kind, C, w, bias ? b : NULL, dw, bias ? db : NULL, kept, scratch}, x, dout, rows};
     random_fill(x, n, 1);
     for (size_t c = 0; c < C; c++) x[(rows - 1) * C + c] += 10; /* a row far from zero */
     random_fill(w, C, 2);
@@ -136,7 +137,7 @@ static void layernorm_check(size_t rows, size_t C) {
     poison(out, n);
     poison(kept, 2 * rows);
     norm_forward(&l.norm, out, x, rows);
-    layernorm_forward_check(&l, out);
+    norm_forward_check(&l, out);
 
     real dx[n], dx_before[n], dw_before[C], db_before[C];
     random_fill(dx_before, n, 5);
@@ -147,15 +148,21 @@ static void layernorm_check(size_t rows, size_t C) {
     memcpy(db, db_before, sizeof db);
     norm_backward(&l.norm, dx, dout, x, rows);
     free(scratch);
-    gradient_check_added("dx", layernorm_value, &l, x, dx, dx_before, n);
-    gradient_check_added("dw", layernorm_value, &l, w, dw, dw_before, C);
-    gradient_check_added("db", layernorm_value, &l, b, db, db_before, C);
+    gradient_check_added("dx", norm_value, &l, x, dx, dx_before, n);
+    gradient_check_added("dw", norm_value, &l, w, dw, dw_before, C);
+    if (bias) gradient_check_added("db", norm_value, &l, b, db, db_before, C);
+    else assert_memory_equal(db, db_before, sizeof db);
 }
 
-static void test_layernorm(void **state) {
+static void test_norms(void **state) {
     (void)state;
-    for EACH(r, row_counts)
-        for EACH(w, widths) layernorm_check(row_counts[r], widths[w]);
+    for (int bias = 0; bias < 2; bias++)
+        for EACH(r, row_counts)
+            for EACH(w, widths) {
+                norm_check(NORM_LAYER, bias, row_counts[r], widths[w]);
+                /* of one number it is the sign, with a jump that no difference follows */
+                if (widths[w] > 1) norm_check(NORM_RMS, bias, row_counts[r], widths[w]);
+            }
 }
 
 /* A row of equal numbers has no variance: the output is the bias. */
@@ -194,52 +201,88 @@ static void test_residual(void **state) {
     }
 }
 
+/* ---- Activations ---- */
+
 static double gelu(double x) { return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 
-struct elementwise {
-    real *x;
-    const real *weights;
-    size_t n;
-};
-
-static double gelu_scalar(const void *call) {
-    const struct elementwise *e = call;
-    real out[e->n];
-    gelu_forward(out, e->x, e->n);
-    return dot(out, e->weights, e->n);
-}
-
-static void test_gelu(void **state) {
-    (void)state;
-    for EACH(k, counts) {
-        const size_t n = counts[k];
-        real x[n], out[n + 1], dout[n], dx[n + 1], value[n + 1];
-        random_fill(x, n, n);
-        random_fill(dout, n, 2);
-        poison(out, n + 1);
-        poison(dx, n + 1);
-        poison(value, n + 1);
-        row_scale(x, 2, n);
-        gelu_forward(out, x, n);
-        for (size_t i = 0; i < n; i++) assert_near(out[i], gelu(x[i]), ROUNDING);
-        gelu_backward(dx, value, dout, x, n);
-        assert_memory_equal(value, out, n * sizeof *out);
-        gradient_check("dx", gelu_scalar, &(struct elementwise){x, dout, n}, x, dx, n);
-        assert_true(isnan(out[n]) && isnan(dx[n]) && isnan(value[n])); /* the tail ends where it should */
-        gelu_backward(dout, x, dout, x, n); /* in place */
-        assert_memory_equal(dout, dx, sizeof dout);
-        assert_memory_equal(x, out, sizeof x);
+/* One hidden unit from the numbers it is made of. */
+static double activation_plain(enum activation kind, double first, double second) {
+    switch (kind) {
+        case ACTIVATION_SWIGLU: return first / (1 + exp(-first)) * second;
+        case ACTIVATION_RELU2: return first > 0 ? first * first : 0;
+        default: return gelu(first);
     }
 }
 
-static void test_gelu_far_out(void **state) {
+struct activating {
+    enum activation kind;
+    real *x;             /* (rows, W F) */
+    const real *weights; /* (rows, F) */
+    size_t rows, F;
+};
+
+static double activation_value(const void *call) {
+    const struct activating *a = call;
+    const size_t width = activation_width(a->kind) * a->F;
+    real out[a->rows * width];
+    double sum = 0;
+    activation_forward(a->kind, out, a->x, a->rows, a->F);
+    for (size_t r = 0; r < a->rows; r++) sum += dot(out + r * width, a->weights + r * a->F, a->F);
+    return sum;
+}
+
+/* Forward aside and in place; backward; and nothing is written behind the first F numbers of a row, or the last row. */
+static void activation_check(enum activation kind, size_t rows, size_t F) {
+    const size_t W = activation_width(kind), width = W * F, n = rows * width;
+    real x[n], out[n + 1], dx[n + 1], kept[n + 1], weights[rows * F];
+    random_fill(x, n, n);
+    row_scale(x, 2, n);
+    random_fill(weights, rows * F, 2);
+    poison(out, n + 1);
+    activation_forward(kind, out, x, rows, F);
+    for (size_t i = 0; i < n; i++) {
+        const size_t f = i % width;
+        if (f >= F) assert_true(isnan(out[i]));
+        else assert_near(out[i], activation_plain(kind, x[i], W > 1 ? x[i + F] : 0), ROUNDING);
+    }
+    memcpy(kept, x, sizeof x);
+    kept[n] = NAN;
+    activation_forward(kind, kept, kept, rows, F);
+    for (size_t i = 0; i < n; i++) assert_true(kept[i] == (i % width < F ? out[i] : x[i]));
+    memcpy(kept, x, sizeof x);
+    poison(dx, n + 1);
+    for (size_t r = 0; r < rows; r++) memcpy(dx + r * width, weights + r * F, F * sizeof *dx);
+    activation_backward(kind, dx, kept, rows, F);
+    for (size_t i = 0; i < n; i++) assert_true(kept[i] == (i % width < F ? out[i] : x[i]));
+    assert_true(isnan(out[n]) && isnan(dx[n]) && isnan(kept[n]));
+    gradient_check("dx", activation_value, &(struct activating){kind, x, weights, rows, F}, x, dx, n);
+}
+
+static void test_activations(void **state) {
     (void)state;
-    real x[] = {-1e6, -1000, -40, 0, 40, 1000, 1e6}, out[COUNT(x)], dx[COUNT(x)], dout[COUNT(x)];
-    for EACH(i, x) dout[i] = 1;
-    gelu_backward(dx, out, dout, x, COUNT(x));
-    for EACH(i, x) {
-        assert_near(out[i], fmax(x[i], 0), ROUNDING);
-        assert_near(dx[i], x[i] < 0 ? 0 : x[i] > 0 ? 1 : 0.5, ROUNDING);
+    for (enum activation kind = ACTIVATION_GELU; kind <= ACTIVATION_RELU2; kind++)
+        for EACH(r, row_counts)
+            for EACH(w, widths) activation_check(kind, row_counts[r], widths[w]);
+}
+
+/* Far out they are what they tend to: 0, or the number (times its value), or its square. */
+static void test_activations_far_out(void **state) {
+    (void)state;
+    const real far[] = {-1e6, -1000, -800, 0, 800, 1000, 1e6};
+    for EACH(i, far) {
+        const real x = far[i], positive = fmax(x, 0), step = x < 0 ? 0 : x > 0 ? 1 : 0.5;
+        real gelu_of[] = {x}, swiglu_of[] = {x, 3}, relu2_of[] = {x};
+        real d_gelu[] = {1}, d_swiglu[] = {1, NAN}, d_relu2[] = {1};
+        activation_backward(ACTIVATION_GELU, d_gelu, gelu_of, 1, 1);
+        activation_backward(ACTIVATION_SWIGLU, d_swiglu, swiglu_of, 1, 1);
+        activation_backward(ACTIVATION_RELU2, d_relu2, relu2_of, 1, 1);
+        assert_near(gelu_of[0], positive, ROUNDING);
+        assert_near(d_gelu[0], step, ROUNDING);
+        assert_near(swiglu_of[0], 3 * positive, ROUNDING);
+        assert_near(d_swiglu[0], 3 * step, ROUNDING);
+        assert_near(d_swiglu[1], positive, ROUNDING);
+        assert_near(relu2_of[0], positive * positive, ROUNDING);
+        assert_near(d_relu2[0], 2 * positive, ROUNDING);
     }
 }
 
@@ -616,11 +659,11 @@ static void test_learning_rate(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embedding),
-        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_norms),
         cmocka_unit_test(test_layernorm_of_a_constant),
         cmocka_unit_test(test_residual),
-        cmocka_unit_test(test_gelu),
-        cmocka_unit_test(test_gelu_far_out),
+        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_activations_far_out),
         cmocka_unit_test(test_exp),
         cmocka_unit_test(test_column_sums),
         cmocka_unit_test(test_crossentropy),

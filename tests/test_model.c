@@ -28,26 +28,26 @@ struct torch_case {
 /* CASES of torch_reference.py. */
 #define MOE .balance = BALANCE_AUX, .balance_weight = 0.01
 static const struct torch_case torch_cases[] = {
-    {"dense", 3, {.vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 3, .ffn = FFN_DENSE}},
-    {"smoe", 3, {.vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_SMOE,
+    {"dense", 3, {GPT2_BLOCK, .vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 3, .ffn = FFN_DENSE}},
+    {"smoe", 3, {GPT2_BLOCK, .vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_SMOE,
                  .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, MOE}},
-    {"mhmoe", 2, {.vocab = 31, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 4, .ffn = FFN_MHMOE,
+    {"mhmoe", 2, {GPT2_BLOCK, .vocab = 31, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 4, .ffn = FFN_MHMOE,
                   .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head_depth = 1,
                   .merge_depth = 1, MOE}},
-    {"renormalize", 3, {.vocab = 29, .seq = 7, .channels = 15, .layers = 2, .attn_heads = 5, .ffn = FFN_MHMOE,
-                        .moe_heads = 3, .experts = 7, .topk = 3, .expert_hidden = 6, .moe_every = 2,
+    {"renormalize", 3, {GPT2_BLOCK, .vocab = 29, .seq = 7, .channels = 15, .layers = 2, .attn_heads = 5,
+                        .ffn = FFN_MHMOE, .moe_heads = 3, .experts = 7, .topk = 3, .expert_hidden = 6, .moe_every = 2,
                         .head_depth = 1, .merge_depth = 1, .renormalize = true, MOE}},
-    {"residual", 2, {.vocab = 23, .seq = 11, .channels = 12, .layers = 1, .attn_heads = 1, .ffn = FFN_MHMOE,
+    {"residual", 2, {GPT2_BLOCK, .vocab = 23, .seq = 11, .channels = 12, .layers = 1, .attn_heads = 1, .ffn = FFN_MHMOE,
                      .moe_heads = 4, .experts = 6, .topk = 1, .expert_hidden = 5, .moe_every = 1,
                      .merge_depth = 1, .moe_residual = true, MOE}},
-    {"bare", 3, {.vocab = 23, .seq = 5, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_MHMOE,
+    {"bare", 3, {GPT2_BLOCK, .vocab = 23, .seq = 5, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_MHMOE,
                  .moe_heads = 3, .experts = 4, .topk = 2, .expert_hidden = 3, .moe_every = 1, .head_depth = 1,
                  .moe_residual = true, .renormalize = true, .balance = BALANCE_NONE, .balance_weight = 0.01}},
-    {"cosine", 2, {.vocab = 29, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 3, .ffn = FFN_MHMOE,
+    {"cosine", 2, {GPT2_BLOCK, .vocab = 29, .seq = 7, .channels = 12, .layers = 3, .attn_heads = 3, .ffn = FFN_MHMOE,
                    .moe_heads = 3, .experts = 5, .topk = 2, .expert_hidden = 6, .moe_every = 2, .head_depth = 2,
                    .merge_depth = 1, .router = ROUTER_COSINE, .router_dim = 3, .shared_hidden = 5,
                    .z_weight = 0.1, MOE}},
-    {"biased", 3, {.vocab = 23, .seq = 7, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_MHMOE,
+    {"biased", 3, {GPT2_BLOCK, .vocab = 23, .seq = 7, .channels = 12, .layers = 2, .attn_heads = 2, .ffn = FFN_MHMOE,
                    .moe_heads = 2, .experts = 6, .topk = 2, .expert_hidden = 5, .moe_every = 1, .head_depth = 1,
                    .merge_depth = 2, .router = ROUTER_COSINE, .router_dim = 5, .shared_hidden = 4,
                    .renormalize = true, .z_weight = 0.1, .balance = BALANCE_BIAS, .bias_step = 0.02}},
@@ -478,8 +478,8 @@ static struct model_cost cost_of(const struct config *config) {
  * positions, biases and norms), its attention 2 * 12 layers * 768 channels * 512.5 keys on average. */
 static void test_cost_of_gpt2(void **state) {
     (void)state;
-    const struct config gpt2 = {.vocab = 50257, .seq = 1024, .layers = 12, .channels = 768, .attn_heads = 12,
-                                .ffn = FFN_DENSE};
+    const struct config gpt2 = {GPT2_BLOCK, .vocab = 50257, .seq = 1024, .layers = 12, .channels = 768,
+                                .attn_heads = 12, .ffn = FFN_DENSE};
     struct model_cost cost = cost_of(&gpt2);
     assert_int_equal(cost.parameters, 124439808);
     assert_true(cost.forward_flops == 2 * (123532032 + 2 * 12 * 768 * 512.5));

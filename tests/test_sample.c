@@ -508,8 +508,9 @@ static void bad_checkpoints_are_refused(void **state) {
 /* Which options need which others to change anything, for every model. */
 static void idle_options_are_known(void **state) {
     (void)state;
-    static const char *const of[][14] = { /* need, then who has it */
-        {"", "vocab", "seq", "layers", "channels", "attn-heads", "ffn", "shared-hidden"},
+    static const char *const of[][17] = { /* need, then who has it */
+        {"", "vocab", "seq", "layers", "channels", "attn-heads", "block", "norm", "position", "activation", "bias",
+         "tie", "qk-norm", "zero-start", "ffn", "shared-hidden"},
         {"--ffn smoe or mhmoe", "experts", "topk", "expert-hidden", "moe-every", "moe-residual", "router",
          "renormalize", "balance", "z-weight"},
         {"--ffn mhmoe", "moe-heads", "head-depth", "merge-depth"},

@@ -18,8 +18,9 @@
 
 enum { SEQ = 17, BATCH = 2, ACCUMULATE = 3, LAYERS = 2, EXPERTS = 5, SHOWN = 7 };
 #define MODEL                                                                                                 \
-    "train corpus.txt --cache cache --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 --moe-heads 2 " \
-    "--experts 5 --topk 2 --expert-hidden 7 --batch 2 --accumulate 3 --warmup 2 --lr 0.02 --eval-windows 3 "
+    "train corpus.txt --block gpt2 --cache cache --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 " \
+    "--moe-heads 2 --experts 5 --topk 2 --expert-hidden 7 --batch 2 --accumulate 3 --warmup 2 --lr 0.02 "      \
+    "--eval-windows 3 "
 
 static int corpora_make(void **state) {
     (void)state;
@@ -152,7 +153,8 @@ static double printed(const char *label) {
 /* Figures before or behind their words, as --dry-run prints them for these options. */
 static void costs_expect(const char *options, struct model_setup setup, int steps, int sequences) {
     static const struct config config = {
-        .vocab = 301, .seq = SEQ, .layers = 5, .channels = 12, .attn_heads = 3, .ffn = FFN_MHMOE, .moe_heads = 2,
+        .bias = true, .tie = true, .vocab = 301, .seq = SEQ, .layers = 5, .channels = 12, .attn_heads = 3,
+        .ffn = FFN_MHMOE, .moe_heads = 2,
         .experts = EXPERTS, .topk = 2, .expert_hidden = 7, .moe_every = 2, .head_depth = 1, .merge_depth = 1};
     struct sizes sizes;
     struct error err;
@@ -310,8 +312,8 @@ static void defaults_of_watching_are_as_documented(void **state) {
  * of unlike depth, its shared expert. */
 static void match_is_of_all_that_costs(void **state) {
     (void)state;
-    const struct moe_layer baseline = {24, 1, 8, 1, 96, 0, 0};
-    struct moe_layer mine = {.C = 24, .H = 2, .K = 3, .D = 3, .Fs = 12};
+    const struct moe_layer baseline = {24, 1, 8, 1, 96, 0, 2, 0};
+    struct moe_layer mine = {.C = 24, .H = 2, .K = 3, .g = 2, .d = 3, .Fs = 12};
     struct error err;
     if (!parity_solve(&baseline, &mine, &err)) fail_msg("%s", err.text);
     run("rm -rf base other && " SHAPE "--ffn smoe --topk 1 --out base");

@@ -42,7 +42,9 @@ double slices_total(const struct slices *list, size_t n) {
     return total;
 }
 
-void *slices_data(const struct slices *row, void *block) { return row->kept ? (char *)block + row->offset : NULL; }
+void *slices_data(const struct slices *row, void *block) {
+    return row->kept && row->bytes ? (char *)block + row->offset : NULL;
+}
 
 /* Guard i of an array, and its bytes. */
 static unsigned char *guard_at(const struct slices *row, const void *block, size_t i, size_t *bytes) {

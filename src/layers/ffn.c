@@ -1,10 +1,9 @@
-/* A task is a chunk of rows of one expert: up, GELU and down one after the other, so that the hidden layer, four
+/* A task is a chunk of rows of one expert: up, activation and down one after the other, so that the hidden layer, four
  * times as wide as the rest, is still in the cache when it is used again. Backward does the same for d-hidden
  * and d-input; the weights' gradients, which sum over all rows, follow as one grouped product. */
 #include "ffn.h"
 
 #include <omp.h>
-#include "../math/kernels.h"
 #include "../base/tasks.h"
 
 enum {
@@ -13,8 +12,8 @@ enum {
     HIDDEN_MOST = 1 << 16, /* numbers of a chunk's hidden layer: half of a small L2 cache */
 };
 
-static size_t rows_fitting(size_t F) {
-    const size_t rows = HIDDEN_MOST / F / GEMM_TILE_ROWS * GEMM_TILE_ROWS;
+static size_t rows_fitting(size_t hidden) {
+    const size_t rows = HIDDEN_MOST / hidden / GEMM_TILE_ROWS * GEMM_TILE_ROWS;
     return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
 }
 
@@ -60,25 +59,33 @@ static struct gemm up_product(const struct ffn *f, const struct linear *up, real
     return g;
 }
 
+/* The activated numbers are the first F of each row of the hidden layer. */
+static struct gemm down_product(const struct linear *down, real *out, const real *hidden, const real *start,
+                                size_t rows, size_t width) {
+    struct gemm g = linear_product(down, out, NULL, start, rows);
+    g.A = (struct view){hidden, width, 1, NULL};
+    return g;
+}
+
 /* Fewer rows than threads could share, as in decoding: the products are split by columns instead. */
 static void forward_few(const struct ffn *f, real *out, real *hidden, const real *in, const real *start) {
-    const size_t S = f->up.IC, F = f->up.OC;
+    const size_t S = f->up.IC, width = f->up.OC;
     struct gemm up[f->E], down[f->E];
     size_t n = 0;
     for (size_t e = 0; e < f->E; e++) {
         const size_t row = row_first(f, e), rows = rows_of(f, e);
         const struct linear l1 = linear_at(f->up, e), l2 = linear_at(f->down, e);
         if (rows == 0) continue;
-        up[n] = up_product(f, &l1, hidden + row * F, in, row, rows);
-        down[n++] = linear_product(&l2, out + row * S, hidden + row * F, start ? start + row * S : NULL, rows);
+        up[n] = up_product(f, &l1, hidden + row * width, in, row, rows);
+        down[n++] = down_product(&l2, out + row * S, hidden + row * width, start ? start + row * S : NULL, rows, width);
     }
     gemm_run(up, n, NULL);
-    gelu_forward(hidden, hidden, rows_all(f) * F);
+    activation_forward(f->act, hidden, hidden, rows_all(f), f->down.IC);
     gemm_run(down, n, NULL);
 }
 
 void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, const real *start, real *scratch) {
-    const size_t S = f->up.IC, F = f->up.OC, chunk = chunk_rows(f);
+    const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f);
     if (!scratch && rows_all(f) < ROWS_LEAST * (size_t)omp_get_max_threads()) {
         forward_few(f, out, hidden, in, start);
         return;
@@ -88,45 +95,47 @@ void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, c
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
-        real *h = hidden + b.row * F;
-        real *h_gelu = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(F) * F : h;
+        real *h = hidden + b.row * width;
+        real *h_act = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(width) * width : h;
         const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
         const struct gemm down =
-            linear_product(&b.down, out + b.row * S, h_gelu, start ? start + b.row * S : NULL, b.rows);
+            down_product(&b.down, out + b.row * S, h_act, start ? start + b.row * S : NULL, b.rows, width);
         gemm_serial(&up);
-        gelu_forward(h_gelu, h, b.rows * F);
+        activation_forward(f->act, h_act, h, b.rows, f->down.IC);
         gemm_serial(&down);
     }
 }
 
-size_t ffn_scratch_count(size_t F) { return (size_t)omp_get_max_threads() * rows_fitting(F) * F; }
+size_t ffn_scratch_count(size_t hidden) { return (size_t)omp_get_max_threads() * rows_fitting(hidden) * hidden; }
 
-/* h = in W1^T + b1,  out = gelu(h) W2^T + b2:  dh = (dout W2) gelu'(h),  din = dh W1 */
+/* h = in W1^T + b1,  out = act(h) W2^T + b2:  dh = (dout W2) act'(h),  din = dh W1 */
 static void inputs_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden) {
-    const size_t S = f->up.IC, F = f->up.OC, chunk = chunk_rows(f);
+    const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f);
     size_t task_first[f->E + 1];
     tasks_number(f, chunk, task_first);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
-        real *h = hidden + b.row * F, *dh = d_hidden + b.row * F;
-        const struct gemm down = linear_din_product(&b.down, dh, dout + b.row * S, NULL, b.rows);
+        real *h = hidden + b.row * width, *dh = d_hidden + b.row * width;
+        struct gemm down = linear_din_product(&b.down, dh, dout + b.row * S, NULL, b.rows);
+        down.ldc = width;
         const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh, NULL, b.rows);
         gemm_serial(&down);
-        gelu_backward(dh, h, dh, h, b.rows * F);
+        activation_backward(f->act, dh, h, b.rows, f->down.IC);
         gemm_serial(&up);
     }
 }
 
-/* dW2 += dout^T gelu(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */
+/* dW2 += dout^T act(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */
 static void weight_products(const struct ffn *f, struct gemm *products, const real *d_hidden, const real *dout,
-                            const real *hidden_gelu, const real *in) {
-    const size_t S = f->up.IC, F = f->up.OC, E = f->E;
+                            const real *activated, const real *in) {
+    const size_t S = f->up.IC, width = f->up.OC, E = f->E;
     for (size_t e = 0; e < E; e++) {
         const size_t row = row_first(f, e), rows = rows_of(f, e);
         const struct linear up = linear_at(f->up, e), down = linear_at(f->down, e);
-        products[e] = linear_dw_product(&down, dout + row * S, hidden_gelu + row * F, rows);
-        products[E + e] = linear_dw_product(&up, d_hidden + row * F, NULL, rows);
+        products[e] = linear_dw_product(&down, dout + row * S, NULL, rows);
+        products[e].B = (struct view){activated + row * width, width, 1, NULL};
+        products[E + e] = linear_dw_product(&up, d_hidden + row * width, NULL, rows);
         products[E + e].B = input_view(f, in, row);
     }
 }
@@ -139,10 +148,10 @@ void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *do
     gemm_run(products, 2 * f->E, workspace);
 }
 
-size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t rows) {
+size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows) {
     /* The most is needed when one expert has all rows: its products are then cut finest, which is when tasks share a
      * packed operand, and the call's whole work, so the finest cut, does not depend on how rows are spread. */
-    const struct ffn f = {.E = E, .up = {.IC = S, .OC = F}, .down = {.IC = F, .OC = S}, .rows = rows};
+    const struct ffn f = {.E = E, .up = {.IC = S, .OC = W * F}, .down = {.IC = F, .OC = S}, .rows = rows};
     struct gemm products[2 * E];
     weight_products(&f, products, NULL, NULL, NULL, NULL);
     return gemm_workspace_bytes(products, 2 * E);

@@ -14,21 +14,25 @@ void norm_forward(const struct norm *n, real *out, const real *x, size_t rows) {
     for (size_t r = 0; r < rows; r++) {
         const real *x_r = x + r * C;
         real *out_r = out + r * C;
-        const real m = row_sum(x_r, C) / C;
+        const real m = n->kind == NORM_LAYER ? row_sum(x_r, C) / C : 0;
         for (size_t c = 0; c < C; c++) out_r[c] = x_r[c] - m;
-        const real s = 1 / (real)sqrt(row_dot(out_r, out_r, C) / C + (real)1e-5);
-        for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c] + b[c];
+        const real s = 1 / (real)sqrt(row_dot(out_r, out_r, C) / C + NORM_EPSILON);
+        if (b)
+            for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c] + b[c];
+        else
+            for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c];
         n->kept[2 * r] = m;
         n->kept[2 * r + 1] = s;
     }
 }
 
 /* out = xhat * w + b, xhat = (x - m) * s: with g = dout * w,
- * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m and s. */
+ * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m, if there is one, and s. */
 static void row_backward(const struct norm *n, real *restrict dx, const real *restrict dout, const real *restrict x,
                          const real *kept) {
     const size_t C = n->C;
-    const real *restrict w = n->w, m = kept[0], s = kept[1], g_mean = row_dot(dout, w, C) / C;
+    const real *restrict w = n->w, m = kept[0], s = kept[1];
+    const real g_mean = n->kind == NORM_LAYER ? row_dot(dout, w, C) / C : 0;
     real *restrict dw = n->dw, *restrict db = n->db;
     vec sum = {0};
     size_t c = 0;
@@ -63,6 +67,6 @@ void norm_backward(const struct norm *n, real *dx, const real *dout, const real 
             const real *dw_part = n->scratch + part * 2 * C + c0;
             const size_t columns = C - c0 < STRIP ? C - c0 : STRIP;
             row_add_scaled(n->dw + c0, 1, dw_part, columns);
-            row_add_scaled(n->db + c0, 1, dw_part + C, columns);
+            if (n->db) row_add_scaled(n->db + c0, 1, dw_part + C, columns);
         }
 }

@@ -1,13 +1,21 @@
-/* Layer norm of rows of C numbers: out = w * (x - mean) / sqrt(var + 1e-5) + b. */
+/* Norms of rows of C numbers.
+ *
+ * LAYER  out = w * (x - mean) / sqrt(var + 1e-5) + b
+ * RMS    out = w * x / sqrt(mean of x^2 + 1e-5) + b     (without a mean: Zhang and Sennrich, arXiv 1910.07467) */
 #ifndef NORM_H
 #define NORM_H
 
 #include <stddef.h>
 #include "../base/real.h"
 
+enum norm_kind { NORM_LAYER, NORM_RMS };
+
+#define NORM_EPSILON ((real)1e-5)
+
 struct norm {
+    enum norm_kind kind;
     size_t C;
-    const real *w, *b; /* (C) */
+    const real *w, *b; /* (C) b: NULL if there is none */
     real *dw, *db;     /* added to; NULL without training */
     real *kept;        /* (rows, 2) each row's mean and 1 / deviation: what backward needs of forward */
     real *scratch;     /* work memory of backward: norm_scratch_count numbers */

@@ -1,7 +1,6 @@
 /* See kernels.h. Each backward stands under its forward and quotes the line it differentiates. */
 #include "kernels.h"
 
-#include <stdbool.h>
 #include "../base/tasks.h"
 #include "vecmath.h"
 
@@ -11,9 +10,9 @@ void embedding_forward(real *out, const real *wte, const real *wpe, const struct
     const size_t from = batch->from, length = batch->T - from;
 #pragma omp parallel for
     for (size_t bt = 0; bt < batch->B * length; bt++) {
-        const real *wte_v = wte + (size_t)batch->tokens[bt] * C, *wpe_t = wpe + (from + bt % length) * C;
         real *out_bt = out + bt * C;
-        for (size_t c = 0; c < C; c++) out_bt[c] = wte_v[c] + wpe_t[c];
+        memcpy(out_bt, wte + (size_t)batch->tokens[bt] * C, C * sizeof(real));
+        if (wpe) row_add_scaled(out_bt, 1, wpe + (from + bt % length) * C, C);
     }
 }
 
@@ -26,7 +25,7 @@ void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct b
         const size_t n = min_size(STRIP, C - c0);
         for (size_t bt = 0; bt < B * T; bt++) {
             row_add_scaled(dwte + (size_t)batch->tokens[bt] * C + c0, 1, dout + bt * C + c0, n);
-            row_add_scaled(dwpe + bt % T * C + c0, 1, dout + bt * C + c0, n);
+            if (dwpe) row_add_scaled(dwpe + bt % T * C + c0, 1, dout + bt * C + c0, n);
         }
     }
 }
@@ -34,41 +33,6 @@ void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct b
 void residual_forward(real *out, const real *a, const real *b, size_t n) {
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
-}
-
-/* gelu(x) = x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). The sigmoid form does not
- * cancel for negative x. */
-static inline vec gelu_sigmoid(vec x) {
-    const vec two_u = (real)1.5957691216057308 * (x + (real)0.044715 * x * x * x);
-    return 1 / (1 + vec_exp(-two_u));
-}
-
-static inline vec gelu_value(vec x) { return x * gelu_sigmoid(x); }
-
-/* gelu' = s + x s (1 - s) 2u', 2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2); returns gelu. */
-static inline vec gelu_both(vec x, vec *slope) {
-    const vec s = gelu_sigmoid(x), value = x * s;
-    *slope = s + value * (1 - s) * ((real)1.5957691216057308 * (1 + (real)0.134145 * x * x));
-    return value;
-}
-
-void gelu_forward(real *out, const real *x, size_t n) {
-    size_t i = 0;
-    for (; i + VEC_LANES <= n; i += VEC_LANES) vec_store(out + i, gelu_value(vec_load(x + i)));
-    if (i < n) vec_store_some(out + i, n - i, gelu_value(vec_load_some(x + i, n - i, 0)));
-}
-
-/* out = gelu(x) */
-void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n) {
-    for (size_t i = 0; i < n; i += VEC_LANES) {
-        const bool whole = i + VEC_LANES <= n;
-        const vec x_i = whole ? vec_load(x + i) : vec_load_some(x + i, n - i, 0);
-        const vec dout_i = whole ? vec_load(dout + i) : vec_load_some(dout + i, n - i, 0);
-        vec slope;
-        const vec value = gelu_both(x_i, &slope);
-        if (whole) vec_store(out + i, value), vec_store(dx + i, dout_i * slope);
-        else vec_store_some(out + i, n - i, value), vec_store_some(dx + i, n - i, dout_i * slope);
-    }
 }
 
 void column_sums(real *out, const real *x, size_t rows, size_t C) {

@@ -1,4 +1,5 @@
-/* The elementwise and row-wise kernels of a GPT; products are in gemm.h, norms in norm.h, attention in attention.h.
+/* The elementwise and row-wise kernels of a GPT; products are in gemm.h, attention in attention.h,
+ * activations in activation.h, norms in ../layers/norm.h.
  *
  * Shapes: rows of C numbers, contiguous. Forward overwrites its output. Backward adds to parameter
  * gradients (which gather over a step's micro-batches) and overwrites activation gradients (which have one
@@ -12,17 +13,13 @@
 #include "../base/batch.h"
 #include "../base/real.h"
 
-/* out[r] = wte[token of r] + wpe[position of r], positions batch->from..T-1 in each sequence. */
+/* out[r] = wte[token of r] + wpe[position of r], positions batch->from..T-1 in each sequence. No wpe (NULL): nothing is
+ * added. */
 void embedding_forward(real *out, const real *wte, const real *wpe, const struct batch *batch, size_t C);
 void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct batch *batch, size_t C);
 
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
-
-/* tanh-GELU, as GPT-2's, on the calling thread. out may be x. */
-void gelu_forward(real *out, const real *x, size_t n);
-/* dx = dout * gelu'(x) and, from the same exponential, out = gelu(x); dx may be dout, out may be x. */
-void gelu_backward(real *dx, real *out, const real *dout, const real *x, size_t n);
 
 /* out (C) += sum over rows of x (rows, C). */
 void column_sums(real *out, const real *x, size_t rows, size_t C);

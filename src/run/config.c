@@ -5,6 +5,10 @@
 #include <string.h>
 #include "../layers/router.h"
 
+static const char *const block_words[] = {"gpt2", "llama", "modern", NULL};
+static const char *const norm_words[] = {"layernorm", "rmsnorm", NULL};
+static const char *const position_words[] = {"learned", "rotary", NULL};
+static const char *const activation_words[] = {"gelu", "swiglu", "relu2", NULL};
 static const char *const ffn_words[] = {"dense", "smoe", "mhmoe", NULL};
 static const char *const router_words[] = {"softmax", "cosine", NULL};
 static const char *const balance_words[] = {"aux", "bias", "none", NULL};
@@ -17,6 +21,21 @@ const struct option_spec model_options[] = {
     {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
     {"channels", 0, OPTION_INT, FIELD(channels), "256", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
     {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "4", 1, 1024, NULL, "N", "attention heads", NULL},
+    {"block", 0, OPTION_CHOICE, FIELD(block), "gpt2", 0, 0, block_words, "KIND",
+     "what the options from --norm to --zero-start are where they are not given: llm.c's model, P2's, or the one that "
+     "learns fastest here (docs/RESULTS.md)", NULL},
+    {"norm", 0, OPTION_CHOICE, FIELD(norm), "layernorm", 0, 0, norm_words, "KIND",
+     "what a block's layers read: the stream less its mean and over its deviation, or over its root mean square", NULL},
+    {"position", 0, OPTION_CHOICE, FIELD(position), "learned", 0, 0, position_words, "KIND",
+     "positions: a vector learned for each, or queries and keys that turn with them", NULL},
+    {"activation", 0, OPTION_CHOICE, FIELD(activation), "gelu", 0, 0, activation_words, "KIND",
+     "in dense layers and experts; swiglu takes a matrix more, and hidden layers are 2/3 as wide", NULL},
+    {"bias", 0, OPTION_FLAG, FIELD(bias), "true", 0, 0, NULL, NULL, "biases in linear layers and layer norms", NULL},
+    {"tie", 0, OPTION_FLAG, FIELD(tie), "true", 0, 0, NULL, NULL, "the token embedding is the output head too", NULL},
+    {"qk-norm", 0, OPTION_FLAG, FIELD(qk_norm), "false", 0, 0, NULL, NULL,
+     "bring queries and keys to one length before they are compared", NULL},
+    {"zero-start", 0, OPTION_FLAG, FIELD(zero_start), "false", 0, 0, NULL, NULL,
+     "matrices that write into the stream start at zero, so that a new model's blocks do nothing", NULL},
     {"ffn", 0, OPTION_CHOICE, FIELD(ffn), "mhmoe", 0, 0, ffn_words, "KIND",
      "feed-forward layers: dense, sparse mixture of experts, or multi-head mixture of experts", NULL},
     {"moe-heads", 0, OPTION_INT, FIELD(moe_heads), "4", 1, 1024, NULL, "H",
@@ -24,7 +43,7 @@ const struct option_spec model_options[] = {
     {"experts", 0, OPTION_INT, FIELD(experts), "8", 1, 4096, NULL, "E", "experts in a layer", NULL},
     {"topk", 0, OPTION_INT, FIELD(topk), "2", 1, 64, NULL, "K", "experts for each sub-token", NULL},
     {"expert-hidden", 0, OPTION_INT, FIELD(expert_hidden), "0", 0, 1 << 20, NULL, "F",
-     "hidden width of an expert (0: 4 times the sub-token's width)", NULL},
+     "hidden width of an expert (0: 4 times the sub-token's width; with swiglu 2/3 of that)", NULL},
     {"moe-every", 0, OPTION_INT, FIELD(moe_every), "2", 1, 1000, NULL, "N",
      "every N-th block is a mixture of experts, the others are dense", NULL},
     {"shared-hidden", 0, OPTION_INT, FIELD(shared_hidden), "0", 0, 1 << 20, NULL, "F",
@@ -52,15 +71,71 @@ const struct option_spec model_options[] = {
     {0},
 };
 
-bool config_check(const struct config *c, struct sizes *s, struct error *err) {
-    const bool moe = c->ffn != FFN_DENSE, multi_head = c->ffn == FFN_MHMOE;
-    *s = (struct sizes){.V = (size_t)c->vocab, .T = (size_t)c->seq, .C = (size_t)c->channels,
-                        .L = (size_t)c->layers, .NH = (size_t)c->attn_heads};
-    s->LM = moe ? s->L / (size_t)c->moe_every : 0;
-    s->LD = s->L - s->LM;
+/* What each block stands for, as options' values. */
+static const struct {
+    const char *option, *values[BLOCKS];
+} presets[] = {
+    {"norm", {"layernorm", "rmsnorm", "rmsnorm"}},
+    {"position", {"learned", "rotary", "rotary"}},
+    {"activation", {"gelu", "swiglu", "relu2"}},
+    {"bias", {"true", "false", "false"}},
+    {"tie", {"true", "false", "true"}},
+    {"qk-norm", {"false", "false", "true"}},
+    {"zero-start", {"false", "false", "true"}},
+};
+enum { PRESETS = sizeof presets / sizeof *presets };
+
+void config_preset(struct config *config, const struct option_group *groups, size_t n, const bool *given) {
+    const struct option_group own = {model_options, config};
+    char *contrary = string_format("%s", "");
+    for (size_t i = 0; i < PRESETS; i++) {
+        const char *name = presets[i].option, *value = presets[i].values[config->block];
+        if (!given || !options_given(groups, n, given, name)) {
+            option_set(&own, name, value);
+            continue;
+        }
+        char *chosen = option_text(&own, name);
+        if (strcmp(chosen, value) != 0) {
+            char *longer = string_format("%s%s%s %s", contrary, *contrary ? ", " : "", name, chosen);
+            free(contrary);
+            contrary = longer;
+        }
+        free(chosen);
+    }
+    if (*contrary && options_given(groups, n, given, "block"))
+        note_print("--block %s, but for what is given beside it: %s", block_words[config->block], contrary);
+    free(contrary);
+}
+
+/* Four times as wide as what it reads, or as many parameters with three matrices. */
+static size_t hidden_default(const struct config *c, size_t width) {
+    const size_t two_thirds = 8 * width / 3;
+    if (c->activation != ACTIVATION_SWIGLU) return 4 * width;
+    return two_thirds > 8 ? two_thirds / 8 * 8 : two_thirds;
+}
+
+/* The sizes that do not depend on experts. */
+static bool block_check(const struct config *c, struct sizes *s, struct error *err) {
+    *s = (struct sizes){.V = (size_t)c->vocab, .T = (size_t)c->seq, .C = (size_t)c->channels, .L = (size_t)c->layers,
+                        .NH = (size_t)c->attn_heads, .W = activation_width((enum activation)c->activation),
+                        .Fd = hidden_default(c, (size_t)c->channels), .learned = c->position == POSITION_LEARNED,
+                        .bias = c->bias, .shift = c->bias && c->norm == NORM_LAYER, .untied = !c->tie,
+                        .qk_norm = c->qk_norm, .zero_start = c->zero_start};
     if (s->C % s->NH)
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
                          c->channels, c->attn_heads, (s->C / s->NH + 1) * s->NH);
+    if (!s->learned && s->C / s->NH % 2)
+        return error_set(err, EXIT_USAGE, "--position rotary turns pairs of numbers: --channels %d over --attn-heads "
+                         "%d leaves heads of %zu, an odd number; use --channels %zu", c->channels, c->attn_heads,
+                         s->C / s->NH, (s->C / s->NH + 1) * s->NH);
+    return true;
+}
+
+bool config_check(const struct config *c, struct sizes *s, struct error *err) {
+    const bool moe = c->ffn != FFN_DENSE, multi_head = c->ffn == FFN_MHMOE;
+    if (!block_check(c, s, err)) return false;
+    s->LM = moe ? s->L / (size_t)c->moe_every : 0;
+    s->LD = s->L - s->LM;
     if (!moe && c->shared_hidden > 0)
         return error_set(err, EXIT_USAGE, "--shared-hidden %d: --ffn dense has no experts; use --ffn smoe or "
                          "mhmoe", c->shared_hidden);
@@ -78,7 +153,7 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
         return error_set(err, EXIT_USAGE, "--topk %d is more than the %d experts; use at most --topk %d",
                          c->topk, c->experts, c->experts);
     s->S = s->C / s->H;
-    s->F = c->expert_hidden ? (size_t)c->expert_hidden : 4 * s->S;
+    s->F = c->expert_hidden ? (size_t)c->expert_hidden : hidden_default(c, s->S);
     s->Fs = (size_t)c->shared_hidden;
     s->shared = c->shared_hidden > 0;
     s->cosine = c->router == ROUTER_COSINE;
@@ -123,6 +198,21 @@ char *config_to_string(const struct config *config) {
     return text;
 }
 
+/* Before there were blocks to choose from, all were GPT-2's, and a checkpoint said nothing of it. */
+static void block_complete(json_t *object) {
+    struct config gpt2 = {.block = BLOCK_GPT2};
+    const struct option_group group = {model_options, &gpt2};
+    bool said = !json_is_object(object) || json_object_get(object, "block");
+    for (size_t i = 0; i < PRESETS; i++) said = said || json_object_get(object, presets[i].option);
+    if (said) return;
+    config_preset(&gpt2, NULL, 0, NULL);
+    json_t *all = options_to_json(&group);
+    json_object_set(object, "block", json_object_get(all, "block"));
+    for (size_t i = 0; i < PRESETS; i++)
+        json_object_set(object, presets[i].option, json_object_get(all, presets[i].option));
+    json_decref(all);
+}
+
 bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err) {
     const struct option_group group = {model_options, config};
     struct sizes sizes;
@@ -132,6 +222,7 @@ bool config_from_checkpoint(struct config *config, const struct checkpoint *c, s
     const char *text = checkpoint_string(c, "config", err);
     if (!text) return false;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &bad);
+    block_complete(object);
     const bool good = object ? options_from_json(&group, object, &why) && config_check(config, &sizes, &why)
                              : error_set(&why, EXIT_INPUT, "not JSON (%s)", bad.text);
     json_decref(object);

@@ -3,18 +3,30 @@
 #ifndef CONFIG_H
 #define CONFIG_H
 
+#include "../layers/norm.h"
+#include "../layers/position.h"
+#include "../math/activation.h"
 #include "checkpoint.h"
 #include "options.h"
 
 enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
 enum balance { BALANCE_AUX, BALANCE_BIAS, BALANCE_NONE };
+enum block_kind { BLOCK_GPT2, BLOCK_LLAMA, BLOCK_MODERN, BLOCKS };
 
 /* What the user chooses: one field an option, see model_options in config.c. */
 struct config {
     int vocab, seq, layers, channels, attn_heads;
+    int block;             /* enum block_kind: what the seven that follow are where they are not given */
+    int norm;              /* enum norm_kind */
+    int position;          /* enum position_kind */
+    int activation;        /* enum activation, of dense layers and experts */
+    bool bias;             /* linear layers and layer norms have biases */
+    bool tie;              /* the embedding is the output head too */
+    bool qk_norm;          /* queries and keys are normalised */
+    bool zero_start;       /* what writes into the stream starts at zero */
     int ffn;               /* enum ffn_kind */
     int moe_heads, experts, topk;
-    int expert_hidden;     /* 0: 4 * sub-token width */
+    int expert_hidden;     /* 0: as a dense layer's for its width, see config_check */
     int moe_every;         /* blocks n-1, 2n-1, ... are MoE blocks */
     int shared_hidden;     /* of an expert that serves every sub-token; 0: none */
     int head_depth, merge_depth; /* layers in the stacks of E1 and E6 (never with FFN_SMOE) */
@@ -31,13 +43,19 @@ extern const struct option_spec model_options[];
 
 /* The sizes that follow from it. */
 struct sizes {
-    size_t V, T, C, L, NH, H, S, E, K, F, Fs, D, LM, LD;
+    size_t V, T, C, L, NH, H, S, E, K, F, Fs, Fd, D, W, LM, LD;
     size_t head, merge;    /* layers in the stack; 0: none */
-    size_t cosine, shared; /* 1 or 0 */
+    size_t cosine, shared, learned, bias, shift, untied, qk_norm; /* 1 or 0; shift: norms have biases */
+    bool zero_start;
 };
 
 /* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
 bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
+
+/* Sets the options that config->block stands for, but not those that were given (`groups`, `n` and `given` are
+ * options_parse's; given may be NULL: none was). If the block was given too, what contradicts it is told in a line on
+ * standard error. */
+void config_preset(struct config *config, const struct option_group *groups, size_t n, const bool *given);
 
 /* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
 const char *option_missing(const struct config *config, const char *name);

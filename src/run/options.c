@@ -569,6 +569,23 @@ bool options_given(const struct option_group *groups, size_t n, const bool *give
     return false;
 }
 
+static const struct option_spec *spec_find(const struct option_group *group, const char *name) {
+    const struct option_spec *spec = group->specs;
+    while (spec->name && strcmp(spec->name, name) != 0) spec++;
+    assert(spec->name);
+    return spec;
+}
+
+void option_set(const struct option_group *group, const char *name, const char *text) {
+    const bool stored = value_set(spec_find(group, name), group->target, text);
+    assert(stored);
+    (void)stored;
+}
+
+char *option_text(const struct option_group *group, const char *name) {
+    return value_format(spec_find(group, name), group->target);
+}
+
 /* ---- JSON ---- */
 
 json_t *options_to_json(const struct option_group *group) {

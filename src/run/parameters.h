@@ -9,8 +9,9 @@
 #include "../base/real.h"
 
 enum part {
-    PART_EMBEDDING, PART_POSITION, PART_NORM, PART_ATTENTION, PART_FFN, /* of a dense block */
-    PART_HEAD, PART_ROUTER, PART_EXPERT, PART_SHARED, PART_MERGE        /* of a MoE block */
+    PART_EMBEDDING, PART_POSITION, PART_OUTPUT,
+    PART_NORM, PART_ATTENTION, PART_FFN,                         /* of a dense block */
+    PART_HEAD, PART_ROUTER, PART_EXPERT, PART_SHARED, PART_MERGE /* of a MoE block */
 };
 
 /* XAVIER: Glorot and Bengio's uniform range; HALF: with gain 1/sqrt(2) (P1). RESIDUAL: what adds to the stream. */
@@ -24,17 +25,17 @@ struct parameter_info {
     enum part part;
     enum initialisation initialisation;
     size_t dims, shape[TENSOR_DIMS];
-    bool decay;                     /* it multiplies: AdamW's weight decay applies, and it is packed for gemm.h */
+    bool decay;                     /* AdamW's weight decay applies: it is made of matrices */
+    bool multiplies;                /* and they are packed for gemm.h */
     size_t matrices, rows, columns; /* the same as a stack of matrices; rows is 1 for vectors */
     size_t offset, count;           /* within the flat block, in elements */
 };
 
 /* Fills in what follows from name, part, initialisation and shape; returns how many numbers there are in all. */
-size_t parameters_layout(struct parameter_info *info, size_t n);
+size_t parameters_layout(struct parameter_info *info, size_t n, const struct sizes *s);
 
-/* Each tensor draws from its own sequence of random numbers, which does not depend on what others there are.
- * L: blocks that add to the stream. */
-void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed, size_t L);
+/* Each tensor draws from its own sequence of random numbers, which does not depend on what others there are. */
+void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed, const struct sizes *s);
 
 /* How a tensor is stored where matrices are stored as `most`. */
 enum storage parameter_storage(const struct parameter_info *p, enum storage most);

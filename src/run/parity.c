@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 struct layer_cost layer_matrices(const struct moe_layer *l) {
-    const double C = (double)l->C, heads = (double)l->D * C * C, F = (double)l->F, Fs = (double)l->Fs;
-    return (struct layer_cost){.parameters = heads + 2 * C / (double)l->H * ((double)l->E * F + Fs),
-                               .multiply_adds = heads + 2 * C * ((double)l->K * F + Fs)};
+    const double C = (double)l->C, F = (double)l->F, Fs = (double)l->Fs, g = (double)l->g, heads = (double)l->d * C * C;
+    return (struct layer_cost){.parameters = heads + g * C / (double)l->H * ((double)l->E * F + Fs),
+                               .multiply_adds = heads + g * C * ((double)l->K * F + Fs)};
 }
 
 double cost_excess(double cost, double baseline) { return 100 * (cost - baseline) / baseline; }
@@ -16,24 +16,24 @@ double cost_excess(double cost, double baseline) { return 100 * (cost - baseline
 /* What stands in the way of parity, if anything does. */
 enum fit { FITS, NO_SPLIT, NO_WIDTH, NO_EXPERTS };
 
-/* Twice K0 F0 + Fs0 - Fs - D C/2, so that it is whole. */
-static int64_t twice_hidden(const struct moe_layer *baseline, const struct moe_layer *mine) {
-    return 2 * ((int64_t)(baseline->K * baseline->F + baseline->Fs) - (int64_t)mine->Fs) - (int64_t)(mine->D * mine->C);
+/* g K F, a whole number. */
+static int64_t hidden_of_matrices(const struct moe_layer *baseline, const struct moe_layer *mine) {
+    return (int64_t)(baseline->g * (baseline->K * baseline->F + baseline->Fs)) - (int64_t)(mine->g * mine->Fs) -
+           (int64_t)(mine->d * mine->C);
 }
 
-/* (H (E0 F0 + Fs0 - D C/2) - Fs) / F, before it is rounded. */
-static double experts_exact(const struct moe_layer *baseline, const struct moe_layer *mine) {
-    const double heads = (double)(mine->D * mine->C) / 2;
-    const double all = (double)baseline->E * (double)baseline->F + (double)baseline->Fs - heads;
-    return ((double)mine->H * all - (double)mine->Fs) / (double)mine->F;
+double layer_experts(const struct moe_layer *baseline, const struct moe_layer *mine) {
+    const double g = (double)mine->g, heads = (double)(mine->d * mine->C);
+    const double all = (double)baseline->g * ((double)baseline->E * (double)baseline->F + (double)baseline->Fs) - heads;
+    return ((double)mine->H * all / g - (double)mine->Fs) / (double)mine->F;
 }
 
 static enum fit layer_fit(const struct moe_layer *baseline, struct moe_layer *mine) {
-    const int64_t twice = twice_hidden(baseline, mine), divisor = 2 * (int64_t)mine->K;
+    const int64_t hidden = hidden_of_matrices(baseline, mine), divisor = (int64_t)(mine->g * mine->K);
     if (mine->C % mine->H) return NO_SPLIT;
-    if (twice <= 0 || twice % divisor) return NO_WIDTH;
-    mine->F = (size_t)(twice / divisor);
-    const double experts = round(experts_exact(baseline, mine));
+    if (hidden <= 0 || hidden % divisor) return NO_WIDTH;
+    mine->F = (size_t)(hidden / divisor);
+    const double experts = round(layer_experts(baseline, mine));
     if (experts < (double)mine->K || experts > PARITY_EXPERTS) return NO_EXPERTS;
     mine->E = (size_t)experts;
     const double want = layer_matrices(baseline).parameters, got = layer_matrices(mine).parameters;
@@ -75,7 +75,7 @@ static size_t knob_nearest(const struct knob *knob, const struct moe_layer *base
 /* Whether the user can turn it: a dense baseline (E0 = 1) has nothing to change, an SMoE has no heads. */
 static bool knob_turns(const struct knob *knob, const struct moe_layer *baseline, const struct moe_layer *mine) {
     if (knob->of_baseline) return baseline->E > 1;
-    return knob->offset != offsetof(struct moe_layer, H) || mine->H > 1 || mine->D > 0;
+    return knob->offset != offsetof(struct moe_layer, H) || mine->H > 1 || mine->d > 0;
 }
 
 /* "--topk 3, or --moe-heads 2, or a baseline with --experts 9". malloc'ed. */
@@ -95,14 +95,14 @@ static char *remedies_describe(const struct moe_layer *baseline, const struct mo
 
 /* malloc'ed. */
 static char *obstacle_describe(enum fit fit, const struct moe_layer *baseline, const struct moe_layer *mine) {
-    const double hidden = (double)twice_hidden(baseline, mine) / 2;
+    const double hidden = (double)hidden_of_matrices(baseline, mine) / (double)mine->g;
     if (fit == NO_SPLIT) return string_format("%zu channels cannot be cut into %zu heads", mine->C, mine->H);
     if (fit == NO_WIDTH)
         return string_format(
-            "K F = K0 F0 + Fs0 - Fs - D C/2 = %g leaves an expert %g wide for K = %zu (want a whole number "
-            "from 1)",
-            hidden, hidden / (double)mine->K, mine->K);
-    const double experts = experts_exact(baseline, mine);
+            "K F = %zu/%zu (K0 F0 + Fs0) - Fs - %zu C/%zu = %g leaves an expert %g wide for K = %zu (want a whole "
+            "number from 1)",
+            baseline->g, mine->g, mine->d, mine->g, hidden, hidden / (double)mine->K, mine->K);
+    const double experts = layer_experts(baseline, mine);
     if (round(experts) < (double)mine->K || round(experts) > PARITY_EXPERTS)
         return string_format("parity takes %.2f experts, each %zu wide (want from K = %zu to %d)", experts,
                              mine->F, mine->K, PARITY_EXPERTS);
@@ -123,11 +123,11 @@ bool parity_solve(const struct moe_layer *baseline, struct moe_layer *mine, stru
     return false;
 }
 
-/* In the place of each layer stood GPT-2's: two matrices and their biases. */
-struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost dense, size_t layers, size_t C) {
-    const double width = (double)C, n = layers ? (double)layers : 1, matrices = 8 * width * width;
-    return (struct layer_cost){(model.parameters - dense.parameters) / n + matrices + 5 * width,
-                               (model.multiply_adds - dense.multiply_adds) / n + matrices};
+struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost all_dense, size_t layers,
+                                  struct layer_cost dense) {
+    const double n = layers ? (double)layers : 1;
+    return (struct layer_cost){(model.parameters - all_dense.parameters) / n + dense.parameters,
+                               (model.multiply_adds - all_dense.multiply_adds) / n + dense.multiply_adds};
 }
 
 static void difference_print(FILE *out, const char *what, double baseline, double mine) {
@@ -139,7 +139,9 @@ void parity_print(FILE *out, const struct moe_layer *baseline, const struct moe_
                   struct layer_cost baseline_whole, struct layer_cost mine_whole) {
     const struct layer_cost b = layer_matrices(baseline), m = layer_matrices(mine);
     fprintf(out, "match: one layer %29s %12s %10s\n", "baseline", "this", "residue");
-    fprintf(out, "  %-38s %12zu %12zu\n", "experts E", baseline->E, mine->E);
+    const double experts = layer_experts(baseline, mine);
+    fprintf(out, "  %-38s %12zu %12zu", "experts E", baseline->E, mine->E);
+    fprintf(out, experts == (double)mine->E ? "\n" : " %10.2f by the formulas\n", experts);
     fprintf(out, "  %-38s %12zu %12zu\n", "experts for each sub-token K", baseline->K, mine->K);
     fprintf(out, "  %-38s %12zu %12zu\n", "expert hidden width F", baseline->F, mine->F);
     difference_print(out, "multiply-adds a token", b.multiply_adds, m.multiply_adds);
@@ -164,7 +166,8 @@ bool parity_match(struct config *mine, const struct config *baseline, layer_acco
     if (!config_check(baseline, &sizes, err)) return false;
     const struct moe_layer a = layer_of(baseline, &sizes, &cost);
     struct moe_layer b = {.C = a.C, .H = multi_head ? (size_t)mine->moe_heads : 1, .K = (size_t)mine->topk,
-                          .D = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
+                          .d = multi_head ? (size_t)(mine->head_depth + mine->merge_depth) : 0,
+                          .g = 1 + activation_width((enum activation)mine->activation),
                           .Fs = (size_t)mine->shared_hidden};
     if (!parity_solve(&a, &b, err)) return false;
     matched.experts = (int)b.E;

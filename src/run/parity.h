@@ -1,18 +1,19 @@
 /* Parity: which MH-MoE layer costs as much as a given SMoE layer, in multiply-adds a token and in parameters.
  *
- * P2 = arXiv 2411.16205, generalised: D counts the C x C matrices of head and merge layers, experts have two
- * matrices (GELU). Symbols are those of the model, 0 marks the baseline, for which H = 1 and D = 0:
- *     multiply-adds  D C^2 + 2 C (K F + Fs)    = 2 C (K0 F0 + Fs0)    K F = K0 F0 + Fs0 - Fs - D C/2
- *     parameters     D C^2 + 2 C/H (E F + Fs)  = 2 C (E0 F0 + Fs0)    E F = H (E0 F0 + Fs0 - D C/2) - Fs
+ * P2 = arXiv 2411.16205, generalised: experts have g matrices (GELU: 2, SwiGLU: 3), head and merge layers d of C x C.
+ * Symbols are those of the model, 0 marks the baseline, for which H = 1 and d = 0:
+ *     multiply-adds  d C^2 + g C (K F + Fs)    = g0 C (K0 F0 + Fs0)    g K F = g0 (K0 F0 + Fs0) - g Fs - d C
+ *     parameters     d C^2 + g C/H (E F + Fs)  = g0 C (E0 F0 + Fs0)    g E F = H (g0 (E0 F0 + Fs0) - d C) - g Fs
  * Router and biases stand outside the formulas; parity_print shows what they add. */
 #ifndef PARITY_H
 #define PARITY_H
 
 #include "config.h"
 
-/* A dense layer is one with E = K = H = 1, F = 4C, D = Fs = 0. */
+/* A dense layer is one with E = K = H = 1, F its hidden width, d = Fs = 0. */
 struct moe_layer {
-    size_t C, H, E, K, F, D, Fs;
+    size_t C, H, E, K, F, Fs;
+    size_t g, d; /* matrices of an expert; of head and merge */
 };
 
 struct layer_cost {
@@ -22,19 +23,23 @@ struct layer_cost {
 /* The most experts that a layer may have. */
 enum { PARITY_EXPERTS = 4096 };
 
-/* How far E, rounded to a whole number, may miss the baseline's parameters. */
-#define PARITY_TOLERANCE 0.005
+/* How far E, rounded to a whole number, may miss the baseline's parameters: P2's own H = 2 takes 41.33. */
+#define PARITY_TOLERANCE 0.01
 
 /* Of the layer's matrices, without router and biases: the left-hand sides above. */
 struct layer_cost layer_matrices(const struct moe_layer *layer);
+
+/* E by the formulas, before it is rounded to a whole number. */
+double layer_experts(const struct moe_layer *baseline, const struct moe_layer *mine);
 
 /* Sets mine->E and mine->F from the rest. EXIT_USAGE if no whole F or no E near enough exists; the message names
  * the nearest settings that do fit. */
 bool parity_solve(const struct moe_layer *baseline, struct moe_layer *mine, struct error *err);
 
-/* One layer with all it has, from the cost of a model with `layers` of them in the place of dense ones and of the
- * model with dense ones alone. */
-struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost dense, size_t layers, size_t C);
+/* One layer with all it has, from the cost of a model with `layers` of them in the place of dense ones, of the model
+ * with dense ones alone, and of one dense layer. */
+struct layer_cost layer_of_models(struct layer_cost model, struct layer_cost all_dense, size_t layers,
+                                  struct layer_cost dense);
 
 /* How far `cost` is from the baseline's, in percent of the latter. */
 double cost_excess(double cost, double baseline);

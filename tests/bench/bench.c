@@ -256,20 +256,21 @@ static void run_layernorm_forward(void *x) {
 }
 static void run_layernorm_backward(void *x) {
     struct buffers *k = x;
-    const struct norm norm = {C_, k->c, NULL, k->c + C_, k->c + 2 * C_, k->d, k->scratch};
+    const struct norm norm = {NORM_LAYER, C_, k->c, NULL, k->c + C_, k->c + 2 * C_, k->d, k->scratch};
     norm_backward(&norm, k->a, k->b, k->a + R_ * C_, R_);
 }
 static void run_gelu_forward(void *x) {
     struct buffers *k = x;
 #pragma omp parallel for
-    for (size_t r = 0; r < R_; r++) gelu_forward(k->a + r * 4 * C_, k->b + r * 4 * C_, 4 * C_);
+    for (size_t r = 0; r < R_; r++)
+        activation_forward(ACTIVATION_GELU, k->a + r * 4 * C_, k->b + r * 4 * C_, 1, 4 * C_);
 }
 static void run_gelu_backward(void *x) {
     struct buffers *k = x;
 #pragma omp parallel for
     for (size_t r = 0; r < R_; r++) {
         const size_t i = r * 4 * C_;
-        gelu_backward(k->a + i, k->c + i, k->b + i, k->c + i, 4 * C_); /* c becomes its own GELU */
+        activation_backward(ACTIVATION_GELU, k->a + i, k->c + i, 1, 4 * C_); /* c becomes its own GELU, a its slope's */
     }
 }
 static void run_crossentropy(void *x) {
@@ -432,16 +433,17 @@ static void bench_decoding(struct bench *b, const char *name, const struct confi
 }
 
 static void bench_models(struct bench *b) {
-    const struct config dense = {.vocab = 4096, .seq = 256, .layers = 6, .channels = 384, .attn_heads = 6,
-                                 .ffn = FFN_DENSE};
-    const struct config mhmoe = {.vocab = 4096, .seq = 256, .layers = 4, .channels = 256, .attn_heads = 4,
-                                 .ffn = FFN_MHMOE, .moe_heads = 4, .topk = 2, .expert_hidden = 256, .moe_every = 1,
+    const struct config dense = {.bias = true, .tie = true, .vocab = 4096, .seq = 256, .layers = 6, .channels = 384,
+                                 .attn_heads = 6, .ffn = FFN_DENSE};
+    const struct config mhmoe = {.bias = true, .tie = true, .vocab = 4096, .seq = 256, .layers = 4, .channels = 256,
+                                 .attn_heads = 4, .ffn = FFN_MHMOE, .moe_heads = 4, .topk = 2,
+                                 .expert_hidden = 256, .moe_every = 1,
                                  .head_depth = 1, .merge_depth = 1, .balance = BALANCE_AUX,
                                  .balance_weight = 0.01};
     struct config large = dense;
     /* The 15M-parameter shape that llama2.c's users know. */
-    const struct config decoder = {.vocab = 32000, .seq = 256, .layers = 6, .channels = 288, .attn_heads = 6,
-                                   .ffn = FFN_DENSE};
+    const struct config decoder = {.bias = true, .tie = true, .vocab = 32000, .seq = 256, .layers = 6, .channels = 288,
+                                   .attn_heads = 6, .ffn = FFN_DENSE};
     large.vocab = 50257;
     bench_training(b, "train dense L6 C384 V4096 T256 B8", dense, 8);
     for (int experts = 8; experts <= 512; experts *= 4) {

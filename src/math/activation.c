@@ -1,0 +1,85 @@
+/* See activation.h. A kind is one function of a vector: what comes out, and the slopes. */
+#include "activation.h"
+
+#include "vecmath.h"
+
+/* Of one vector of hidden units: the output, and its slopes by the first number of each and by the second. */
+struct slopes {
+    vec out, by_first, by_second;
+};
+
+/* gelu(x) = x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3). The sigmoid form does not
+ * cancel for negative x. gelu' = s + x s (1 - s) 2u', 2u' = 2 sqrt(2/pi) (1 + 3 * 0.044715 x^2) */
+static inline struct slopes gelu(vec x) {
+    const vec two_u = (real)1.5957691216057308 * (x + (real)0.044715 * x * x * x);
+    const vec s = 1 / (1 + vec_exp(-two_u)), value = x * s;
+    return (struct slopes){value, s + value * (1 - s) * ((real)1.5957691216057308 * (1 + (real)0.134145 * x * x)),
+                           (vec){0}};
+}
+
+/* silu(g) v, silu' = s + g s (1 - s), s = sigmoid(g) */
+static inline struct slopes swiglu(vec g, vec v) {
+    const vec s = 1 / (1 + vec_exp(-g)), silu = g * s;
+    return (struct slopes){silu * v, (s + silu * (1 - s)) * v, silu};
+}
+
+static inline struct slopes relu2(vec x) {
+    const vec positive = vec_max(x, (vec){0});
+    return (struct slopes){positive * positive, 2 * positive, (vec){0}};
+}
+
+static inline struct slopes slopes_of(enum activation kind, vec first, vec second) {
+    switch (kind) {
+        case ACTIVATION_SWIGLU: return swiglu(first, second);
+        case ACTIVATION_RELU2: return relu2(first);
+        default: return gelu(first);
+    }
+}
+
+/* The numbers of VEC_LANES hidden units, or of the n that are left. */
+static inline vec load(const real *p, size_t n) {
+    return n >= VEC_LANES ? vec_load(p) : vec_load_some(p, n, 0);
+}
+static inline void store(real *p, size_t n, vec x) {
+    if (n >= VEC_LANES) vec_store(p, x);
+    else vec_store_some(p, n, x);
+}
+
+/* Inlined into a loop of its own for each kind. */
+static inline void rows_forward(enum activation kind, real *out, const real *x, size_t rows, size_t F) {
+    const size_t W = activation_width(kind);
+    for (size_t r = 0; r < rows; r++, x += W * F, out += W * F)
+        for (size_t f = 0; f < F; f += VEC_LANES) {
+            const vec second = W > 1 ? load(x + F + f, F - f) : (vec){0};
+            store(out + f, F - f, slopes_of(kind, load(x + f, F - f), second).out);
+        }
+}
+
+/* out = act(first, second): d_first = dout by_first,  d_second = dout by_second */
+static inline void rows_backward(enum activation kind, real *dx, real *x, size_t rows, size_t F) {
+    const size_t W = activation_width(kind);
+    for (size_t r = 0; r < rows; r++, x += W * F, dx += W * F)
+        for (size_t f = 0; f < F; f += VEC_LANES) {
+            const vec dout = load(dx + f, F - f), second = W > 1 ? load(x + F + f, F - f) : (vec){0};
+            const struct slopes s = slopes_of(kind, load(x + f, F - f), second);
+            store(x + f, F - f, s.out);
+            store(dx + f, F - f, dout * s.by_first);
+            if (W > 1) store(dx + F + f, F - f, dout * s.by_second);
+        }
+}
+
+void activation_forward(enum activation kind, real *out, const real *x, size_t rows, size_t F) {
+    switch (kind) {
+        case ACTIVATION_GELU: rows_forward(ACTIVATION_GELU, out, x, 1, rows * F); break; /* rows lie side by side */
+        case ACTIVATION_RELU2: rows_forward(ACTIVATION_RELU2, out, x, 1, rows * F); break;
+        case ACTIVATION_SWIGLU: rows_forward(ACTIVATION_SWIGLU, out, x, rows, F); break;
+    }
+}
+
+void activation_backward(enum activation kind, real *dx, real *x, size_t rows, size_t F) {
+    switch (kind) {
+        case ACTIVATION_GELU: rows_backward(ACTIVATION_GELU, dx, x, 1, rows * F); break;
+        case ACTIVATION_RELU2: rows_backward(ACTIVATION_RELU2, dx, x, 1, rows * F); break;
+        case ACTIVATION_SWIGLU: rows_backward(ACTIVATION_SWIGLU, dx, x, rows, F); break;
+    }
+}
