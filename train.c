@@ -408,6 +408,11 @@ static bool step_log(struct train *t, double loss, double norm, double lr, doubl
     return runlog_write(&t->log, entry, err);
 }
 
+/* The learning rate of a part of the model, as a multiple of the rest's. */
+static double rate_of(const struct training *o, enum part part) {
+    return part == PART_EMBEDDING || part == PART_OUTPUT ? o->embedding_lr : 1;
+}
+
 /* One optimizer step. */
 static bool train_step(struct train *t, double *loss, struct error *err) {
     struct model *m = &t->model;
@@ -443,7 +448,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
         const struct parameter_info *p = &m->info[i];
         const struct slab slab = {m->param_memory + p->offset, m->grad_memory + p->offset, t->moment_memory + p->offset,
                                   t->moment_memory + m->n_parameters + p->offset, p->count, p->decay};
-        adamw_update(&adamw, &slab, lr, clip_scale(norm, o->clip), t->run.step);
+        adamw_update(&adamw, &slab, lr * rate_of(o, p->part), clip_scale(norm, o->clip), t->run.step);
     }
     model_balance(m);
     model_pack(m);
@@ -582,6 +587,10 @@ static void idle_options_tell(struct train *t) {
         note_print("--vocab has no effect with --tokenizer");
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
         note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
+    if (t->options.schedule != SCHEDULE_WSD && options_given(groups, GROUPS, t->given, "decay-steps"))
+        note_print("--decay-steps has no effect without --schedule wsd");
+    if (t->options.schedule == SCHEDULE_CONSTANT && options_given(groups, GROUPS, t->given, "final-lr"))
+        note_print("--final-lr has no effect with --schedule constant");
     if (t->options.steps > 0 && t->options.warmup >= t->options.steps)
         note_print("--warmup is as long as the run: it ends before the learning rate's peak");
 }

@@ -634,26 +634,46 @@ static void test_adamw(void **state) {
     }
 }
 
+static double rate(enum schedule_kind kind, int64_t step, int64_t warmup, int64_t steps, double final) {
+    return learning_rate(&(struct schedule){kind, warmup, 10, steps, 8, final}, step);
+}
+#define COSINE(...) rate(SCHEDULE_COSINE, __VA_ARGS__)
+
 static void test_learning_rate(void **state) {
     (void)state;
     /* warm-up: a quarter, a half, three quarters, all of the peak */
-    for (int step = 0; step < 4; step++)
-        assert_near(learning_rate(step, 4, 24, 8, 0.1), 2 * (step + 1), ROUNDING);
-    assert_near(learning_rate(4, 4, 24, 8, 0.1), 8, ROUNDING);
-    assert_near(learning_rate(14, 4, 24, 8, 0.1), 8 * 0.55, ROUNDING); /* half-way between 1 and 0.1 */
-    assert_near(learning_rate(9, 4, 24, 8, 0.1), 8 * (0.1 + 0.45 * (1 + sqrt(0.5))), ROUNDING);
-    assert_near(learning_rate(24, 4, 24, 8, 0.1), 0.8, ROUNDING);
-    assert_near(learning_rate(1000, 4, 24, 8, 0.1), 0.8, ROUNDING);
-    for (int step = 4; step < 24; step++) { /* never rises again */
-        assert_true(learning_rate(step + 1, 4, 24, 8, 0.1) < learning_rate(step, 4, 24, 8, 0.1));
-    }
-    assert_near(learning_rate(0, 0, 10, 8, 0), 8, ROUNDING); /* no warm-up */
-    assert_near(learning_rate(10, 0, 10, 8, 0), 0, ROUNDING);
-    assert_near(learning_rate(3, 4, 4, 8, 0.1), 8, ROUNDING); /* nothing but warm-up */
-    assert_near(learning_rate(4, 4, 4, 8, 0.1), 0.8, ROUNDING);
-    assert_near(learning_rate(0, 0, 0, 8, 0.1), 0.8, ROUNDING); /* no steps at all */
-    assert_near(learning_rate(3, 9, 5, 8, 0.1), 8 * 4. / 9, ROUNDING); /* still warming up at the end */
-    for (int step = 0; step < 20; step++) assert_near(learning_rate(step, 0, 20, 8, 1), 8, ROUNDING); /* constant */
+    for (int step = 0; step < 4; step++) assert_near(COSINE(step, 4, 24, 0.1), 2 * (step + 1), ROUNDING);
+    assert_near(COSINE(4, 4, 24, 0.1), 8, ROUNDING);
+    assert_near(COSINE(14, 4, 24, 0.1), 8 * 0.55, ROUNDING); /* half-way between 1 and 0.1 */
+    assert_near(COSINE(9, 4, 24, 0.1), 8 * (0.1 + 0.45 * (1 + sqrt(0.5))), ROUNDING);
+    assert_near(COSINE(24, 4, 24, 0.1), 0.8, ROUNDING);
+    assert_near(COSINE(1000, 4, 24, 0.1), 0.8, ROUNDING);
+    for (int step = 4; step < 24; step++) /* never rises again */
+        assert_true(COSINE(step + 1, 4, 24, 0.1) < COSINE(step, 4, 24, 0.1));
+    assert_near(COSINE(0, 0, 10, 0), 8, ROUNDING); /* no warm-up */
+    assert_near(COSINE(10, 0, 10, 0), 0, ROUNDING);
+    assert_near(COSINE(3, 4, 4, 0.1), 8, ROUNDING); /* nothing but warm-up */
+    assert_near(COSINE(4, 4, 4, 0.1), 0.8, ROUNDING);
+    assert_near(COSINE(0, 0, 0, 0.1), 0.8, ROUNDING); /* no steps at all */
+    assert_near(COSINE(3, 9, 5, 0.1), 8 * 4. / 9, ROUNDING); /* still warming up at the end */
+    for (int step = 0; step < 20; step++) assert_near(COSINE(step, 0, 20, 1), 8, ROUNDING); /* constant */
+}
+
+/* Every kind warms up alike; the line falls evenly from there, WSD's over its last ten steps, the constant never. */
+static void test_schedules(void **state) {
+    (void)state;
+    for (enum schedule_kind kind = SCHEDULE_LINEAR; kind <= SCHEDULE_CONSTANT; kind++)
+        for (int step = 0; step < 30; step++) {
+            const double over = kind == SCHEDULE_LINEAR ? 20 : 10, left = fmin(1, fmax(0, (24 - step) / over));
+            const double fallen = kind == SCHEDULE_CONSTANT ? 1 : 0.25 + 0.75 * left;
+            const double want = step < 4 ? (step + 1) / 4. : fallen;
+            assert_near(rate(kind, step, 4, 24, 0.25), 8 * want, ROUNDING);
+        }
+    /* a fall longer than what the warm-up leaves begins where that ends */
+    assert_near(rate(SCHEDULE_WSD, 4, 4, 12, 0), 8, ROUNDING);
+    assert_near(rate(SCHEDULE_WSD, 8, 4, 12, 0), 4, ROUNDING);
+    assert_near(rate(SCHEDULE_WSD, 12, 4, 12, 0), 0, ROUNDING);
+    assert_near(rate(SCHEDULE_CONSTANT, 0, 0, 0, 0), 8, ROUNDING);
 }
 
 int main(void) {
@@ -678,6 +698,7 @@ int main(void) {
         cmocka_unit_test(test_clip_scale),
         cmocka_unit_test(test_adamw),
         cmocka_unit_test(test_learning_rate),
+        cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }

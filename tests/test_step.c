@@ -29,11 +29,13 @@ struct setting {
     int batch, accumulate, seed;
     double warmup, lr, final_lr, weight_decay, beta1, beta2, clip;
     const char *more;
+    double embedding_lr; /* 0: not given */
+    int decay;           /* of WSD; 0: cosine */
 };
 
 /* Odd sizes, and what the settings choose: the coefficients of E7 and of the z-loss, a bias' step, the cosine router's
  * width. */
-#define MODEL(kind, balance, z, step, width) .bias = true, .tie = true, .vocab = 301, .seq = 17, .layers = 3,       \
+#define MODEL(kind, balance, z, step, width) .bias = true, .vocab = 301, .seq = 17, .layers = 3,                    \
     .channels = 12, .attn_heads = 3,                                                                                \
     .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .ffn = kind, .balance_weight = balance,            \
     .z_weight = z, .bias_step = step, .router_dim = width, .merge_depth = 1
@@ -45,28 +47,28 @@ struct setting {
  * the gradient; a bias' step whose multiples float holds exactly. */
 static const struct setting settings[] = {
     {"clipped", MODEL_OPTIONS "--balance-weight 0.5 --z-weight 0.05",
-     {MODEL(FFN_MHMOE, 0.5, 0.05, 1e-3, 16), .head_depth = 1, .moe_every = 2},
-     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, ""},
+     {MODEL(FFN_MHMOE, 0.5, 0.05, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
+     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, "", 0, 0},
     {"bias", MODEL_OPTIONS "--balance bias --bias-step 0.0625 --router cosine --router-dim 3 --head-depth 2",
-     {MODEL(FFN_MHMOE, 0.01, 0, 0.0625, 3), .head_depth = 2, .moe_every = 2, .balance = BALANCE_BIAS,
+     {MODEL(FFN_MHMOE, 0.01, 0, 0.0625, 3), .tie = true, .head_depth = 2, .moe_every = 2, .balance = BALANCE_BIAS,
       .router = ROUTER_COSINE},
-     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, ""},
+     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, "", 0, 0},
     {"recomputed", MODEL_OPTIONS "--shared-hidden 5 --moe-residual --renormalize --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.01, 0.05, 1e-3, 16), .head_depth = 1, .moe_every = 2, .shared_hidden = 5,
       .moe_residual = true, .renormalize = true},
-     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2"},
+     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie --embedding-lr 2.5", 2.5, 0},
     {"sparse", MODEL_OPTIONS "--ffn smoe --balance none --z-weight 0.5 --moe-every 1",
-     {MODEL(FFN_SMOE, 0.01, 0.5, 1e-3, 16), .head_depth = 1, .moe_every = 1, .balance = BALANCE_NONE},
-     5, 1, 3, 7, 0.03, 1, 0, 0, 0.5, 0.1, ""},
+     {MODEL(FFN_SMOE, 0.01, 0.5, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 1, .balance = BALANCE_NONE},
+     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--schedule wsd --decay-steps 3 --embedding-lr 0.3", 0.3, 3},
     {"dense", MODEL_OPTIONS "--ffn dense",
-     {MODEL(FFN_DENSE, 0.01, 0, 1e-3, 16), .head_depth = 1, .moe_every = 2},
-     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, ""},
+     {MODEL(FFN_DENSE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
+     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "", 0, 0},
 };
 
 /* What the options' defaults mean: --help says so. */
 static const struct setting defaults = {
-    "default", MODEL_OPTIONS, {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .head_depth = 1, .moe_every = 2},
-    8, 1, 1, 2, 2e-3, 0.1, 0.1, 0.9, 0.99, 1, NULL};
+    "default", MODEL_OPTIONS, {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
+    8, 1, 1, 2, 2e-3, 0.1, 0.1, 0.9, 0.99, 1, NULL, 0, 0};
 
 /* A tokenizer of some text, and a text of so few windows that all of them come within the steps: among them the last
  * one, whose targets are masked in part. */
@@ -138,6 +140,7 @@ static void plain_free(struct plain *p) {
 
 static double rate_at(const struct setting *s, int step) {
     if (step <= s->warmup) return s->lr * step / s->warmup;
+    if (s->decay) return s->lr * (1 - (1 - s->final_lr) * fmax(0, (double)(step - 1 - (STEPS - s->decay)) / s->decay));
     const double way = (step - 1 - s->warmup) / (STEPS - s->warmup); /* from 0, and never 1 */
     return s->lr * (s->final_lr + (1 - s->final_lr) * (1 + cos(M_PI * way)) / 2);
 }
@@ -177,7 +180,7 @@ static struct figures gradients_add(struct plain *p, int step, double *load) {
 /* The matrices, and only they. */
 static bool decays(const char *name) {
     static const char matrices[] = " wte qkvw attprojw fcw fcprojw headw routerp routerw expw1 expw2 sharedw1 sharedw2 "
-                                   "mergew ";
+                                   "mergew lmhead ";
     char *word = string_format(" %s ", name);
     const bool found = strstr(matrices, word);
     free(word);
@@ -211,13 +214,19 @@ static void number_expect(const struct plain *p, const struct parameter_info *in
     free(what);
 }
 
+/* How much faster a tensor moves than the others. */
+static double faster(const struct setting *s, const char *name) {
+    return s->embedding_lr > 0 && (!strcmp(name, "wte") || !strcmp(name, "lmhead")) ? s->embedding_lr : 1;
+}
+
 /* Every number that the real step changed. */
 static void update_expect(const struct plain *p, const struct figures *f, int step, const struct state *got) {
     const struct model *m = &p->model;
     const double limit = p->setting->clip, clip = limit > 0 && f->norm > limit ? limit / f->norm : 1;
     for (size_t t = 0; t < PARAMETER_TENSORS; t++)
         for (size_t i = 0; i < m->info[t].count; i++)
-            number_expect(p, &m->info[t], i, clip * m->grad_memory[m->info[t].offset + i], f->lr, step, got);
+            number_expect(p, &m->info[t], i, clip * m->grad_memory[m->info[t].offset + i],
+                          f->lr * faster(p->setting, m->info[t].name), step, got);
 }
 
 /* Each expert's bias goes one step up where it had less than an even share of this step's picks, down where it had

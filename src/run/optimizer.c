@@ -74,9 +74,18 @@ void adamw_update(const struct adamw *a, const struct slab *slab, double lr, dou
     }
 }
 
-double learning_rate(int64_t step, int64_t warmup, int64_t steps, double peak, double final) {
-    if (step < warmup) return peak * (double)(step + 1) / (double)warmup;
-    if (step >= steps) return peak * final;
-    const double progress = (double)(step - warmup) / (double)(steps - warmup);
-    return peak * (final + (1 - final) * 0.5 * (1 + cos(M_PI * progress)));
+/* Where the fall begins. */
+static int64_t fall_start(const struct schedule *s) {
+    const int64_t start = s->kind == SCHEDULE_WSD ? s->steps - s->decay : s->warmup;
+    return start > s->warmup ? start : s->warmup;
+}
+
+double learning_rate(const struct schedule *s, int64_t step) {
+    const int64_t start = fall_start(s);
+    if (step < s->warmup) return s->peak * (double)(step + 1) / (double)s->warmup;
+    if (s->kind == SCHEDULE_CONSTANT || (step <= start && step < s->steps)) return s->peak;
+    if (step >= s->steps) return s->peak * s->final;
+    const double progress = (double)(step - start) / (double)(s->steps - start);
+    const double left = s->kind == SCHEDULE_COSINE ? 0.5 * (1 + cos(M_PI * progress)) : 1 - progress;
+    return s->peak * (s->final + (1 - s->final) * left);
 }

@@ -33,7 +33,17 @@ struct slab {
  *   w -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + decay * w) */
 void adamw_update(const struct adamw *a, const struct slab *slab, double lr, double scale, int64_t step);
 
-/* Linear warm-up over `warmup` steps to `peak`, then a cosine down to `peak * final` at `steps`; step from 0. */
-double learning_rate(int64_t step, int64_t warmup, int64_t steps, double peak, double final);
+/* A learning rate that rises to `peak` in `warmup` steps, and falls to `peak * final` at step `steps`: from there on by
+ * a cosine or in a line, or (WSD: warm-up, stable, decay; Hu et al., arXiv 2404.06395) in a line over the last `decay`
+ * steps; or not at all. */
+enum schedule_kind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_WSD, SCHEDULE_CONSTANT };
+struct schedule {
+    enum schedule_kind kind;
+    int64_t warmup, decay, steps;
+    double peak, final;
+};
+
+/* Of the step that follows `step` others. */
+double learning_rate(const struct schedule *s, int64_t step);
 
 #endif

@@ -5,6 +5,8 @@
 #include <math.h>
 #include "optimizer.h"
 
+static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
+
 #define FIELD(name) offsetof(struct training, name)
 const struct option_spec training_options[] = {
     {"out", 'o', OPTION_STRING, FIELD(out), NULL, 0, 0, NULL, "DIR",
@@ -33,8 +35,15 @@ const struct option_spec training_options[] = {
     {"recompute", 0, OPTION_FLAG, FIELD(recompute), "false", 0, 0, NULL, NULL,
      "less memory: backward computes each block's forward again (a third more time); the same result", NULL},
     {"lr", 0, OPTION_REAL, FIELD(lr), "2e-3", 0, 10, NULL, "X", "peak learning rate", NULL},
+    {"embedding-lr", 0, OPTION_REAL, FIELD(embedding_lr), "1", 0, 1000, NULL, "X",
+     "learning rate of the token embedding (and the output head), as a multiple of that of the rest", NULL},
+    {"schedule", 0, OPTION_CHOICE, FIELD(schedule), "cosine", 0, 0, schedule_words, "KIND",
+     "how the learning rate falls after the warm-up: along a cosine, in a line, in a line over the last --decay-steps "
+     "(wsd), or not at all", NULL},
+    {"decay-steps", 0, OPTION_LONG, FIELD(decay_steps), "-1", -1, 1e12, NULL, "N",
+     "steps over which wsd falls (-1: 40% of all)", NULL},
     {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0.1", 0, 1, NULL, "X",
-     "last learning rate, as a fraction of the peak (cosine)", NULL},
+     "last learning rate, as a fraction of the peak", NULL},
     {"warmup", 0, OPTION_LONG, FIELD(warmup), "-1", -1, 1e12, NULL, "N",
      "steps of linear warm-up (-1: 200, but at most a tenth of all)", NULL},
     {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.1", 0, 10, NULL, "X",
@@ -58,14 +67,19 @@ const struct option_spec training_options[] = {
 };
 
 double training_rate(const struct training *o, int64_t step) {
-    const int64_t tenth = o->steps / 10, warmup = o->warmup >= 0 ? o->warmup : tenth < 200 ? tenth : 200;
-    return learning_rate(step, warmup, o->steps, o->lr, o->final_lr);
+    const int64_t tenth = o->steps / 10;
+    const struct schedule s = {.kind = (enum schedule_kind)o->schedule, .steps = o->steps, .peak = o->lr,
+                               .warmup = o->warmup >= 0 ? o->warmup : tenth < 200 ? tenth : 200,
+                               .decay = o->decay_steps >= 0 ? o->decay_steps : (int64_t)(0.4 * (double)o->steps),
+                               .final = o->final_lr};
+    return learning_rate(&s, step);
 }
 
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
 static const char *const fixed_options[] = {"seed", "eval-windows", NULL};
-static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "final-lr", "warmup", "weight-decay",
-                                           "beta1", "beta2", "clip", NULL};
+static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
+                                           "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
+                                           "clip", NULL};
 
 /* The values of these options. New reference. */
 static json_t *options_some(const struct training *o, const char *const *names) {
@@ -93,13 +107,18 @@ bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, st
     return false;
 }
 
-/* The learning rate by the schedule that a checkpoint kept. */
+/* The learning rate by the schedule that a checkpoint kept; what it did not keep is what it was by default. */
 static double rate_kept(const json_t *kept, int64_t step) {
-    const struct training o = {.steps = json_integer_value(json_object_get(kept, "steps")),
-                               .warmup = json_integer_value(json_object_get(kept, "warmup")),
-                               .lr = json_number_value(json_object_get(kept, "lr")),
-                               .final_lr = json_number_value(json_object_get(kept, "final-lr"))};
-    return training_rate(&o, step);
+    struct training o = {0};
+    struct error unused; /* it is none: they have been compared with options */
+    const struct option_group group = {training_options, &o};
+    options_set_defaults(&group, 1);
+    json_t *all = options_to_json(&group);
+    json_object_update_existing(all, (json_t *)kept);
+    const double rate = options_from_json(&group, all, &unused) ? training_rate(&o, step) : 0;
+    options_free(&group, 1);
+    json_decref(all);
+    return rate;
 }
 
 bool training_resume(const struct training *o, const json_t *kept, int64_t step, const char *dir, struct error *err) {

@@ -8,9 +8,10 @@
 /* One field an option, see training_options. */
 struct training {
     char *out, *resume, *match, *val, *tokenizer, *cache, *prompt;
-    int64_t steps, until, warmup, seed, eval_every, save_every, sample_every;
+    int64_t steps, until, warmup, decay_steps, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
-    double lr, final_lr, weight_decay, beta1, beta2, clip;
+    int schedule; /* enum schedule_kind */
+    double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip;
     bool dry_run, recompute;
 };
 extern const struct option_spec training_options[];
