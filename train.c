@@ -511,6 +511,8 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     option_groups(t, groups);
     t->config.block = BLOCK_GPT2; /* what a run of an earlier version was, which does not say so */
     config_preset(&t->config, NULL, 0, NULL);
+    t->options.embedding_lr = 1;
+    t->options.schedule = SCHEDULE_COSINE;
     const bool ok = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
     free(t->options.tokenizer); /* it is in the checkpoint */
     t->options.tokenizer = NULL;

@@ -289,7 +289,8 @@ static void test_refusals(void **state) {
 
 static void test_train(void **state) {
     (void)state;
-    static const char sizes[] = "--channels 24 --attn-heads 2 --layers 2 --seq 16 --vocab 300 --batch 2";
+    static const char sizes[] = "--block gpt2 --channels 24 --attn-heads 2 --layers 2 --seq 16 --vocab 300 "
+                                "--batch 2";
     run("for i in $(seq 400); do echo \"line $i of a text to train on, $((i * i)) times.\"; done > text");
     run("train %s --ffn smoe --topk 1 --print-config > smoe.config", sizes);
     run("train text %s --match smoe.config --moe-heads 2 --topk 3 --steps 1 --out mine", sizes);

@@ -16,7 +16,7 @@ enum { STEPS = 12, BATCH = 3, SEQ = 17 };
 #define TINY                                                                                                    \
     " --cache cache --vocab 301 --seq 17 --layers 2 --channels 12 --attn-heads 3 --moe-heads 2 --experts 5 "     \
     "--expert-hidden 7 --batch 3 --steps 12 --warmup 3 --lr 0.01 --eval-windows 5 --eval-every 3 --save-every 4 " \
-    "--sample-every 4 --sample-tokens 5 "
+    "--sample-every 4 --sample-tokens 5 --schedule cosine --final-lr 0.1 --weight-decay 0.1 "
 #define TRAIN "train corpus.txt" TINY
 
 /* `whole`: nothing happened to it. */
@@ -200,6 +200,9 @@ static void changes_are_told(void **state) {
         {"--batch 2", "--batch is 2 now; it was 3"},
         {"--accumulate 2", "--accumulate is 2 now; it was 1"},
         {"--lr 0.02", "--lr is 0.02 now; it was 0.01"},
+        {"--embedding-lr 2", "--embedding-lr is 2.0 now; it was 8.0"},
+        {"--schedule linear", "--schedule is linear now; it was cosine"},
+        {"--decay-steps 3", "--decay-steps is 3 now; it was -1"},
         {"--final-lr 0.5", "--final-lr is 0.5 now; it was 0.1"},
         {"--warmup 2", "--warmup is 2 now; it was 3"},
         {"--weight-decay 0", "--weight-decay is 0.0 now; it was 0.1"},

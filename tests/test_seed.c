@@ -25,9 +25,9 @@ enum {
     SHOWN = 3 /* steps, each with a sample */,
     SAMPLE = 400 /* more than a window, and enough for an end of text */
 };
-#define STILL "train corpus.txt --cache cache --vocab 301 --seq 13 --layers 2 --channels 12 --attn-heads 3 "  \
-    "--moe-heads 2 --experts 5 --expert-hidden 7 --router cosine --router-dim 3 --batch 2 --warmup 0 --lr 0 " \
-    "--weight-decay 0 --steps 5 --eval-every 0 --sample-every 1 --sample-tokens 400 "
+#define STILL "train corpus.txt --block gpt2 --cache cache --vocab 301 --seq 13 --layers 2 --channels 12 "      \
+    "--attn-heads 3 --moe-heads 2 --experts 5 --expert-hidden 7 --router cosine --router-dim 3 --batch 2 "     \
+    "--warmup 0 --lr 0 --weight-decay 0 --steps 5 --eval-every 0 --sample-every 1 --sample-tokens 400 "
 
 static int corpus_make(void **state) {
     (void)state;

@@ -56,10 +56,10 @@ static const struct setting settings[] = {
     {"recomputed", MODEL_OPTIONS "--shared-hidden 5 --moe-residual --renormalize --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.01, 0.05, 1e-3, 16), .head_depth = 1, .moe_every = 2, .shared_hidden = 5,
       .moe_residual = true, .renormalize = true},
-     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie --embedding-lr 2.5", 2.5, 0},
+     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie", 2.5, 0},
     {"sparse", MODEL_OPTIONS "--ffn smoe --balance none --z-weight 0.5 --moe-every 1",
      {MODEL(FFN_SMOE, 0.01, 0.5, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 1, .balance = BALANCE_NONE},
-     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--schedule wsd --decay-steps 3 --embedding-lr 0.3", 0.3, 3},
+     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--decay-steps 3", 0.3, 3},
     {"dense", MODEL_OPTIONS "--ffn dense",
      {MODEL(FFN_DENSE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
      7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "", 0, 0},
@@ -68,7 +68,7 @@ static const struct setting settings[] = {
 /* What the options' defaults mean: --help says so. */
 static const struct setting defaults = {
     "default", MODEL_OPTIONS, {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-    8, 1, 1, 2, 2e-3, 0.1, 0.1, 0.9, 0.99, 1, NULL, 0, 0};
+    8, 1, 1, 2, 2e-3, 0, 0.02, 0.9, 0.99, 1, NULL, 8, 2};
 
 /* A tokenizer of some text, and a text of so few windows that all of them come within the steps: among them the last
  * one, whose targets are masked in part. */
@@ -85,9 +85,11 @@ static int corpus_make(void **state) {
 /* All `until` steps of a setting, and no more. */
 static void steps_train(const struct setting *s, int until) {
     const char *more = s->more ? s->more : "";
+    const double embedding_lr = s->embedding_lr > 0 ? s->embedding_lr : 1;
     char *rule = s->more ? string_format("--batch %d --accumulate %d --seed %d --lr %g --final-lr %g --weight-decay %g "
-                                         "--beta1 %g --beta2 %g --clip %g", s->batch, s->accumulate, s->seed, s->lr,
-                                         s->final_lr, s->weight_decay, s->beta1, s->beta2, s->clip)
+                                         "--beta1 %g --beta2 %g --clip %g --embedding-lr %g --schedule %s",
+                                         s->batch, s->accumulate, s->seed, s->lr, s->final_lr, s->weight_decay,
+                                         s->beta1, s->beta2, s->clip, embedding_lr, s->decay ? "wsd" : "cosine")
                          : string_format("%s", "");
     run("rm -rf run && train few.txt --val corpus.txt --tokenizer tokenizer.model --cache cache --steps %d "
         "--until %d --warmup %g "

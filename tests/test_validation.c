@@ -21,9 +21,9 @@
 /* Windows that are no multiple of a batch, a seed that is neither the default nor the validation's. */
 enum { SEQ = 17, BATCH = 3, WINDOWS = 7, PICKS = 4 /* of a row: heads, top-k */, LAYERS = 2, EXPERTS = 5 };
 #define MODEL                                                                                            \
-    "rm -rf run && train corpus.txt --val val.txt --cache cache --vocab 301 --seq 17 --layers 5 --channels 12 " \
-    "--attn-heads 3 --moe-heads 2 --experts 5 --topk 2 --expert-hidden 7 --balance bias --batch 3 --warmup 2 " \
-    "--lr 0.02 --seed 3 --sample-every 0 --eval-windows 7 "
+    "rm -rf run && train corpus.txt --block gpt2 --val val.txt --cache cache --vocab 301 --seq 17 --layers 5 " \
+    "--channels 12 --attn-heads 3 --moe-heads 2 --experts 5 --topk 2 --expert-hidden 7 --balance bias " \
+    "--batch 3 --warmup 2 --lr 0.02 --seed 3 --sample-every 0 --eval-windows 7 "
 
 static int corpus_make(void **state) {
     (void)state;
