@@ -53,6 +53,7 @@ static const struct program_info program = {
     "  ./sample --model runs/my/best.safetensors --temperature 0.6 --samples 3\n"
     "\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory.\n",
+    NULL,
 };
 
 /* The newest run under runs/. */

@@ -32,6 +32,12 @@
 
 /* ---- Options ------------------------------------------------------------------------------------ */
 
+/* The options that a block stands for; a run that goes on has them already. */
+static void options_complete(const struct option_group *groups, size_t n, const bool *given) {
+    const struct training *o = groups[0].target;
+    if (!o->resume) config_preset(groups[1].target, groups, n, given);
+}
+
 static const struct program_info program = {
     "train", "train [OPTION]... [CORPUS]...",
     "Trains a language model on text: files, directories, .gz files, or - for standard input. Without a corpus "
@@ -43,6 +49,7 @@ static const struct program_info program = {
     "\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory,\n"
     "7 run directory in use, 8 diverged, 128+n stopped by signal n (a checkpoint is written first).\n",
+    options_complete,
 };
 
 /* ---- The run ------------------------------------------------------------------------------------ */
@@ -510,7 +517,6 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     char *config = string_format("--config=%s/config", t->dir.path);
     option_groups(t, groups);
     t->config.block = BLOCK_GPT2; /* what a run of an earlier version was, which does not say so */
-    config_preset(&t->config, NULL, 0, NULL);
     t->options.embedding_lr = 1;
     t->options.schedule = SCHEDULE_COSINE;
     const bool ok = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
@@ -531,10 +537,7 @@ static bool baseline_read(struct config *baseline, const char *match, int block,
     option_groups(&other, groups);
     options_set_defaults(groups, GROUPS);
     other.config.block = block;
-    bool *given;
-    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, &given, err) > 0;
-    config_preset(&other.config, groups, GROUPS, given);
-    free(given);
+    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
     const char *wrong = other.options.match ? "one with --match" : other.config.ffn == FFN_MHMOE ? "--ffn mhmoe" : NULL;
     *baseline = other.config;
     options_free(groups, GROUPS);
@@ -585,6 +588,7 @@ static void idle_options_tell(struct train *t) {
     json_decref(unset);
     struct option_group groups[GROUPS];
     option_groups(t, groups);
+    config_preset_tell(config, groups, GROUPS, t->given);
     if (t->options.tokenizer && options_given(groups, GROUPS, t->given, "vocab"))
         note_print("--vocab has no effect with --tokenizer");
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
@@ -624,7 +628,6 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
-    if (first >= 0 && !resume) config_preset(&t->config, groups, GROUPS, t->given);
     if (first >= 0 && !names_check(&t->options, err)) return -1;
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
@@ -726,10 +729,13 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
 
 /* A resumed run keeps its model, its order of data and its held-out sequences; what else has changed is told. */
 static bool resume_check(const struct train *t, const struct checkpoint *resumed, struct error *err) {
-    const struct option_group model = {model_options, (void *)&t->config};
-    json_t *mine = options_to_json(&model), *config = checkpoint_object(resumed, "config", err), *options = NULL;
+    struct config begun; /* complete, also where an earlier version wrote the checkpoint */
+    const struct option_group model = {model_options, (void *)&t->config}, its = {model_options, &begun};
+    json_t *mine = options_to_json(&model), *config = checkpoint_object(resumed, "config", err), *theirs = NULL,
+           *options = NULL;
     int64_t step;
-    bool ok = config && options_fixed(mine, config, t->dir.path, err);
+    bool ok = config && config_from_checkpoint(&begun, resumed, err) && (theirs = options_to_json(&its)) &&
+              options_fixed(mine, theirs, t->dir.path, err);
     if (ok && json_object_get(resumed->metadata, "options")) { /* not so in a checkpoint of an earlier version */
         options = checkpoint_object(resumed, "options", err);
         ok = options && checkpoint_whole(resumed, "step", &step, err) &&
@@ -737,6 +743,7 @@ static bool resume_check(const struct train *t, const struct checkpoint *resumed
     }
     json_decref(mine);
     json_decref(config);
+    json_decref(theirs);
     json_decref(options);
     return ok;
 }

@@ -59,19 +59,20 @@ static const char *const names[] = {"layers", "ffn",  "lr",   "residual", "steps
 enum { NAMES = sizeof names / sizeof *names };
 
 static const struct program_info info = {"prog", "prog [OPTION]... [FILE]...", "Does what it says.",
-                                         "Examples:\n  prog --steps 5\n"};
+                                         "Examples:\n  prog --steps 5\n", NULL};
 
 struct fixture {
     struct model model;
     struct run run;
     struct option_group groups[2];
+    const struct program_info *info;
     bool *given;
     struct error err;
 };
 
 static int fixture_create(void **state) {
     static struct fixture f;
-    f = (struct fixture){.groups = {{model_specs, &f.model}, {run_specs, &f.run}}};
+    f = (struct fixture){.groups = {{model_specs, &f.model}, {run_specs, &f.run}}, .info = &info};
     options_set_defaults(f.groups, 2);
     *state = &f;
     return 0;
@@ -97,7 +98,7 @@ static int line_parse(struct fixture *f, const char *line) {
     for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) argv[argc++] = word;
     argv[argc] = NULL;
     free(f->given);
-    return options_parse(f->groups, 2, &info, argc, argv, &f->given, &f->err);
+    return options_parse(f->groups, 2, f->info, argc, argv, &f->given, &f->err);
 }
 
 static void assert_refused(struct fixture *f, const char *line, const char *text) {
@@ -544,6 +545,78 @@ static void test_printing(void **state) {
     assert_string_equal(text, "");
 }
 
+/* ---- Options that follow from others ---- */
+
+/* Where no rate is given it is that of the layers. Counts its calls in `any`, with what it was told last. */
+static void rate_complete(const struct option_group *groups, size_t n, const bool *given) {
+    struct model *model = groups[0].target;
+    struct run *run = groups[1].target;
+    assert_int_equal(n, 2);
+    run->any++;
+    if (!options_given(groups, n, given, "lr")) model->lr = model->layers / 100.0;
+}
+
+/* Once, when all is read: the command line, whatever its order, and files. Of what is refused nothing follows. */
+static void test_completion(void **state) {
+    static const struct {
+        const char *line;
+        double lr;
+    } cases[] = {{"", 0.04}, {"--layers 7", 0.07}, {"--lr 2 --layers 7", 2}, {"--layers 7 --lr 2", 2},
+                 {"--layers 7 --layers 9 file", 0.09}};
+    static const struct program_info completing = {"prog", "", "", "", rate_complete};
+    struct fixture *f = *state;
+    char text[2000];
+    f->info = &completing;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        f->model.layers = 4;
+        f->run.any = 0;
+        assert_true(line_parse(f, cases[i].line) > 0);
+        assert_int_equal(f->run.any, 1);
+        assert_true(f->model.lr == cases[i].lr);
+        assert_int_equal(is_given(f, "lr"), cases[i].lr == 2); /* what follows is not given */
+    }
+    assert_true(config_parse(f, "--layers 3", "layers = 5\n", "--layers 6") > 0);
+    assert_true(f->model.lr == 0.06);
+    assert_true(config_parse(f, "--layers 3", "lr = 5\n", "--layers 6") > 0);
+    assert_true(f->model.lr == 5);
+    f->run.any = 0;
+    assert_int_equal(line_parse(f, "--layers 8 --layers 0"), -1);
+    assert_true(f->run.any == 0 && f->model.lr == 5);
+    output_read(f, "--print-config --layers 9", EXIT_DONE, text, sizeof text);
+    assert_non_null(strstr(text, "layers = 9\n"));
+    assert_non_null(strstr(text, "lr = 0.09\n"));
+}
+
+/* One option of a group by its name: what goes in comes out, and nothing else has changed. */
+static void test_one_option(void **state) {
+    static const struct {
+        size_t group;
+        const char *name, *value, *text;
+    } cases[] = {
+        {0, "layers", "100", "100"}, {0, "ffn", "dense", "dense"}, {0, "ffn", "smoe", "smoe"}, {0, "lr", "1e-1", "0.1"},
+        {0, "residual", "false", "false"}, {0, "residual", "true", "true"}, {1, "steps", "3k", "3000"},
+        {1, "shift", "-0.5", "-0.5"}, {1, "any-number-of-a-long-name", "-7", "-7"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *before[2] = {options_to_json(&f->groups[0]), options_to_json(&f->groups[1])};
+        option_set(&f->groups[cases[i].group], cases[i].name, cases[i].value);
+        char *text = option_text(&f->groups[cases[i].group], cases[i].name);
+        assert_string_equal(text, cases[i].text);
+        option_set(&f->groups[cases[i].group], cases[i].name, text); /* as it takes it */
+        free(text);
+        for (size_t g = 0; g < 2; g++) {
+            json_t *after = options_to_json(&f->groups[g]), *value;
+            const char *name;
+            json_object_foreach(before[g], name, value)
+                if (g != cases[i].group || strcmp(name, cases[i].name) != 0)
+                    assert_true(json_equal(value, json_object_get(after, name)));
+            json_decref(after);
+            json_decref(before[g]);
+        }
+    }
+}
+
 /* ---- JSON ---- */
 
 static void test_json_round_trip(void **state) {
@@ -623,7 +696,7 @@ int main(void) {
         UNIT(test_config),   UNIT(test_config_errors),   UNIT(test_config_round_trip), UNIT(test_help),
         UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),         UNIT(test_numbers),
         UNIT(test_no_numbers), UNIT(test_bytes),         UNIT(test_config_forms),
-        UNIT(test_real_digits),
+        UNIT(test_real_digits), UNIT(test_completion), UNIT(test_one_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,8 +22,8 @@ const struct option_spec model_options[] = {
     {"channels", 0, OPTION_INT, FIELD(channels), "128", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
     {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "2", 1, 1024, NULL, "N", "attention heads", NULL},
     {"block", 0, OPTION_CHOICE, FIELD(block), "modern", 0, 0, block_words, "KIND",
-     "what the options from --norm to --zero-start are where they are not given: llm.c's model, P2's, or the one that "
-     "learns fastest here (docs/RESULTS.md)", NULL},
+     "what the options from --norm to --zero-start are where they are not given: those of llm.c's model, of arXiv "
+     "2411.16205's, or of what learns fastest here", NULL},
     {"norm", 0, OPTION_CHOICE, FIELD(norm), "rmsnorm", 0, 0, norm_words, "KIND",
      "what a block's layers read: the stream less its mean and over its deviation, or over its root mean square", NULL},
     {"position", 0, OPTION_CHOICE, FIELD(position), "rotary", 0, 0, position_words, "KIND",
@@ -87,24 +87,37 @@ enum { PRESETS = sizeof presets / sizeof *presets };
 
 void config_preset(struct config *config, const struct option_group *groups, size_t n, const bool *given) {
     const struct option_group own = {model_options, config};
-    char *contrary = string_format("%s", "");
+    for (size_t i = 0; i < PRESETS; i++)
+        if (!given || !options_given(groups, n, given, presets[i].option))
+            option_set(&own, presets[i].option, presets[i].values[config->block]);
+}
+
+/* As it stands on a command line: "--norm rmsnorm", "--bias", "--no-bias". malloc'ed. */
+static char *option_words(const struct option_group *group, const char *name) {
+    char *value = option_text(group, name);
+    const bool yes = strcmp(value, "true") == 0, no = strcmp(value, "false") == 0;
+    char *words = yes || no ? string_format("--%s%s", no ? "no-" : "", name) : string_format("--%s %s", name, value);
+    free(value);
+    return words;
+}
+
+void config_preset_tell(const struct config *config, const struct option_group *groups, size_t n, const bool *given) {
+    struct config as_block = *config;
+    const struct option_group mine = {model_options, (void *)config}, its = {model_options, &as_block};
+    char *list = string_format("%s", "");
+    config_preset(&as_block, NULL, 0, NULL);
     for (size_t i = 0; i < PRESETS; i++) {
-        const char *name = presets[i].option, *value = presets[i].values[config->block];
-        if (!given || !options_given(groups, n, given, name)) {
-            option_set(&own, name, value);
-            continue;
-        }
-        char *chosen = option_text(&own, name);
-        if (strcmp(chosen, value) != 0) {
-            char *longer = string_format("%s%s%s %s", contrary, *contrary ? ", " : "", name, chosen);
-            free(contrary);
-            contrary = longer;
-        }
-        free(chosen);
+        char *words = option_words(&mine, presets[i].option), *other = option_words(&its, presets[i].option);
+        char *longer = string_format("%s%s%s", list, *list ? ", " : "", words);
+        const bool contrary = strcmp(words, other) != 0;
+        free(words);
+        free(other);
+        free(contrary ? list : longer);
+        if (contrary) list = longer;
     }
-    if (*contrary && options_given(groups, n, given, "block"))
-        note_print("--block %s, but for what is given beside it: %s", block_words[config->block], contrary);
-    free(contrary);
+    if (*list && options_given(groups, n, given, "block"))
+        note_print("--block %s, but for what is given beside it: %s", block_words[config->block], list);
+    free(list);
 }
 
 /* Four times as wide as what it reads, or as many parameters with three matrices. */

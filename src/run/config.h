@@ -53,9 +53,10 @@ struct sizes {
 bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
 
 /* Sets the options that config->block stands for, but not those that were given (`groups`, `n` and `given` are
- * options_parse's; given may be NULL: none was). If the block was given too, what contradicts it is told in a line on
- * standard error. */
+ * options_parse's; given may be NULL: none was). If the block was given too, config_preset_tell says in a line on
+ * standard error what contradicts it. */
 void config_preset(struct config *config, const struct option_group *groups, size_t n, const bool *given);
+void config_preset_tell(const struct config *config, const struct option_group *groups, size_t n, const bool *given);
 
 /* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
 const char *option_missing(const struct config *config, const char *name);

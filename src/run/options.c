@@ -550,6 +550,7 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
         if (builtin.help || builtin.version) output_exit();
     }
     getopt_tables_free(&tables);
+    if (ok && info->complete) info->complete(groups, n, seen);
     if (ok && builtin.print_config) ok = printing_check(&all, err);
     free(all.entries);
     if (ok && builtin.print_config) {

@@ -41,12 +41,15 @@ struct option_group {
     void *target;
 };
 
-/* What --help says around the table. */
+/* What --help says around the table, and what the table cannot say. */
 struct program_info {
     const char *name;
     const char *usage;   /* one line: "train [OPTION]... [CORPUS]..." */
     const char *summary; /* a paragraph */
     const char *closing; /* examples, exit codes */
+    /* NULL, or sets the options that follow from others where they were not given, once all are read and before
+     * --print-config shows them. The arguments are those of options_given. */
+    void (*complete)(const struct option_group *groups, size_t n, const bool *given);
 };
 
 void options_set_defaults(const struct option_group *groups, size_t n);

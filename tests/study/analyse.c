@@ -52,6 +52,7 @@ static const struct program_info program = {
     "Examples:\n  build/analyse runs/austen\n  build/analyse runs/smoe runs/mhmoe --out runs/comparison\n  "
     "build/analyse early.safetensors late.safetensors --text my.txt\n\nExit codes: 0 done, 2 usage, 3 bad input, "
     "4 output failed, 5 inputs do not match each other, 6 memory.\n",
+    NULL,
 };
 
 /* A name that is not UTF-8, as a terminal can show it: \xNN for its bytes beyond ASCII. malloc'ed. */

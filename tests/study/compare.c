@@ -75,6 +75,7 @@ static const struct program_info program = {
     "  make compare\n"
     "  make compare ARGS=\"--minutes 480 --layers 4 --channels 192 --seq 128 --vocab 2048 --out runs/night\"\n"
     "  make compare ARGS=\"--study heads --minutes 30 --jobs 8 --out runs/heads my.txt\"\n",
+    NULL,
 };
 
 /* One ./train: a run, and while it works its process. */
