@@ -102,7 +102,114 @@ static void test_what_is_lacking(void **state) {
     assert_string_equal(option_missing(&config, "router-dim"), "--router cosine");
 }
 
+/* ---- Blocks ---- */
+
+/* What each stands for, written out; the rest of a configuration is its own business. */
+static void test_blocks(void **state) {
+    (void)state;
+    static const struct config want[BLOCKS] = {
+        {.block = BLOCK_GPT2, .bias = true, .tie = true},
+        {.block = BLOCK_LLAMA, .norm = NORM_RMS, .position = POSITION_ROTARY, .activation = ACTIVATION_SWIGLU},
+        {.block = BLOCK_MODERN, .norm = NORM_RMS, .position = POSITION_ROTARY, .activation = ACTIVATION_RELU2,
+         .tie = true, .qk_norm = true, .zero_start = true},
+    };
+    for (int was = 0; was < BLOCKS; was++)
+        for (int block = 0; block < BLOCKS; block++) {
+            struct config config = want[was];
+            config.layers = 7;
+            config.z_weight = 0.5;
+            config.block = block;
+            config_preset(&config, NULL, 0, NULL);
+            assert_true(config.layers == 7 && config.z_weight == 0.5);
+            config.layers = 0;
+            config.z_weight = 0;
+            char *got = config_to_string(&config), *expected = config_to_string(&want[block]);
+            assert_string_equal(got, expected);
+            free(got);
+            free(expected);
+        }
+}
+
+/* The table's defaults are those of the block that is the default. */
+static void test_defaults_are_a_block(void **state) {
+    (void)state;
+    struct config config = {0};
+    const struct option_group group = {model_options, &config};
+    options_set_defaults(&group, 1);
+    char *defaults = config_to_string(&config);
+    config_preset(&config, NULL, 0, NULL);
+    char *block = config_to_string(&config);
+    assert_string_equal(block, defaults);
+    free(defaults);
+    free(block);
+}
+
+/* Hidden layers that are not told how wide to be: 4 times their input, or of three matrices as many parameters, to a
+ * multiple of 8 where there is one. */
+static void test_hidden_widths(void **state) {
+    (void)state;
+    static const size_t cases[][3] = { /* channels, two matrices, three */
+        {768, 3072, 2048}, {256, 1024, 680}, {12, 48, 32}, {100, 400, 264}, {6, 24, 16}, {4, 16, 8}, {3, 12, 8},
+        {2, 8, 5}, {1, 4, 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int kind = ACTIVATION_GELU; kind <= ACTIVATION_RELU2; kind++)
+            for (int told = 0; told < 2; told++) {
+                struct config config = small_config;
+                struct sizes s;
+                struct error err;
+                config.channels = (int)cases[i][0] * 3; /* as many for each of 3 MoE heads */
+                config.attn_heads = 3;
+                config.activation = kind;
+                config.expert_hidden = told ? 11 : 0;
+                assert_true(config_check(&config, &s, &err));
+                const bool gated = kind == ACTIVATION_SWIGLU;
+                assert_int_equal(s.F, told ? 11 : cases[i][1 + gated]);
+                assert_int_equal(s.W, gated ? 2 : 1);
+                config.ffn = FFN_DENSE;
+                config.channels = (int)cases[i][0];
+                config.attn_heads = 1;
+                assert_true(config_check(&config, &s, &err));
+                assert_int_equal(s.Fd, cases[i][1 + gated]);
+            }
+}
+
+/* What no head can be cut from is refused with the next width that all can be cut from. */
+static void test_channels_that_fit(void **state) {
+    (void)state;
+    size_t refused = 0;
+    for (int i = 0; i < 40 * 6 * 6 * 2 * 3; i++) {
+        struct config config = small_config;
+        struct sizes s;
+        struct error err;
+        config.channels = 1 + i % 40;
+        config.attn_heads = 1 + i / 40 % 6;
+        config.moe_heads = 1 + i / 240 % 6;
+        config.position = i / 1440 % 2;
+        config.ffn = i / 2880;
+        const int heads = config.attn_heads * (1 + config.position), moe_heads = config.moe_heads,
+                  channels = config.channels;
+        const bool multi_head = config.ffn == FFN_MHMOE;
+        const bool fits = channels % heads == 0 && (!multi_head || channels % moe_heads == 0);
+        assert_int_equal(config_check(&config, &s, &err), fits);
+        if (fits) continue;
+        refused++;
+        assert_int_equal(err.code, EXIT_USAGE);
+        const char *use = strstr(err.text, "; use --channels ");
+        assert_non_null(use);
+        config.channels = (int)strtol(use + 17, NULL, 10);
+        assert_true(config.channels > channels);
+        if (!config_check(&config, &s, &err)) fail_msg("%s", err.text);
+        while (--config.channels > channels) assert_false(config_check(&config, &s, &err)); /* the next one */
+    }
+    assert_true(refused > 5000);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_idle_options), cmocka_unit_test(test_what_is_lacking)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idle_options), cmocka_unit_test(test_what_is_lacking), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_defaults_are_a_block), cmocka_unit_test(test_hidden_widths),
+        cmocka_unit_test(test_channels_that_fit),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,16 @@ static size_t hidden_default(const struct config *c, size_t width) {
     return two_thirds > 8 ? two_thirds / 8 * 8 : two_thirds;
 }
 
+/* The next number of channels that can be cut into attention's heads, of pairs where positions turn them, and into
+ * MoE heads. */
+static size_t channels_fitting(const struct config *c) {
+    const size_t heads = (size_t)c->attn_heads * (c->position == POSITION_ROTARY ? 2 : 1),
+                 moe_heads = c->ffn == FFN_MHMOE ? (size_t)c->moe_heads : 1;
+    size_t step = heads;
+    while (step % moe_heads) step += heads;
+    return ((size_t)c->channels / step + 1) * step;
+}
+
 /* The sizes that do not depend on experts. */
 static bool block_check(const struct config *c, struct sizes *s, struct error *err) {
     *s = (struct sizes){.V = (size_t)c->vocab, .T = (size_t)c->seq, .C = (size_t)c->channels, .L = (size_t)c->layers,
@@ -136,11 +146,11 @@ static bool block_check(const struct config *c, struct sizes *s, struct error *e
                         .qk_norm = c->qk_norm, .zero_start = c->zero_start};
     if (s->C % s->NH)
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
-                         c->channels, c->attn_heads, (s->C / s->NH + 1) * s->NH);
+                         c->channels, c->attn_heads, channels_fitting(c));
     if (!s->learned && s->C / s->NH % 2)
         return error_set(err, EXIT_USAGE, "--position rotary turns pairs of numbers: --channels %d over --attn-heads "
                          "%d leaves heads of %zu, an odd number; use --channels %zu", c->channels, c->attn_heads,
-                         s->C / s->NH, (s->C / s->NH + 1) * s->NH);
+                         s->C / s->NH, channels_fitting(c));
     return true;
 }
 
@@ -161,7 +171,7 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
                          "use --moe-every %d or --ffn dense", c->moe_every, c->layers, c->layers);
     if (s->C % s->H)
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --moe-heads %zu; use --channels %zu",
-                         c->channels, s->H, (s->C / s->H + 1) * s->H);
+                         c->channels, s->H, channels_fitting(c));
     if (s->K > s->E)
         return error_set(err, EXIT_USAGE, "--topk %d is more than the %d experts; use at most --topk %d",
                          c->topk, c->experts, c->experts);
