@@ -144,6 +144,29 @@ static void test_defaults_are_a_block(void **state) {
     free(block);
 }
 
+/* What there is of a block's tensors, for each setting of the seven. */
+static void test_sizes_of_blocks(void **state) {
+    (void)state;
+    for (int i = 0; i < 64; i++) {
+        struct config config = small_config;
+        struct sizes s;
+        struct error err;
+        config.norm = i & 1 ? NORM_RMS : NORM_LAYER;
+        config.position = i & 2 ? POSITION_ROTARY : POSITION_LEARNED;
+        config.bias = i & 4;
+        config.tie = i & 8;
+        config.qk_norm = i & 16;
+        config.zero_start = i & 32;
+        assert_true(config_check(&config, &s, &err));
+        assert_int_equal(s.learned, i & 2 ? 0 : 1);
+        assert_int_equal(s.bias, i & 4 ? 1 : 0);
+        assert_int_equal(s.shift, i & 4 && !(i & 1) ? 1 : 0); /* RMS norms have none */
+        assert_int_equal(s.untied, i & 8 ? 0 : 1);
+        assert_int_equal(s.qk_norm, i & 16 ? 1 : 0);
+        assert_int_equal(s.zero_start, i & 32 ? 1 : 0);
+    }
+}
+
 /* Hidden layers that are not told how wide to be: 4 times their input, or of three matrices as many parameters, to a
  * multiple of 8 where there is one. */
 static void test_hidden_widths(void **state) {
@@ -208,7 +231,8 @@ static void test_channels_that_fit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle_options), cmocka_unit_test(test_what_is_lacking), cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_defaults_are_a_block), cmocka_unit_test(test_hidden_widths),
+        cmocka_unit_test(test_defaults_are_a_block), cmocka_unit_test(test_sizes_of_blocks),
+        cmocka_unit_test(test_hidden_widths),
         cmocka_unit_test(test_channels_that_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

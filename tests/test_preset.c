@@ -416,6 +416,49 @@ static void baselines_keep_their_block(void **state) {
     assert_null(strstr(errors, "note"));
 }
 
+/* What both sides cost, counted matrix by matrix, for two and three of them on either side: multiply-adds to the last
+ * one, parameters with the experts that the formula gives. */
+static void formulas_hold_between_blocks(void **state) {
+    (void)state;
+    size_t solved = 0;
+    for (size_t i = 0; i < 2 * 2 * 3 * 3 * 3 * 4 * 2; i++) {
+        const double C = 48;
+        const struct moe_layer base = {48, 1, 40, 1 + i / 324 % 2, 960, i / 4 % 3 * 16, 2 + i % 2, 0};
+        struct moe_layer mine = {.C = 48, .H = 1 + i / 12 % 3, .K = 1 + i / 108 % 4, .Fs = i / 36 % 3 * 12,
+                                 .g = 2 + i / 2 % 2, .d = i % 3};
+        struct error err;
+        if (!parity_solve(&base, &mine, &err)) continue;
+        solved++;
+        const double heads = (double)mine.d * C * C, g = (double)mine.g, S = C / (double)mine.H,
+                     active = (double)base.g * C * ((double)base.K * 960 + (double)base.Fs),
+                     all = (double)base.g * C * ((double)base.E * 960 + (double)base.Fs),
+                     experts = layer_experts(&base, &mine);
+        assert_true(heads + g * C * (double)(mine.K * mine.F + mine.Fs) == active);
+        expect_near((heads + g * S * (experts * (double)mine.F + (double)mine.Fs)) / all, 1, 1e-12);
+        assert_int_equal(mine.E, (size_t)round(experts));
+    }
+    assert_true(solved > 100);
+}
+
+static void refusals_say_the_matrices(void **state) {
+    (void)state;
+    static const struct moe_layer two = {24, 1, 8, 1, 96, 0, 2, 0}, three = {24, 1, 8, 1, 96, 6, 3, 0};
+    struct moe_layer mine = {.C = 24, .H = 2, .K = 5, .Fs = 1, .g = 3, .d = 2};
+    struct error err;
+    assert_false(parity_solve(&two, &mine, &err));
+    assert_non_null(strstr(err.text, "K F = 2/3 (K0 F0 + Fs0) - Fs - 2 C/3 = 47 leaves an expert 9.4 wide"));
+    mine.g = 2, mine.d = 3;
+    assert_false(parity_solve(&three, &mine, &err));
+    assert_non_null(strstr(err.text, "K F = 3/2 (K0 F0 + Fs0) - Fs - 3 C/2 = 116 leaves an expert 23.2 wide"));
+    /* one head can become two where there are layers to make them with, and 2.5 experts 5 */
+    static const struct moe_layer smoe = {6, 1, 4, 2, 9, 0, 2, 0};
+    assert_false(parity_solve(&smoe, &(struct moe_layer){.C = 6, .H = 1, .K = 1, .g = 2, .d = 2}, &err));
+    assert_non_null(strstr(err.text, "takes 2.50 experts"));
+    assert_non_null(strstr(err.text, "--moe-heads 2"));
+    assert_false(parity_solve(&smoe, &(struct moe_layer){.C = 6, .H = 1, .K = 5, .g = 2}, &err));
+    assert_null(strstr(err.text, "--moe-heads"));
+}
+
 /* P2's own models: 12 layers of 768 channels, experts in every second one, SwiGLU. */
 static void table_of_p2_is_found(void **state) {
     (void)state;
@@ -449,6 +492,8 @@ int main(void) {
         cmocka_unit_test_setup(incomplete_checkpoints_are_refused, earlier_run),
         cmocka_unit_test(remedies_work),
         cmocka_unit_test(baselines_keep_their_block),
+        cmocka_unit_test(formulas_hold_between_blocks),
+        cmocka_unit_test(refusals_say_the_matrices),
         cmocka_unit_test(table_of_p2_is_found),
     };
     return cmocka_run_group_tests(tests, corpus_make, workplace_remove);

@@ -225,7 +225,7 @@ char *config_to_string(const struct config *config) {
 static void block_complete(json_t *object) {
     struct config gpt2 = {.block = BLOCK_GPT2};
     const struct option_group group = {model_options, &gpt2};
-    bool said = !json_is_object(object) || json_object_get(object, "block");
+    bool said = json_object_get(object, "block");
     for (size_t i = 0; i < PRESETS; i++) said = said || json_object_get(object, presets[i].option);
     if (said) return;
     config_preset(&gpt2, NULL, 0, NULL);
