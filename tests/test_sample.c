@@ -76,17 +76,21 @@ static void model_save(const struct model *m, const char *path) {
  * is then a letter. GOLDEN goes through attention, routing, experts and the cache, and past the end of the
  * window. Each of its pieces leads by 0.023 or more, where logits differ by about 1 and rounding is 1e-6: no
  * other compiler or processor may change it. (A model trained here could be undecided.) */
-static struct model letters_model_of(int vocab) {
+static struct model letters_model_as(int vocab, enum block_kind block) {
     struct config config = small_config;
     config.vocab = vocab;
     config.seq = SEQ;
     config.layers = 3;
     config.moe_every = 2;
+    config.block = block;
+    config_preset(&config, NULL, 0, NULL);
     struct model m = model_random(&config, MODEL_INFER, 1, 833);
-    memset(m.params.wte + 2 * m.sizes.C, 0, 256 * m.sizes.C * sizeof(real)); /* their ids: 2 to 257 */
-    memset(m.params.wte, 0, m.sizes.C * sizeof(real));                       /* unknown */
+    real *head = config.tie ? m.params.wte : m.params.lmhead;
+    memset(head + 2 * m.sizes.C, 0, 256 * m.sizes.C * sizeof(real)); /* their ids: 2 to 257 */
+    memset(head, 0, m.sizes.C * sizeof(real));                       /* unknown */
     return m;
 }
+static struct model letters_model_of(int vocab) { return letters_model_as(vocab, BLOCK_GPT2); }
 static struct model letters_model(void) { return letters_model_of(LETTERS_VOCAB); }
 static const char GOLDEN[] = "ab ddd doooooooooommlmmmjjjaaooodoooomdoooo\n";
 static const char GOLDEN_START[] = "jjjjjjjjjjjacccdpppooodoooooooooooommlmm\n"; /* without a prompt */
@@ -110,6 +114,9 @@ static struct model bytes_model(void) {
     return m;
 }
 
+/* The letters' model with each block. */
+static const char *const letters_models[BLOCKS] = {"letters/last.safetensors", "llama", "modern"};
+
 static int models_make(void **state) {
     (void)state;
     if (!workplace_enter()) return -1;
@@ -120,6 +127,11 @@ static int models_make(void **state) {
     model_save(&bytes, "bytes/last.safetensors");
     model_destroy(&letters);
     model_destroy(&bytes);
+    for (enum block_kind block = BLOCK_LLAMA; block < BLOCKS; block++) {
+        struct model other = letters_model_as(LETTERS_VOCAB, block);
+        model_save(&other, letters_models[block]);
+        model_destroy(&other);
+    }
     return 0;
 }
 
@@ -237,18 +249,24 @@ static void seeds_choose_the_text(void **state) {
     free(start);
 }
 
-/* What a model whose matrices are held so says after "a", by the options' defaults but for the length. */
-static char *text_held_as(enum storage kind, size_t tokens) {
+static struct model model_held_as(const char *path, enum storage kind, tokenizer **t) {
     struct checkpoint c;
     struct model m;
     struct error err;
+    const struct model_setup setup = {MODEL_INFER, 1, false, kind};
+    if (!checkpoint_open(&c, path, &err) || !model_load(&m, &c, setup, &err)) fail_msg("%s", err.text);
+    *t = tokenizer_from_checkpoint(&c, &err);
+    checkpoint_close(&c);
+    return m;
+}
+
+/* What a model whose matrices are held so says after "a", by the options' defaults but for the length. */
+static char *text_held_as(const char *path, enum storage kind, size_t tokens) {
     struct sampler sampler = {.temperature = 0.8, .top_p = 0.95};
     char *text;
     size_t size, n;
-    const struct model_setup setup = {MODEL_INFER, 1, false, kind};
-    if (!checkpoint_open(&c, "letters/last.safetensors", &err) || !model_load(&m, &c, setup, &err))
-        fail_msg("%s", err.text);
-    tokenizer *t = tokenizer_from_checkpoint(&c, &err);
+    tokenizer *t;
+    struct model m = model_held_as(path, kind, &t);
     struct writer writer = {.tokenizer = t, .text = {.out = open_memstream(&text, &size)}};
     int32_t *ids = prompt_encode(t, "a", 1, &n);
     rng_seed(&sampler.rng, 1, 0);
@@ -260,7 +278,6 @@ static char *text_held_as(enum storage kind, size_t tokens) {
     free(ids);
     tokenizer_free(t);
     model_destroy(&m);
-    checkpoint_close(&c);
     return text;
 }
 
@@ -270,15 +287,120 @@ static void weights_are_held_as_told(void **state) {
     enum { TOKENS = 2000, KINDS = 3 };
     static const char *const options[] = {"", "--weights bf16", "--weights int8", "--weights f32"};
     static const enum storage kinds[] = {STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGE_F32};
-    char *said[KINDS + 1];
-    for (int i = 0; i <= KINDS; i++) {
-        said[i] = text_held_as(kinds[i], TOKENS);
-        char *command = string_format("sample --model letters -p a -n %d %s", TOKENS, options[i]);
-        sample_expect(said[i], command);
-        free(command);
-        for (int other = 0; other < i && i < KINDS; other++) assert_string_not_equal(said[i], said[other]);
+    for (int block = 0; block < BLOCKS; block++) {
+        char *said[KINDS + 1];
+        for (int i = 0; i <= KINDS; i++) {
+            said[i] = text_held_as(letters_models[block], kinds[i], TOKENS);
+            char *command = string_format("sample --model %s -p a -n %d %s", letters_models[block], TOKENS, options[i]);
+            sample_expect(said[i], command);
+            free(command);
+            for (int other = 0; other < i && i < KINDS; other++) assert_string_not_equal(said[i], said[other]);
+        }
+        for (int i = 0; i <= KINDS; i++) free(said[i]);
     }
-    for (int i = 0; i <= KINDS; i++) free(said[i]);
+}
+
+/* The likeliest text behind a prompt, everything computed again for each token: the window is the last tokens, and once
+ * it is full the later half of them. */
+static char *text_recomputed(const char *path, enum storage kind, const char *prompt, size_t tokens) {
+    tokenizer *t;
+    struct model m = model_held_as(path, kind, &t);
+    size_t n, size, start = 0;
+    int32_t *ids = prompt_encode(t, prompt, strlen(prompt), &n);
+    ids = realloc(ids, (n + tokens) * sizeof *ids);
+    char *text = string_format("%s", prompt);
+    for (size_t i = 0; i < tokens; i++, n++) {
+        if (n - start > SEQ) start = n - (SEQ + 1) / 2;
+        model_forward(&m, &(struct batch){.B = 1, .T = n - start, .tokens = ids + start});
+        const real *logits = model_logits(&m, n - start - 1);
+        ids[n] = 0;
+        for (int32_t v = 1; v < m.config.vocab; v++)
+            if (logits[v] > logits[ids[n]]) ids[n] = v;
+        const char *piece = tokenizer_piece(t, ids[n], &size);
+        char *longer = string_format("%s%.*s", text, (int)size, piece);
+        free(text);
+        text = longer;
+    }
+    char *line = string_format("%s\n", text);
+    free(text);
+    free(ids);
+    tokenizer_free(t);
+    model_destroy(&m);
+    return line;
+}
+
+/* With every block, far past the end of the positions, however matrices are held: the cache changes nothing. */
+static void cached_text_is_the_recomputed_one(void **state) {
+    (void)state;
+    static const char *const options[] = {"f32", "bf16", "int8"};
+    static const char *const prompts[] = {"ab ", "fab cab dab ebb i", "b"};
+    char *before = NULL;
+    for (int block = 0; block < BLOCKS; block++)
+        for (int kind = 0; kind < STORAGES; kind++)
+            for (int p = 0; p < 3; p++) {
+                char *want = text_recomputed(letters_models[block], kind, prompts[p], 3 * SEQ);
+                char *command = string_format("sample --model %s -p '%s' -n %d --greedy --weights %s",
+                                              letters_models[block], prompts[p], 3 * SEQ, options[kind]);
+                sample_expect(want, command);
+                size_t letters = 0;
+                for (char c = 'a'; c <= 'p'; c++) letters += strchr(want + strlen(prompts[p]), c) != NULL;
+                if (letters < 2) fail_msg("%s", want); /* it could have said something else */
+                if (before) assert_string_not_equal(want, before);
+                free(before);
+                before = want;
+                free(command);
+            }
+    free(before);
+}
+
+/* Half of the bits of a float, the nearest; of two the even one. */
+static void weights_round(real *w, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &w[i], 4);
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+        memcpy(&w[i], &bits, 4);
+    }
+}
+
+/* The logits behind a few tokens. */
+static void logits_of(struct model *m, real *out) {
+    static const int32_t tokens[] = {260, 265, 1, 270, 262};
+    model_forward(m, &(struct batch){.B = 1, .T = 5, .tokens = tokens});
+    memcpy(out, model_logits(m, 4), m->sizes.V * sizeof *out);
+}
+
+static double distance_of(const real *a, const real *b, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    return most;
+}
+
+/* An output head of its own is held like the other matrices; the embedding is then only looked up, and stays. */
+static void output_head_is_held_as_told(void **state) {
+    (void)state;
+    real held[LETTERS_VOCAB], rounded[LETTERS_VOCAB], other[LETTERS_VOCAB];
+    tokenizer *t;
+    struct model m = model_held_as("llama", STORAGE_BF16, &t);
+    tokenizer_free(t);
+    logits_of(&m, held);
+    model_destroy(&m);
+    m = model_held_as("llama", STORAGE_F32, &t);
+    tokenizer_free(t);
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++)
+        if (m.packed[i] && m.info[i].part != PART_ROUTER && m.info[i].part != PART_OUTPUT)
+            weights_round(m.param_memory + m.info[i].offset, m.info[i].count);
+    model_pack(&m);
+    logits_of(&m, other);
+    weights_round(m.params.lmhead, m.sizes.V * m.sizes.C);
+    model_pack(&m);
+    logits_of(&m, rounded);
+    assert_true(distance_of(held, rounded, LETTERS_VOCAB) < 1e-5);
+    assert_true(distance_of(held, other, LETTERS_VOCAB) > 1e-4);
+    weights_round(m.params.wte, m.sizes.V * m.sizes.C);
+    logits_of(&m, other);
+    assert_true(distance_of(held, other, LETTERS_VOCAB) > 1e-4);
+    model_destroy(&m);
 }
 
 /* A program's waiting threads spin briefly, unless the user has said how they are to wait. */
@@ -462,6 +584,18 @@ static void other_shapes_are_refused(void **state) {
     assert_int_equal(changed_code(&m, "balance", json_string("bias"), &err), EXIT_MISMATCH);
     expect_text(&err, "odd.safetensors: tensor router.bias: missing; this checkpoint is of another model");
     assert_int_equal(changed_code(&m, "ffn", json_string("dense"), &err), EXIT_MISMATCH);
+    assert_int_equal(changed_code(&m, "tie", json_false(), &err), EXIT_MISMATCH);
+    expect_text(&err, "odd.safetensors: tensor lmhead: missing; this checkpoint is of another model");
+    assert_int_equal(changed_code(&m, "activation", json_string("swiglu"), &err), EXIT_MISMATCH);
+    assert_int_equal(strncmp(err.text, "odd.safetensors: tensor fcw: ", 29), 0);
+    model_destroy(&m);
+    m = letters_model_as(LETTERS_VOCAB, BLOCK_LLAMA);
+    assert_int_equal(changed_code(&m, "position", json_string("learned"), &err), EXIT_MISMATCH);
+    expect_text(&err, "odd.safetensors: tensor wpe: missing; this checkpoint is of another model");
+    assert_int_equal(changed_code(&m, "bias", json_true(), &err), EXIT_MISMATCH);
+    expect_text(&err, "odd.safetensors: tensor qkvb: missing; this checkpoint is of another model");
+    assert_int_equal(changed_code(&m, "attn-heads", json_integer(4), &err), EXIT_INPUT); /* heads of 3 cannot turn */
+    assert_non_null(strstr(err.text, "leaves heads of 3, an odd number"));
     model_destroy(&m);
 }
 
@@ -586,6 +720,8 @@ int main(void) {
         cmocka_unit_test(long_prompt_counts_with_its_end),
         cmocka_unit_test(seeds_choose_the_text),
         cmocka_unit_test(weights_are_held_as_told),
+        cmocka_unit_test(cached_text_is_the_recomputed_one),
+        cmocka_unit_test(output_head_is_held_as_told),
         cmocka_unit_test(waiting_is_as_the_user_says),
         cmocka_unit_test(threads_are_as_many_as_told),
         cmocka_unit_test(characters_stay_whole),
