@@ -251,9 +251,11 @@ static void resumed_runs_keep_their_block(void **state) {
                 free(says);
             }
         run("diff -r %s run && train --resume run --steps 7 --block %s", blocks[b], blocks[b]);
-        run("train --resume run --print-config"); /* which shows the run's own */
+        lines_expect("train --resume run --print-config", b, NONE, NULL);
         metadata_expect("run", "last.safetensors", b, NONE, NULL);
     }
+    run("rm -rf run && " TRAIN "--block llama --norm layernorm --out run");
+    lines_expect("train --resume run --print-config", 1, 0, "layernorm");
     run("rm -rf run && " TRAIN "--block llama --norm layernorm --tie --out run");
     refuse(5, "--norm rmsnorm: the run in run was begun with layernorm", "leave it out",
            "train --resume run --steps 7 --block llama --norm rmsnorm");
