@@ -1,0 +1,204 @@
+/* What a model says that it costs, before there is one: parameters, multiply-adds and memory against numbers worked
+ * out by hand, and sizes that no machine could hold. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "small_model.h"
+
+static struct model_cost cost_of(const struct config *config) {
+    struct sizes sizes;
+    struct error err;
+    if (!config_check(config, &sizes, &err)) fail_msg("%s", err.text);
+    return model_cost(&sizes, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
+}
+
+/* GPT-2 small has 124,439,808 parameters. Its matrices multiply 123,532,032 numbers a token (all but the
+ * positions, biases and norms), its attention 2 * 12 layers * 768 channels * 512.5 keys on average. */
+static void test_cost_of_gpt2(void **state) {
+    (void)state;
+    const struct config gpt2 = {GPT2_BLOCK, .vocab = 50257, .seq = 1024, .layers = 12, .channels = 768,
+                                .attn_heads = 12, .ffn = FFN_DENSE};
+    struct model_cost cost = cost_of(&gpt2);
+    assert_int_equal(cost.parameters, 124439808);
+    assert_true(cost.forward_flops == 2 * (123532032 + 2 * 12 * 768 * 512.5));
+    assert_true(cost.training_flops == 3 * cost.forward_flops);
+}
+
+/* Parity (docs/MHMOE.md, section 5): C = 8, SMoE with K = 2, F0 = 20, E0 = 2 equals H = 2, F = F0 - C/K = 16,
+ * E = H (F0 E0 - C) / F = 4 but for biases (56 numbers and 96) and the router (E0 C and E C products). */
+static void test_parity(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.channels = 8;
+    config.layers = 1;
+    config.ffn = FFN_SMOE;
+    config.experts = 2;
+    config.expert_hidden = 20;
+    struct model_cost smoe = cost_of(&config);
+    config.ffn = FFN_MHMOE;
+    config.moe_heads = 2;
+    config.experts = 4;
+    config.expert_hidden = 16;
+    struct model_cost mhmoe = cost_of(&config);
+    assert_int_equal(mhmoe.parameters, smoe.parameters + 40);
+    assert_true(mhmoe.forward_flops == smoe.forward_flops + 2 * 8 * (4 - 2));
+    assert_int_equal(smoe.active_parameters, smoe.parameters - 8 * 8); /* one of nine positions */
+    assert_int_equal(mhmoe.active_parameters, mhmoe.parameters - 8 * 8); /* 2 sub-tokens reach all 4 */
+}
+
+/* What each choice adds to one MoE layer of C = 8, H = 2 (so S = 4), E = 4. */
+static void test_cost_of_choices(void **state) {
+    (void)state;
+    struct config config = small_config;
+    config.channels = 8;
+    config.layers = 1;
+    config.moe_heads = 2;
+    config.experts = 4;
+    const struct model_cost plain = cost_of(&config);
+    config.head_depth = 3;
+    config.merge_depth = 0;
+    struct model_cost cost = cost_of(&config); /* two C by C layers more before the split, one less after */
+    assert_int_equal(cost.parameters, plain.parameters + 8 * 8 + 8);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 8 * 8 + 8);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 8 * 8);
+    config.head_depth = config.merge_depth = 1;
+    config.shared_hidden = 5; /* both of a token's sub-tokens go through 2 * 4 * 5 weights */
+    cost = cost_of(&config);
+    assert_int_equal(cost.parameters, plain.parameters + 2 * 4 * 5 + 5 + 4);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 2 * 4 * 5 + 5 + 4);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (2 * 4 * 5));
+    config.shared_hidden = 0;
+    config.router = ROUTER_COSINE; /* 3 dimensions: a projection, and experts of 3 numbers instead of 4; tau */
+    cost = cost_of(&config);
+    assert_int_equal(cost.parameters, plain.parameters + 3 * 4 - 4 * 1 + 1);
+    assert_int_equal(cost.active_parameters, plain.active_parameters + 3 * 4 - 4 * 1 + 1);
+    assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (3 * 4 - 4 * 1));
+}
+
+/* Four equal blocks, of which three are computed twice. */
+static void test_cost_of_recomputing(void **state) {
+    (void)state;
+    struct config config = small_config;
+    struct sizes s;
+    struct error err;
+    config.layers = 4;
+    config.moe_every = 1;
+    assert_true(config_check(&config, &s, &err));
+    const struct model_cost plain = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, false, STORAGE_F32});
+    const struct model_cost again = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, true, STORAGE_F32});
+    const double logits = 2 * (double)(s.V * s.C), blocks = plain.forward_flops - logits;
+    assert_true(again.forward_flops == plain.forward_flops);
+    assert_true(again.training_flops == plain.training_flops + blocks / 4 * 3);
+    assert_true(again.activation_bytes < plain.activation_bytes);
+}
+
+/* ---- Absurd sizes ---- */
+
+/* A size between 1 and `most`, each power of two as likely as another. */
+static int size_random(struct rng *rng, int most) {
+    return (int)fmin(most, floor(exp2(rng_uniform(rng) * (log2(most) + 1))));
+}
+
+/* At the ends of what options allow, and anywhere between. */
+static struct config config_absurd(struct rng *rng) {
+    struct config c = small_config;
+    c.vocab = size_random(rng, 1 << 24);
+    c.seq = size_random(rng, 1 << 20);
+    c.layers = size_random(rng, 1000);
+    c.channels = 1 << rng_next(rng) % 17;
+    c.attn_heads = c.moe_heads = 1 << rng_next(rng) % 11;
+    if (c.channels < c.moe_heads) c.attn_heads = c.moe_heads = c.channels;
+    c.ffn = (int)(rng_next(rng) % 3);
+    c.experts = size_random(rng, 4096);
+    c.topk = (int)fmin(c.experts, size_random(rng, 64));
+    c.expert_hidden = size_random(rng, 1 << 20);
+    c.shared_hidden = c.ffn != FFN_DENSE && rng_next(rng) % 2 ? size_random(rng, 1 << 20) : 0;
+    c.router = rng_next(rng) % 2 ? ROUTER_COSINE : ROUTER_SOFTMAX;
+    c.router_dim = size_random(rng, 1 << 16);
+    return c;
+}
+
+/* Bytes of the large activations and matrices, in double, where nothing wraps: at least a quarter of all. */
+static double bytes_at_least(const struct sizes *s, struct model_setup setup) {
+    const double R = (double)setup.batch * (double)s->T, C = (double)s->C, L = (double)s->L, S = (double)s->S,
+                 LM = (double)s->LM, LD = (double)s->LD, N = R * (double)s->H, E = (double)s->E, K = (double)s->K,
+                 F = (double)s->F, Fs = (double)s->Fs, T = (double)s->T, V = (double)s->V;
+    const double D = (double)s->D, moe = N * K * (F + S) + N * E + N * Fs + (s->cosine ? N * D : 0);
+    const double weights = 2 * S * (E * F + Fs) + E * D;
+    const double activations = setup.recompute ? (L + 1) * R * C + 3 * R * C + (LM > 0) * moe + (LD > 0) * 4 * R * C
+                                               : (8 * L + 1) * R * C + LM * moe + LD * 4 * R * C;
+    return sizeof(real) * (activations + 4 * (V * C + T * C + 4 * L * C * C + LD * 8 * C * C + LM * weights));
+}
+
+/* What passes is counted right, and only what is absurd is refused. */
+static void test_sizes_do_not_wrap(void **state) {
+    (void)state;
+    size_t passed = 0, refused = 0;
+    struct rng rng;
+    rng_seed(&rng, 25, 0);
+    for (int i = 0; i < 6000; i++) {
+        const struct config config = config_absurd(&rng);
+        struct model_setup setup = {MODEL_TRAIN, (size_t)size_random(&rng, 65536), rng_next(&rng) % 2, STORAGE_F32};
+        struct sizes s;
+        struct error err;
+        if (!config_check(&config, &s, &err)) continue;
+        const double least = bytes_at_least(&s, setup);
+        const double choices = (double)setup.batch * (double)s.T * (double)(s.H * s.K);
+        if (!model_fits(&s, setup, &err)) {
+            refused++;
+            assert_int_equal(err.code, EXIT_USAGE);
+            if (!(least > 0x1p46 || choices > INT32_MAX))
+                fail_msg("%s, batch %zu: %s; at least %.4g", config_to_string(&config), setup.batch, err.text, least);
+            continue;
+        }
+        passed++;
+        const struct model_cost cost = model_cost(&s, setup);
+        const double got = (double)cost.parameter_bytes + (double)cost.activation_bytes;
+        assert_true(choices <= INT32_MAX);
+        if (!(got >= least && got <= 64 * least + 0x1p40))
+            fail_msg("%s, batch %zu: %.4g bytes, want from %.4g", config_to_string(&config), setup.batch, got, least);
+    }
+    print_message("%zu passed, %zu refused\n", passed, refused);
+    assert_true(passed > 500 && refused > 500);
+}
+
+/* A model that cannot be is refused before anything is allocated. */
+static void test_absurd_model_is_refused(void **state) {
+    (void)state;
+    struct config config = small_config;
+    struct model m;
+    struct error err;
+    config.seq = 1 << 20;
+    config.expert_hidden = 1 << 20;
+    const struct model_setup setup = {MODEL_TRAIN, 65536, false, STORAGE_F32};
+    assert_false(model_create(&m, &config, setup, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    assert_non_null(strstr(err.text, "more memory than any machine has"));
+    assert_non_null(strstr(err.text, "lower --batch"));
+    config.expert_hidden = 1;
+    config.channels = 12;
+    config.layers = 1;
+    config.seq = 10923; /* times 65536, 3 heads and one choice is just above 2^31 */
+    config.topk = 1;
+    assert_false(model_create(&m, &config, setup, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    assert_non_null(strstr(err.text, "got 2147549184 choices"));
+    struct sizes s;
+    config.seq = 10922;
+    assert_true(config_check(&config, &s, &err) && model_fits(&s, setup, &err));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cost_of_gpt2),
+        cmocka_unit_test(test_parity),
+        cmocka_unit_test(test_cost_of_choices),
+        cmocka_unit_test(test_cost_of_recomputing),
+        cmocka_unit_test(test_sizes_do_not_wrap),
+        cmocka_unit_test(test_absurd_model_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
