@@ -9,8 +9,12 @@
 
 #include "../mhmoe.h"
 
-/* What --block gpt2 stands for, beside zeros. */
+/* What each --block stands for, beside zeros. */
 #define GPT2_BLOCK .bias = true, .tie = true
+#define LLAMA_BLOCK .norm = NORM_RMS, .position = POSITION_ROTARY, .activation = ACTIVATION_SWIGLU
+#define MODERN_BLOCK                                                                                           \
+    .norm = NORM_RMS, .position = POSITION_ROTARY, .activation = ACTIVATION_RELU2, .tie = true, .qk_norm = true, \
+    .zero_start = true
 
 /* Odd sizes, everything on; each test changes what it is about. */
 static const struct config small_config = {
@@ -29,6 +33,22 @@ static inline struct config config_other(struct config config) {
     config.head_depth = 2;
     config.merge_depth = 3;
     config.renormalize = true;
+    return config;
+}
+
+/* The same model of another block. */
+static inline struct config config_llama(struct config config) {
+    config.norm = NORM_RMS;
+    config.position = POSITION_ROTARY;
+    config.activation = ACTIVATION_SWIGLU;
+    config.bias = config.tie = false;
+    return config;
+}
+
+static inline struct config config_modern(struct config config) {
+    config = config_llama(config);
+    config.activation = ACTIVATION_RELU2;
+    config.tie = config.qk_norm = config.zero_start = true;
     return config;
 }
 

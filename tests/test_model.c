@@ -1,7 +1,7 @@
 /* The whole model in double: against our PyTorch implementation, and against central differences; then its
  * initialisation.
  *
- * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: eight models
+ * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: fourteen models
  * trained for ten AdamW steps. Central differences hold even where both implementations share an error. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -51,6 +51,24 @@ static const struct torch_case torch_cases[] = {
                    .moe_heads = 2, .experts = 6, .topk = 2, .expert_hidden = 5, .moe_every = 1, .head_depth = 1,
                    .merge_depth = 2, .router = ROUTER_COSINE, .router_dim = 5, .shared_hidden = 4,
                    .renormalize = true, .z_weight = 0.1, .balance = BALANCE_BIAS, .bias_step = 0.02}},
+    {"llama dense", 3, {LLAMA_BLOCK, .vocab = 19, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2,
+                        .ffn = FFN_DENSE}},
+    {"llama smoe", 2, {LLAMA_BLOCK, .vocab = 17, .seq = 7, .channels = 12, .layers = 2, .attn_heads = 3,
+                       .ffn = FFN_SMOE, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, MOE}},
+    {"llama mhmoe", 3, {LLAMA_BLOCK, .vocab = 19, .seq = 8, .channels = 12, .layers = 2, .attn_heads = 1,
+                        .ffn = FFN_MHMOE, .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1,
+                        .head_depth = 1, .merge_depth = 1, .shared_hidden = 5, MOE}},
+    {"modern mhmoe", 2, {MODERN_BLOCK, .vocab = 17, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2,
+                         .ffn = FFN_MHMOE, .moe_heads = 3, .experts = 6, .topk = 2, .expert_hidden = 5, .moe_every = 2,
+                         .head_depth = 2, .merge_depth = 1, .router = ROUTER_COSINE, .router_dim = 3,
+                         .shared_hidden = 4, .renormalize = true, .z_weight = 0.1, MOE}},
+    {"unbiased", 3, {.position = POSITION_ROTARY, .qk_norm = true, .vocab = 19, .seq = 7, .channels = 12, .layers = 2,
+                     .attn_heads = 2, .ffn = FFN_MHMOE, .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7,
+                     .moe_every = 1, .head_depth = 1, .merge_depth = 2, MOE}},
+    {"learned", 2, {.norm = NORM_RMS, .activation = ACTIVATION_SWIGLU, .bias = true, .tie = true, .qk_norm = true,
+                    .vocab = 17, .seq = 9, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_SMOE, .experts = 5,
+                    .topk = 2, .expert_hidden = 7, .moe_every = 2, .shared_hidden = 4, .balance = BALANCE_BIAS,
+                    .bias_step = 0.02}},
 };
 enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
 
@@ -87,26 +105,31 @@ static void fixture_read_block(const struct torch_case *c, const struct model *m
     for (size_t i = 0; i < n; i++) fixture_read(c, &tensors[i]);
 }
 
-/* Differences are measured against the largest number of the tensor. */
-static void numbers_check(const struct torch_case *c, const char *name, const real *got, const real *want,
-                          size_t count) {
-    double largest = 0;
+/* Returns the largest difference. Differences are measured against the largest number of the tensor. */
+static double numbers_check(const struct torch_case *c, const char *name, const real *got, const real *want,
+                            size_t count) {
+    double largest = 0, worst = 0;
     for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs(want[i]));
     for (size_t i = 0; i < count; i++) {
-        if (!(fabs(got[i] - want[i]) <= TORCH_TOLERANCE * largest))
+        const double difference = fabs(got[i] - want[i]);
+        if (!(difference <= TORCH_TOLERANCE * largest))
             fail_msg("%s: %s[%zu]: got %.15g, PyTorch %.15g", c->name, name, i, got[i], want[i]);
+        if (largest > 0) worst = fmax(worst, difference / largest);
     }
+    return worst;
 }
 
-static void block_check(const struct torch_case *c, const struct model *m, const char *group,
-                        const real *block) {
-    real *want = array_alloc(m->n_parameters, sizeof(real));
+static double block_check(const struct torch_case *c, const struct model *m, const char *group,
+                          const real *block) {
+    real *want = array_alloc(m->n_parameters, sizeof(real)), worst = 0;
     fixture_read_block(c, m, group, want);
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *info = &m->info[i];
-        numbers_check(c, info->name, block + info->offset, want + info->offset, info->count);
+        const double here = numbers_check(c, info->name, block + info->offset, want + info->offset, info->count);
+        worst = fmax(worst, here);
     }
     free(want);
+    return worst;
 }
 
 /* The biases of the choice, of a model that has them. PyTorch's keep their mean, on which no choice depends. */
@@ -123,12 +146,12 @@ static void biases_check(const struct torch_case *c, const struct model *m) {
     numbers_check(c, "router.bias", m->router_bias, want, LM * E);
 }
 
-static void history_check(const struct torch_case *c, const char *name, const real *got) {
+static double history_check(const struct torch_case *c, const char *name, const real *got) {
     real want[STEPS];
     struct tensor t = {.dtype = DTYPE_F64, .dims = 1, .shape = {STEPS}, .data = want};
     strcpy(t.name, name);
     fixture_read(c, &t);
-    numbers_check(c, name, got, want, STEPS);
+    return numbers_check(c, name, got, want, STEPS);
 }
 
 /* Tokens or targets (STEPS, B, T). malloc'ed. */
@@ -180,7 +203,7 @@ static void test_torch(void **state) {
     size_t T = m.sizes.T;
     int64_t *tokens = ids_read(c, "tokens", T), *targets = ids_read(c, "targets", T);
     real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], norm[STEPS];
-    real balance[STEPS] = {0}, z_loss[STEPS] = {0};
+    real balance[STEPS] = {0}, z_loss[STEPS] = {0}, gradients = 0;
     fixture_read_block(c, &m, "param/", m.param_memory);
     model_pack(&m);
     for (int step = 0; step < STEPS; step++) {
@@ -189,16 +212,17 @@ static void test_torch(void **state) {
         for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l], z_loss[step] += m.z_sum[l];
         loads_check(&m, c->batch * T);
         norm[step] = gradient_norm(m.grad_memory, m.n_parameters);
-        if (step == 0) block_check(c, &m, "grad/", m.grad_memory);
+        if (step == 0) gradients = block_check(c, &m, "grad/", m.grad_memory);
         parameters_update(&m, moments, norm[step], step);
         model_balance(&m);
         example_free(&b);
     }
-    history_check(c, "loss", loss);
+    const double losses = history_check(c, "loss", loss), final = block_check(c, &m, "final/", m.param_memory);
     history_check(c, "balance", balance);
     history_check(c, "z_loss", z_loss);
     history_check(c, "norm", norm);
-    block_check(c, &m, "final/", m.param_memory);
+    print_message("from PyTorch: gradients %.1e, losses %.1e, parameters after %d steps %.1e\n", gradients, losses,
+                  STEPS, final);
     biases_check(c, &m);
     free(moments);
     free(tokens);
@@ -234,17 +258,27 @@ static bool loss_moved(double *loss, struct model *m, const struct example *b, s
 }
 
 /* False if routing changed on the way. */
-static bool difference(double *slope, struct model *m, const struct example *b, size_t i, const double *load) {
+static bool difference(double *slope, struct model *m, const struct example *b, size_t i, const double *load,
+                       double step) {
     double f[4];
-    const double at[4] = {STEP, -STEP, 2 * STEP, -2 * STEP};
+    const double at[4] = {step, -step, 2 * step, -2 * step};
     for (int k = 0; k < 4; k++)
         if (!loss_moved(&f[k], m, b, i, at[k], load)) return false;
-    *slope = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * STEP);
+    *slope = (8 * (f[0] - f[1]) - (f[2] - f[3])) / (12 * step);
     return true;
 }
 
-/* What was compared: skipped are points where routing changed, worst is the largest relative error among
- * gradients over 1e-3. */
+/* max(h, 0)^2 has no second derivative at 0: a hidden number that passes it leaves an error of the order of the step.
+ * The half step tells: it has another error, where a wrong gradient has the same difference. */
+static bool is_bend(double slope, struct model *m, const struct example *b, size_t i, const double *load) {
+    double finer;
+    if (m->config.activation != ACTIVATION_RELU2) return false;
+    return !difference(&finer, m, b, i, load, STEP / 2) ||
+           fabs(finer - slope) > TOLERANCE / 10 * fabs(slope) + ROUNDING;
+}
+
+/* What was compared: skipped are points where routing changed, or a bend was passed; worst is the largest relative
+ * error among gradients over 1e-3. */
 struct comparison {
     size_t tried, skipped;
     double worst;
@@ -267,16 +301,19 @@ static void gradients_check_of(const struct example *example, const struct confi
             size_t i = m.info[t].offset + rng_next(&rng) % m.info[t].count;
             double slope, got = m.grad_memory[i];
             c->tried++;
-            if (!difference(&slope, &m, &b, i, load)) {
+            if (!difference(&slope, &m, &b, i, load, STEP)) {
                 c->skipped++;
                 continue;
             }
             double error = fabs(slope - got), size = fmax(fabs(got), fabs(slope));
-            if (size > 1e-3) c->worst = fmax(c->worst, error / size);
-            if (!(error <= TOLERANCE * size + ROUNDING)) {
-                fail_msg("%s[%zu]: gradient %.12g, difference %.12g", m.info[t].name,
-                         i - m.info[t].offset, got, slope);
+            if (error > TOLERANCE / 10 * size + ROUNDING && is_bend(slope, &m, &b, i, load)) {
+                c->skipped++;
+                continue;
             }
+            if (size > 1e-3) c->worst = fmax(c->worst, error / size);
+            if (!(error <= TOLERANCE * size + ROUNDING))
+                fail_msg("%s: %s[%zu]: gradient %.12g, difference %.12g", config_to_string(config), m.info[t].name,
+                         i - m.info[t].offset, got, slope);
         }
     }
     model_destroy(&m);
@@ -355,13 +392,82 @@ static void test_differences_of_every_depth(void **state) {
 static void test_differences_of_every_sight(void **state) {
     (void)state;
     struct comparison c = {0};
-    for (uint64_t seed = 0; seed < 4; seed++) {
+    const struct config configs[] = {small_config, config_llama(small_config), config_modern(small_config)};
+    for (uint64_t seed = 0; seed < 6; seed++) {
         struct example b = example_random(3, 9, small_config.vocab, seed);
         sights_random(&b, seed);
-        gradients_check_of(&b, &small_config, 4, &c);
+        gradients_check_of(&b, &configs[seed % 3], 4, &c);
         example_free(&b);
     }
     comparison_end(&c);
+}
+
+/* What a block is made of, as digits. */
+enum { NORM, POSITION, ACTIVATION, BIAS, TIE, QK_NORM, DIGITS };
+static const char *const block_words[DIGITS][4] = {
+    [NORM] = {"layernorm", "rmsnorm"},     [POSITION] = {"learned positions", "rotary"},
+    [ACTIVATION] = {"gelu", "swiglu", "relu2"}, [BIAS] = {"no biases", "biases"},
+    [TIE] = {"own output head", "tied"},   [QK_NORM] = {"queries as they are", "qk-norm"},
+};
+
+/* Writes combination i's digits; returns their sum, or -1 behind the last combination. */
+static int block_digits(int digits[DIGITS], int i) {
+    int sum = 0;
+    for (int k = 0; k < DIGITS; k++) {
+        int radix = 0;
+        while (block_words[k][radix]) radix++;
+        sum += digits[k] = i % radix;
+        i /= radix;
+    }
+    return i ? -1 : sum;
+}
+
+static void block_choose(struct config *config, const int digits[DIGITS]) {
+    config->norm = digits[NORM];
+    config->position = digits[POSITION];
+    config->activation = digits[ACTIVATION];
+    config->bias = digits[BIAS];
+    config->tie = digits[TIE];
+    config->qk_norm = digits[QK_NORM];
+}
+
+/* One block of one kind of feed-forward layer. Sizes are odd, but for heads that turn. */
+static struct config block_config(const int digits[DIGITS], int ffn, bool cosine) {
+    struct config c = small_config;
+    block_choose(&c, digits);
+    c.ffn = ffn;
+    c.layers = 1;
+    c.attn_heads = 3;
+    c.channels = c.position == POSITION_ROTARY ? 18 : 15;
+    c.shared_hidden = ffn == FFN_DENSE ? 0 : 5;
+    c.router = cosine ? ROUTER_COSINE : ROUTER_SOFTMAX;
+    c.z_weight = cosine ? 0.2 : 0;
+    return c;
+}
+
+/* Every combination, with every kind of feed-forward layer for any two choices. */
+static void test_differences_of_every_block(void **state) {
+    (void)state;
+    struct comparison by[DIGITS][4] = {0};
+    bool met[DIGITS][4][3] = {0};
+    int digits[DIGITS], sum, n = 0;
+    for (; (sum = block_digits(digits, n)) >= 0; n++) {
+        const struct config config = block_config(digits, sum % 3, n % 5 < 2);
+        struct comparison c = {0};
+        gradients_check(&config, 2, &c);
+        for (int k = 0; k < DIGITS; k++) {
+            struct comparison *of = &by[k][digits[k]];
+            met[k][digits[k]][config.ffn] = true;
+            *of = (struct comparison){of->tried + c.tried, of->skipped + c.skipped, fmax(of->worst, c.worst)};
+        }
+    }
+    assert_int_equal(n, 96);
+    for (int k = 0; k < DIGITS; k++)
+        for (int i = 0; block_words[k][i]; i++) {
+            print_message("%s: ", block_words[k][i]);
+            comparison_end(&by[k][i]);
+            assert_true(met[k][i][FFN_DENSE] && met[k][i][FFN_SMOE] && met[k][i][FFN_MHMOE]);
+        }
 }
 
 /* ---- Accumulation ---- */
@@ -371,8 +477,9 @@ static void test_differences_of_every_sight(void **state) {
 static void test_backward_adds(void **state) {
     (void)state;
     struct example b = example_random(2, 7, small_config.vocab, 31);
-    const struct config configs[] = {small_config, config_other(small_config)};
-    for (int c = 0; c < 2; c++) {
+    const struct config configs[] = {small_config, config_other(small_config), config_llama(small_config),
+                                     config_modern(config_other(small_config))};
+    for (int c = 0; c < 4; c++) {
         struct model m = model_random(&configs[c], MODEL_TRAIN, b.batch.B, 32);
         real *once = array_alloc(m.n_parameters, sizeof(real));
         model_gradients(&m, &b);
@@ -436,35 +543,126 @@ static void deviation_check(const struct parameter_info *info, const real *block
 /* Of a tensor of GPT-2 or P1; a uniform range of a has deviation a/sqrt(3). Negative: not random. */
 static double deviation_wanted(const char *name, double L, double C) {
     const char *residual[] = {"attprojw", "fcprojw", "expw2", "sharedw2"};
-    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1"};
+    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1", "lmhead"};
     for (int i = 0; i < 4; i++)
         if (strcmp(name, residual[i]) == 0) return 0.02 / sqrt(2 * L);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 9; i++)
         if (strcmp(name, normal[i]) == 0) return 0.02;
     if (strcmp(name, "headw") == 0) return sqrt(0.5) * sqrt(6 / (2 * C)) / sqrt(3);
     return strcmp(name, "mergew") == 0 ? sqrt(6 / (2 * C)) / sqrt(3) : -1;
 }
 
-static void test_initialisation(void **state) {
-    (void)state;
-    struct config config = config_other(small_config);
+/* Four blocks, two of them dense. */
+static struct model model_initial(struct config config, uint64_t seed) {
     config.channels = 36;
-    config.layers = 3;
+    config.layers = 4;
     config.moe_every = 2;
     struct model m = model_make(&config, MODEL_INFER, 1);
-    model_initialize(&m, 51);
+    model_initialize(&m, seed);
+    return m;
+}
+
+static void initialisation_check(const struct model *m) {
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const struct parameter_info *info = &m.info[i];
-        double deviation = deviation_wanted(info->name, 3, 36);
-        if (deviation > 0) {
-            deviation_check(info, m.param_memory, deviation);
-            continue;
-        }
+        const struct parameter_info *info = &m->info[i];
+        double deviation = deviation_wanted(info->name, 4, 36);
+        if (info->count && deviation > 0) deviation_check(info, m->param_memory, deviation);
+        if (deviation > 0) continue;
         bool norm_weight = strncmp(info->name, "ln", 2) == 0 && strchr(info->name, 'w');
         double want = strcmp(info->name, "routert") == 0 ? log(0.3) : norm_weight;
-        for (size_t k = 0; k < info->count; k++) assert_true(m.param_memory[info->offset + k] == want);
+        for (size_t k = 0; k < info->count; k++) assert_true(m->param_memory[info->offset + k] == want);
     }
-    model_destroy(&m);
+}
+
+/* A tensor is drawn by its name and the seed alone: whatever else a model is made of, one of the same size begins with
+ * the same bits. */
+static void test_initialisation(void **state) {
+    (void)state;
+    int digits[DIGITS];
+    struct model plain = model_initial(config_other(small_config), 51);
+    initialisation_check(&plain);
+    for (int i = 0; block_digits(digits, i) >= 0; i++) {
+        struct config config = config_other(small_config);
+        block_choose(&config, digits);
+        struct model m = model_initial(config, 51);
+        initialisation_check(&m);
+        for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
+            const struct parameter_info *a = &m.info[t], *b = &plain.info[t];
+            if (a->count != b->count) continue;
+            assert_memory_equal(m.param_memory + a->offset, plain.param_memory + b->offset, a->count * sizeof(real));
+        }
+        model_destroy(&m);
+    }
+    model_destroy(&plain);
+}
+
+/* ---- A start at zero ---- */
+
+/* Whether numbers first..last of a tensor are what they are in `plain`, or (zero) nothing but zeros. */
+static void range_check(const struct model *m, const struct model *plain, size_t t, size_t first, size_t last,
+                        bool zero) {
+    const real *got = m->param_memory + m->info[t].offset, *want = plain->param_memory + m->info[t].offset;
+    size_t zeros = 0;
+    for (size_t i = first; i < last; i++) {
+        zeros += got[i] == 0;
+        if (!zero && memcmp(&got[i], &want[i], sizeof(real)) != 0) fail_msg("%s[%zu] changed", m->info[t].name, i);
+    }
+    if (zero && zeros < last - first) fail_msg("%s: %zu of %zu zeros", m->info[t].name, zeros, last - first);
+}
+
+/* Zeros are attprojw, fcprojw, and what is last on the way through a mixture of experts: the last matrix of each stack
+ * of `merge`, or the way back of the experts. */
+static void zeros_check(const struct model *m, const struct model *plain, size_t merge) {
+    for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
+        const char *name = m->info[t].name;
+        const size_t count = m->info[t].count, C = m->sizes.C, stack = merge * C * C;
+        const bool always = strcmp(name, "attprojw") == 0 || strcmp(name, "fcprojw") == 0;
+        const bool back = strcmp(name, "expw2") == 0 || strcmp(name, "sharedw2") == 0;
+        if (strcmp(name, "mergew") != 0) {
+            range_check(m, plain, t, 0, count, always || (back && merge == 0));
+            continue;
+        }
+        for (size_t at = 0; at < count; at += stack) {
+            range_check(m, plain, t, at, at + stack - C * C, false);
+            range_check(m, plain, t, at + stack - C * C, at + stack, true);
+        }
+    }
+}
+
+/* Whether rows of the same token have the same logits at all positions: whether blocks do nothing. */
+static bool positions_are_alike(struct model *m) {
+    const int32_t tokens[] = {3, 1, 4, 1, 5, 3, 2, 6, 5}; /* 1 at 1 and 3, 3 at 0 and 5, 5 at 4 and 8 */
+    const size_t V = m->sizes.V, pairs[][2] = {{1, 3}, {0, 5}, {4, 8}};
+    real first[V];
+    bool alike = true;
+    model_forward(m, &(struct batch){.B = 1, .T = 9, .tokens = tokens});
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(first, model_logits(m, pairs[i][0]), sizeof first);
+        alike &= memcmp(first, model_logits(m, pairs[i][1]), sizeof first) == 0;
+    }
+    return alike;
+}
+
+static void test_zero_start(void **state) {
+    (void)state;
+    const struct config blocks[] = {config_other(small_config), config_llama(config_other(small_config)),
+                                    config_modern(config_other(small_config))};
+    for (int setting = 0; setting < 3 * 3 * 4; setting++) {
+        struct config config = blocks[setting % 3];
+        const int ffn = setting / 3 % 3, merge = setting / 9;
+        config.ffn = ffn;
+        config.merge_depth = merge;
+        config.shared_hidden = ffn == FFN_DENSE ? 0 : 5;
+        config.position = POSITION_ROTARY; /* learned positions show without any block */
+        config.zero_start = false;
+        struct model plain = model_initial(config, 52);
+        config.zero_start = true;
+        struct model m = model_initial(config, 52);
+        zeros_check(&m, &plain, ffn == FFN_MHMOE ? (size_t)merge : 0);
+        assert_true(positions_are_alike(&m) && !positions_are_alike(&plain));
+        model_destroy(&m);
+        model_destroy(&plain);
+    }
 }
 
 /* ---- The observer of picks ---- */
@@ -510,9 +708,11 @@ int main(void) {
         cmocka_unit_test(test_differences_of_every_router),
         cmocka_unit_test(test_differences_of_every_depth),
         cmocka_unit_test(test_differences_of_every_sight),
+        cmocka_unit_test(test_differences_of_every_block),
         cmocka_unit_test(test_backward_adds),
         cmocka_unit_test(test_batch_is_sum_of_sequences),
         cmocka_unit_test(test_initialisation),
+        cmocka_unit_test(test_zero_start),
     };
     struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
     for (int i = 0; i < TORCH_CASES; i++)

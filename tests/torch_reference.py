@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """The model of mhmoe.h once more, in PyTorch with autograd and float64: tests/test_model.c compares with it.
 
-Written from the equations (docs/MHMOE.md, GPT-2) and not from the C code. It takes the slow way where C takes
+Written from the equations (docs/MHMOE.md, GPT-2, Llama) and not from the C code. It takes the slow way where C takes
 the fast one: every expert sees every sub-token and a sparse matrix of gates weighs the results, so nothing
 here sorts, gathers or packs. `python3 tests/torch_reference.py` (apt: python3-torch) rewrites
 tests/fixtures/torch.safetensors: for each case the initial parameters, ten batches, the losses and gradient
 norms of ten AdamW steps, the gradients of the first and the parameters after the last. The tests read the
-file and need no Python. Seeds are fixed; another build of PyTorch may differ in the last bits.
+file and need no Python. Seeds are fixed; another build of PyTorch may differ in the last bits, so cases can be
+named (`torch_reference.py CASE...`): then only those are computed, and the others stay as they are in the file.
 """
 import json
 import math
 import os
 import struct
+import sys
 import zlib
 
 import torch
@@ -25,8 +27,11 @@ FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "
 
 # Sizes as in mhmoe.h. tests/test_model.c has the same table.
 # head, merge: layers in the stacks; D: dimensions of the cosine router; Fs: hidden width of the shared expert.
+# rms, rotary, act, bias, tie, qk: what GPT-2, Llama and others build a block of.
 DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=0, merge=0, residual=False, renormalize=False, D=0, Fs=0,
-                aux=True, bias=False, z=False)
+                aux=True, lossfree=False, z=False, rms=False, rotary=False, act="gelu", bias=True, tie=True, qk=False)
+LLAMA = dict(rms=True, rotary=True, act="swiglu", bias=False, tie=False)
+MODERN = dict(rms=True, rotary=True, act="relu2", bias=False, qk=True)
 CASES = {
     "dense": dict(ffn="dense", V=37, T=9, C=12, L=2, NH=3, B=3),
     "smoe": dict(ffn="smoe", V=37, T=9, C=12, L=2, NH=2, B=3, E=5, K=2, F=7),
@@ -41,7 +46,18 @@ CASES = {
     "cosine": dict(ffn="mhmoe", V=29, T=7, C=12, L=3, NH=3, B=2, H=3, E=5, K=2, F=6, every=2, head=2, merge=1,
                    D=3, Fs=5, z=True),
     "biased": dict(ffn="mhmoe", V=23, T=7, C=12, L=2, NH=2, B=3, H=2, E=6, K=2, F=5, head=1, merge=2,
-                   renormalize=True, D=5, Fs=4, aux=False, bias=True, z=True),
+                   renormalize=True, D=5, Fs=4, aux=False, lossfree=True, z=True),
+    "llama dense": dict(LLAMA, ffn="dense", V=19, T=9, C=12, L=2, NH=2, B=3),
+    "llama smoe": dict(LLAMA, ffn="smoe", V=17, T=7, C=12, L=2, NH=3, B=2, E=5, K=2, F=7, every=2),
+    "llama mhmoe": dict(LLAMA, ffn="mhmoe", V=19, T=8, C=12, L=2, NH=1, B=3, H=2, E=5, K=2, F=7, head=1, merge=1,
+                        Fs=5),
+    "modern mhmoe": dict(MODERN, ffn="mhmoe", V=17, T=9, C=12, L=2, NH=2, B=2, H=3, E=6, K=2, F=5, every=2, head=2,
+                         merge=1, D=3, Fs=4, renormalize=True, z=True),
+    # mixtures that no --block stands for
+    "unbiased": dict(ffn="mhmoe", V=19, T=7, C=12, L=2, NH=2, B=3, H=2, E=5, K=2, F=7, head=1, merge=2, rotary=True,
+                     bias=False, tie=False, qk=True),
+    "learned": dict(ffn="smoe", V=17, T=9, C=9, L=2, NH=3, B=2, E=5, K=2, F=7, every=2, Fs=4, rms=True, act="swiglu",
+                    qk=True, aux=False, lossfree=True),
 }
 
 
@@ -54,29 +70,34 @@ class Sizes:
         self.is_moe = [self.ffn != "dense" and l % self.every == self.every - 1 for l in range(self.L)]
         self.LM = sum(self.is_moe)
         self.LD = self.L - self.LM
+        self.W = 2 if self.act == "swiglu" else 1  # matrices on the way in
+        # as many parameters with three matrices as with two: 2/3 of the width, in whole eights
+        self.Fd = 8 * self.C // 3 // 8 * 8 if self.act == "swiglu" else 4 * self.C
 
 
 def parameter_list(z):
     """(name, decay, shape) in the order of PARAMETERS in mhmoe.h; tensors of no elements left out."""
-    C, F, S = z.C, z.F, z.S
-    head, merge = z.LM * z.head, z.LM * z.merge
+    C, S, F, Fs, Fd = z.C, z.S, z.F, z.Fs, z.Fd
+    head, merge, cosine, shared = z.LM * z.head, z.LM * z.merge, z.LM * (z.D > 0), z.LM * (Fs > 0)
+    bias, shift = int(z.bias), int(z.bias and not z.rms)  # of linear layers, of norms
     listed = [
-        ("wte", True, (z.V, C)), ("wpe", False, (z.T, C)),
-        ("ln1w", False, (z.L, C)), ("ln1b", False, (z.L, C)),
-        ("qkvw", True, (z.L, 3 * C, C)), ("qkvb", False, (z.L, 3 * C)),
-        ("attprojw", True, (z.L, C, C)), ("attprojb", False, (z.L, C)),
-        ("ln2w", False, (z.L, C)), ("ln2b", False, (z.L, C)),
-        ("fcw", True, (z.LD, 4 * C, C)), ("fcb", False, (z.LD, 4 * C)),
-        ("fcprojw", True, (z.LD, C, 4 * C)), ("fcprojb", False, (z.LD, C)),
-        ("headw", True, (head, C, C)), ("headb", False, (head, C)),
-        ("routerp", True, (z.LM * (z.D > 0), z.D, S)), ("routert", False, (z.LM * (z.D > 0),)),
+        ("wte", True, (z.V, C)), ("wpe", False, (0 if z.rotary else z.T, C)),
+        ("ln1w", False, (z.L, C)), ("ln1b", False, (shift * z.L, C)),
+        ("qkvw", True, (z.L, 3 * C, C)), ("qkvb", False, (bias * z.L, 3 * C)),
+        ("attprojw", True, (z.L, C, C)), ("attprojb", False, (bias * z.L, C)),
+        ("ln2w", False, (z.L, C)), ("ln2b", False, (shift * z.L, C)),
+        ("fcw", True, (z.LD, z.W * Fd, C)), ("fcb", False, (bias * z.LD, z.W * Fd)),
+        ("fcprojw", True, (z.LD, C, Fd)), ("fcprojb", False, (bias * z.LD, C)),
+        ("headw", True, (head, C, C)), ("headb", False, (bias * head, C)),
+        ("routerp", True, (cosine, z.D, S)), ("routert", False, (cosine,)),
         ("routerw", True, (z.LM, z.E, z.D or S)),
-        ("expw1", True, (z.LM, z.E, F, S)), ("expb1", False, (z.LM, z.E, F)),
-        ("expw2", True, (z.LM, z.E, S, F)), ("expb2", False, (z.LM, z.E, S)),
-        ("sharedw1", True, (z.LM * (z.Fs > 0), z.Fs, S)), ("sharedb1", False, (z.LM * (z.Fs > 0), z.Fs)),
-        ("sharedw2", True, (z.LM * (z.Fs > 0), S, z.Fs)), ("sharedb2", False, (z.LM * (z.Fs > 0), S)),
-        ("mergew", True, (merge, C, C)), ("mergeb", False, (merge, C)),
-        ("lnfw", False, (C,)), ("lnfb", False, (C,)),
+        ("expw1", True, (z.LM, z.E, z.W * F, S)), ("expb1", False, (bias * z.LM, z.E, z.W * F)),
+        ("expw2", True, (z.LM, z.E, S, F)), ("expb2", False, (bias * z.LM, z.E, S)),
+        ("sharedw1", True, (shared, z.W * Fs, S)), ("sharedb1", False, (bias * shared, z.W * Fs)),
+        ("sharedw2", True, (shared, S, Fs)), ("sharedb2", False, (bias * shared, S)),
+        ("mergew", True, (merge, C, C)), ("mergeb", False, (bias * merge, C)),
+        ("lnfw", False, (C,)), ("lnfb", False, (shift * C,)),
+        ("lmhead", True, (0 if z.tie else z.V, C)),
     ]
     return [entry for entry in listed if math.prod(entry[2]) > 0]
 
@@ -96,21 +117,49 @@ def gelu(x):
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
 
 
+def act(z, x):
+    """Of hidden units (..., W F). With SwiGLU the first half of them are gates, the second what they let through."""
+    if z.act == "swiglu":
+        gate, value = x.chunk(2, dim=-1)
+        return gate * torch.sigmoid(gate) * value
+    return gelu(x) if z.act == "gelu" else x.clamp(min=0) ** 2
+
+
+def linear(p, w, b, i, x):
+    """Matrix i of tensor w, and bias i of tensor b if there is such a tensor."""
+    y = x @ p[w][i].T
+    return y + p[b][i] if b in p else y
+
+
+def turned(x):
+    """Rotary positions (arXiv 2104.09864) of x (B,NH,T,hs): numbers i and i + hs/2 of a head as one complex number,
+    which position t turns by t / 10000^(2i/hs)."""
+    half = x.shape[3] // 2
+    i, t = torch.arange(half, dtype=torch.float64), torch.arange(x.shape[2], dtype=torch.float64)
+    angle = t[:, None] * 10000.0 ** (-2 * i / x.shape[3])
+    y = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat((y.real, y.imag), dim=3)
+
+
 def attention(z, p, l, x):
     B, T, C = x.shape
-    qkv = x @ p["qkvw"][l].T + p["qkvb"][l]
+    qkv = linear(p, "qkvw", "qkvb", l, x)
     q, k, v = (u.reshape(B, T, z.NH, C // z.NH).transpose(1, 2) for u in qkv.split(C, dim=2))
+    if z.qk:
+        q, k = (u / (u.square().mean(3, keepdim=True) + 1e-5).sqrt() for u in (q, k))
+    if z.rotary:
+        q, k = turned(q), turned(k)
     scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
     future = torch.ones(T, T, dtype=torch.bool).triu(1)
     weights = scores.masked_fill(future, -math.inf).softmax(3)
     y = (weights @ v).transpose(1, 2).reshape(B, T, C)
-    return y @ p["attprojw"][l].T + p["attprojb"][l]
+    return linear(p, "attprojw", "attprojb", l, y)
 
 
 def stack(p, name, first, depth, x):
     """Layers first..first+depth-1, GELU between them."""
     for i in range(first, first + depth):
-        x = (x if i == first else gelu(x)) @ p[name + "w"][i].T + p[name + "b"][i]
+        x = linear(p, name + "w", name + "b", i, x if i == first else gelu(x))
     return x
 
 
@@ -136,13 +185,15 @@ def moe(z, p, m, x, bias):
     gates = probs * chosen
     if z.renormalize:
         gates = gates / gates.sum(1, keepdim=True)
-    hidden = gelu(torch.einsum("ns,efs->nef", xh, p["expw1"][m]) + p["expb1"][m])
-    outputs = torch.einsum("nef,esf->nes", hidden, p["expw2"][m]) + p["expb2"][m]
+    hidden = torch.einsum("ns,efs->nef", xh, p["expw1"][m])
+    hidden = act(z, hidden + p["expb1"][m] if z.bias else hidden)
+    outputs = torch.einsum("nef,esf->nes", hidden, p["expw2"][m])
+    outputs = outputs + p["expb2"][m] if z.bias else outputs
     o = torch.einsum("ne,nes->ns", gates, outputs)                                  # E5
     if z.residual:
         o = o + xh
     if z.Fs:
-        o = o + gelu(xh @ p["sharedw1"][m].T + p["sharedb1"][m]) @ p["sharedw2"][m].T + p["sharedb2"][m]
+        o = o + linear(p, "sharedw2", "sharedb2", m, act(z, linear(p, "sharedw1", "sharedb1", m, xh)))
     y = stack(p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
     balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; f_e has no gradient
     return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
@@ -150,24 +201,29 @@ def moe(z, p, m, x, bias):
 
 def forward(z, p, tokens, targets, bias):
     """Mean cross-entropy over the targets that are not -1; E7 and z-loss summed over layers; loads; smallest margin."""
-    def norm(x, w, b):
+    def norm(x, name, *i):
+        w, b = (p[name + end][i] if name + end in p else None for end in "wb")
+        if z.rms:  # arXiv 1910.07467
+            return x / (x.square().mean(2, keepdim=True) + 1e-5).sqrt() * w
         return functional.layer_norm(x, (z.C,), w, b, eps=1e-5)
 
-    x = p["wte"][tokens] + p["wpe"]
+    x = p["wte"][tokens]
+    if not z.rotary:
+        x = x + p["wpe"]
     balance = z_loss = torch.zeros((), dtype=torch.float64)
     loads, margin, d = [], math.inf, 0
     for l in range(z.L):
-        x = x + attention(z, p, l, norm(x, p["ln1w"][l], p["ln1b"][l]))
-        h = norm(x, p["ln2w"][l], p["ln2b"][l])
+        x = x + attention(z, p, l, norm(x, "ln1", l))
+        h = norm(x, "ln2", l)
         if z.is_moe[l]:
             m = len(loads)
             y, balance_l, z_loss_l, load, margin_l = moe(z, p, m, h, bias[m])
             balance, z_loss, margin = balance + balance_l, z_loss + z_loss_l, min(margin, margin_l)
             loads.append(load)
         else:
-            y, d = gelu(h @ p["fcw"][d].T + p["fcb"][d]) @ p["fcprojw"][d].T + p["fcprojb"][d], d + 1
+            y, d = linear(p, "fcprojw", "fcprojb", d, act(z, linear(p, "fcw", "fcb", d, h))), d + 1
         x = x + y
-    logits = norm(x, p["lnfw"], p["lnfb"]) @ p["wte"].T
+    logits = norm(x, "lnf") @ p["wte" if z.tie else "lmhead"].T
     loss = functional.cross_entropy(logits.reshape(-1, z.V), targets.reshape(-1), ignore_index=-1)
     return loss, balance, z_loss, loads, margin
 
@@ -199,13 +255,13 @@ def train(z, seed):
             p.grad *= min(1.0, CLIP / norm)  # torch's clip_grad_norm_ adds 1e-6 to the norm; we do not
         optimizer.step()
         for m, load in enumerate(loads):
-            bias[m] += BIAS_STEP * torch.sign(load.mean() - load) * z.bias
+            bias[m] += BIAS_STEP * torch.sign(load.mean() - load) * z.lossfree
         history.append((loss.item(), balance.item(), z_loss.item(), norm))
         smallest = min(smallest, margin)
     for i, name in enumerate(("loss", "balance", "z_loss", "norm")):
         out[name] = torch.tensor([row[i] for row in history], dtype=torch.float64)
     out.update((f"final/{name}", p.detach()) for name, p in params.items())
-    if z.bias:
+    if z.lossfree:
         out["router.bias"] = bias
     return out, smallest
 
@@ -232,21 +288,38 @@ def safetensors_write(path, tensors):
         out.write(struct.pack("<Q", len(text)) + text + data)
 
 
-def main():
+def safetensors_read(path):
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        data = file.read()
+    dtypes = {"F64": torch.float64, "I64": torch.int64}
+    return {name: torch.frombuffer(bytearray(data[slice(*t["data_offsets"])]), dtype=dtypes[t["dtype"]])
+            .reshape(t["shape"]) for name, t in header.items() if name != "__metadata__"}
+
+
+def case_tensors(name):
+    """With the first seed by which all choices of experts are clear."""
+    z, seed, margin = Sizes(CASES[name]), 0, 0.0
+    while margin < MARGIN:
+        seed += 1
+        out, margin = train(z, seed)
+    loss, norm = out["loss"], out["norm"]
+    print(f"{name:13} seed {seed:2}  margin {margin:.1e}  loss {loss[0]:.4f} -> {loss[-1]:.4f}  "
+          f"gradient norm {norm.min():.2f} to {norm.max():.2f}")
+    return {f"{name}/{key}": t for key, t in out.items()}
+
+
+def main(names):
     torch.set_num_threads(1)
-    tensors = {}
-    for name, case in CASES.items():
-        z, seed, margin = Sizes(case), 0, 0.0
-        while margin < MARGIN:
-            seed += 1
-            out, margin = train(z, seed)
-        tensors.update((f"{name}/{key}", t) for key, t in out.items())
-        loss, norm = out["loss"], out["norm"]
-        print(f"{name:12} seed {seed:2}  margin {margin:.1e}  loss {loss[0]:.4f} -> {loss[-1]:.4f}  "
-              f"gradient norm {norm.min():.2f} to {norm.max():.2f}")
+    kept, tensors = safetensors_read(FIXTURE) if names else {}, {}
+    for name in CASES:
+        if name in names or not names:
+            tensors.update(case_tensors(name))
+        else:
+            tensors.update((key, t) for key, t in kept.items() if key.startswith(name + "/"))
     safetensors_write(FIXTURE, tensors)
     print(f"{len(tensors)} tensors, {os.path.getsize(FIXTURE)} bytes")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
