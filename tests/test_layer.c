@@ -28,32 +28,28 @@ static struct model model_without_attention(const struct config *config, size_t 
     struct model m = model_random(config, MODEL_INFER, B, 7);
     size_t C = m.sizes.C;
     memset(m.params.attprojw, 0, C * C * sizeof(real));
-    memset(m.params.attprojb, 0, C * sizeof(real));
+    if (m.params.attprojb) memset(m.params.attprojb, 0, C * sizeof(real));
     return m;
-}
-
-static void layernorm(real *out, const real *x, const real *w, const real *b, size_t C) {
-    real mean = 0, variance = 0;
-    for (size_t c = 0; c < C; c++) mean += x[c] / C;
-    for (size_t c = 0; c < C; c++) variance += (x[c] - mean) * (x[c] - mean) / C;
-    for (size_t c = 0; c < C; c++) out[c] = (x[c] - mean) / sqrt(variance + 1e-5) * w[c] + b[c];
 }
 
 /* logits (R,V) of the whole model; returns E7. */
 static double reference_model(real *logits, double *load, double *z, const struct model *m,
                               const struct example *b) {
-    size_t C = m->sizes.C, V = m->sizes.V, R = b->batch.B * b->batch.T;
+    const size_t C = m->sizes.C, V = m->sizes.V, T = b->batch.T, R = b->batch.B * T;
+    const enum norm_kind norm = (enum norm_kind)m->config.norm;
     const struct parameters *w = &m->params;
+    const struct reference_layer layer = {&m->config, &m->sizes, w, m->router_bias, 0};
     real x[R * C], normed[R * C], y[R * C], last[C];
     for (size_t r = 0; r < R; r++) {
-        for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c] + w->wpe[r % b->batch.T * C + c];
-        layernorm(normed + r * C, x + r * C, w->ln2w, w->ln2b, C);
+        for (size_t c = 0; c < C; c++) x[r * C + c] = w->wte[b->tokens[r] * C + c];
+        for (size_t c = 0; c < C && w->wpe; c++) x[r * C + c] += w->wpe[r % T * C + c];
+        reference_norm(normed + r * C, norm, w->ln2w, w->ln2b, x + r * C, C);
     }
-    double balance = reference_moe(y, load, z, normed, R, m->router_bias, &m->config, &m->sizes, w, 0);
+    double balance = reference_moe(y, load, z, &layer, normed, R);
     for (size_t r = 0; r < R; r++) {
         for (size_t c = 0; c < C; c++) x[r * C + c] += y[r * C + c];
-        layernorm(last, x + r * C, w->lnfw, w->lnfb, C);
-        reference_linear(logits + r * V, w->wte, NULL, last, V, C);
+        reference_norm(last, norm, w->lnfw, w->lnfb, x + r * C, C);
+        reference_linear(logits + r * V, w->lmhead ? w->lmhead : w->wte, NULL, last, V, C);
     }
     return balance;
 }
@@ -101,15 +97,29 @@ static void test_every_setting(void **state) {
     example_free(&b);
 }
 
-static void test_smoe(void **state) {
+/* Every activation, with and without biases, in every norm, before every output head; in SMoE, for which head, merge
+ * and the number of heads mean nothing, and MH-MoE. */
+static void test_every_block(void **state) {
     (void)state;
     struct example b = example_random(2, 7, small_config.vocab, 4);
-    struct config config = one_block();
-    config.ffn = FFN_SMOE; /* head, merge and the number of heads now mean nothing */
-    struct model m = model_without_attention(&config, b.batch.B);
-    double load[config.experts];
-    layer_check(&m, &b, load);
-    model_destroy(&m);
+    for (int setting = 0; setting < 3 * 256; setting++) {
+        struct config config = one_block();
+        const int switches = setting / 3;
+        config.activation = setting % 3;
+        config.bias = switches & 1;
+        config.norm = switches & 2 ? NORM_RMS : NORM_LAYER;
+        config.position = switches & 4 ? POSITION_ROTARY : POSITION_LEARNED;
+        config.tie = switches & 8;
+        config.qk_norm = switches & 16;
+        config.ffn = switches & 32 ? FFN_SMOE : FFN_MHMOE;
+        config.shared_hidden = switches & 64 ? 5 : 0;
+        config.head_depth = config.merge_depth = switches & 128 ? 2 : switches & 2 ? 1 : 0;
+        config.expert_hidden = setting % 5 ? 7 : 0;
+        struct model m = model_without_attention(&config, b.batch.B);
+        double load[config.experts];
+        layer_check(&m, &b, load);
+        model_destroy(&m);
+    }
     example_free(&b);
 }
 
@@ -197,7 +207,7 @@ static void test_cosine_of_zero(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_setting),
-        cmocka_unit_test(test_smoe),
+        cmocka_unit_test(test_every_block),
         cmocka_unit_test(test_experts_without_subtokens),
         cmocka_unit_test(test_every_pick_of_every_expert),
         cmocka_unit_test(test_ties_of_all),

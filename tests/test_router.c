@@ -132,6 +132,7 @@ static void forward_check(struct layer *l) {
     const struct sizes z = {.E = s.E, .S = s.S, .D = l->width};
     const struct parameters w = {.routerw = l->W, .routerp = l->P, .routert = l->log_tau};
     const struct config config = {.router = (int)l->router.kind};
+    const struct reference_layer reference = {.config = &config, .sizes = &z, .w = &w};
     double load[s.E], p_sum[s.E], z_sum = 0, balance = 0;
     real mean[s.E];
     memset(load, 0, sizeof load);
@@ -140,7 +141,7 @@ static void forward_check(struct layer *l) {
     for (size_t n = 0; n < s.N; n++) {
         real r[s.E], p[s.E], gates[s.K];
         int32_t picks[s.K];
-        reference_scores(r, l->x + n * s.S, &config, &z, &w, 0);
+        reference_scores(r, &reference, l->x + n * s.S);
         const double log_sum = reference_softmax(p, r, s.E);
         reference_choose(picks, gates, p, l->bias, s.E, s.K, l->router.renormalize);
         assert_near("log sum", l->routing.log_sums[n], log_sum);
