@@ -8,11 +8,15 @@
 
 #include "small_model.h"
 
-static struct model_cost cost_of(const struct config *config) {
+static struct model_cost cost_in(const struct config *config, struct model_setup setup) {
     struct sizes sizes;
     struct error err;
     if (!config_check(config, &sizes, &err)) fail_msg("%s", err.text);
-    return model_cost(&sizes, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
+    return model_cost(&sizes, setup);
+}
+
+static struct model_cost cost_of(const struct config *config) {
+    return cost_in(config, (struct model_setup){MODEL_TRAIN, 1, false, STORAGE_F32});
 }
 
 /* GPT-2 small has 124,439,808 parameters. Its matrices multiply 123,532,032 numbers a token (all but the
@@ -25,6 +29,23 @@ static void test_cost_of_gpt2(void **state) {
     assert_int_equal(cost.parameters, 124439808);
     assert_true(cost.forward_flops == 2 * (123532032 + 2 * 12 * 768 * 512.5));
     assert_true(cost.training_flops == 3 * cost.forward_flops);
+}
+
+/* llama2.c's stories15M has 15,191,712 parameters: no positions, no biases, hidden layers of 768 with three matrices,
+ * and 2 * 6 + 1 norms. Its matrices multiply all but the norms' 3744, and attention 6 layers * 288 channels * 257. */
+static void test_cost_of_llama(void **state) {
+    (void)state;
+    struct config llama = {LLAMA_BLOCK, .vocab = 32000, .seq = 256, .layers = 6, .channels = 288, .attn_heads = 6,
+                           .ffn = FFN_DENSE, .tie = true};
+    struct model_cost cost = cost_of(&llama);
+    assert_int_equal(cost.parameters, 15191712);
+    assert_int_equal(cost.active_parameters, 15191712);
+    assert_true(cost.forward_flops == 2 * (15191712 - 3744 + 6 * 288 * 257));
+    llama.tie = false; /* a token reads one row of the embedding, and all of the output head */
+    cost = cost_of(&llama);
+    assert_int_equal(cost.parameters, 15191712 + 32000 * 288);
+    assert_int_equal(cost.active_parameters, 15191712 + 288);
+    assert_true(cost.forward_flops == 2 * (15191712 - 3744 + 6 * 288 * 257));
 }
 
 /* Parity (docs/MHMOE.md, section 5): C = 8, SMoE with K = 2, F0 = 20, E0 = 2 equals H = 2, F = F0 - C/K = 16,
@@ -78,21 +99,132 @@ static void test_cost_of_choices(void **state) {
     assert_true(cost.forward_flops == plain.forward_flops + 2 * 2 * (3 * 4 - 4 * 1));
 }
 
+/* ---- What a block is made of ---- */
+
+/* A dense block (Fd = 32) and a mixture: C = 8, S = 4, 6 experts of F = 7, of which a token's two sub-tokens reach 4,
+ * and a shared one of 5. */
+static struct config two_blocks(void) {
+    struct config config = small_config;
+    config.channels = 8;
+    config.moe_every = 2;
+    config.moe_heads = 2;
+    config.experts = 6;
+    config.shared_hidden = 5;
+    return config;
+}
+
+/* Numbers that a token uses (or computes with) more than it did. */
+struct more {
+    int parameters, active, multiply_adds;
+};
+
+static void more_check(const struct config *config, struct more more) {
+    const struct config two = two_blocks();
+    const struct model_cost plain = cost_of(&two), cost = cost_of(config);
+    assert_int_equal((int)cost.parameters - (int)plain.parameters, more.parameters);
+    assert_int_equal((int)cost.active_parameters - (int)plain.active_parameters, more.active);
+    assert_true(cost.forward_flops - plain.forward_flops == 2 * more.multiply_adds);
+    assert_true(cost.training_flops == 3 * cost.forward_flops);
+}
+
+/* Parameters of two_blocks in the order of PARAMETERS: 296 + 72 of embeddings, 5 norms of 16, 2 (216 + 72) of
+ * attention, 288 + 264 of the dense layer, 72 of the head, 24 of the router, 6 (35 + 32) of experts, 25 + 24 of the
+ * shared one, 72 of the merge layer. A token reads one of 9 positions and 4 of 6 experts; attention multiplies
+ * 2 * 8 * 10. */
+static void test_cost_of_blocks(void **state) {
+    (void)state;
+    const struct config plain = two_blocks();
+    const struct model_cost cost = cost_of(&plain);
+    assert_int_equal(cost.parameters, 2195);
+    assert_int_equal(cost.active_parameters, 2195 - 64 - 2 * 67);
+    assert_true(cost.forward_flops == 2 * (296 + 2 * 256 + 512 + 64 + 2 * 24 + 4 * 56 + 2 * 40 + 64 + 160));
+    struct config c = plain;
+    c.norm = NORM_RMS; /* 5 norms without biases */
+    more_check(&c, (struct more){-40, -40, 0});
+    c = plain;
+    c.position = POSITION_ROTARY;
+    more_check(&c, (struct more){-72, -8, 0});
+    c = plain;
+    c.bias = false; /* 2 (24 + 8) + 32 + 8, 8 + 6 (7 + 4) + 5 + 4 + 8, and the norms' 40; 2 experts are not reached */
+    more_check(&c, (struct more){-235, -235 + 22, 0});
+    c.norm = NORM_RMS; /* the same */
+    more_check(&c, (struct more){-235, -235 + 22, 0});
+    c = plain;
+    c.tie = false; /* the embedding is no matrix any more that multiplies, and one row of it is read */
+    more_check(&c, (struct more){296, 8, 0});
+    c = plain;
+    c.qk_norm = c.zero_start = true;
+    c.activation = ACTIVATION_RELU2;
+    more_check(&c, (struct more){0, 0, 0});
+    c = plain;
+    c.activation = ACTIVATION_SWIGLU; /* Fd = 16: 8 * 16 less on the way back; 35 an expert and 25 on the way in */
+    more_check(&c, (struct more){-128 + 6 * 35 + 25, -128 + 4 * 35 + 25, -128 + 4 * 28 + 2 * 20});
+    c = config_llama(plain); /* all of these, but for biases of the gates, which are not there either */
+    more_check(&c, (struct more){-235 - 72 + 296 - 128 + 6 * 28 + 20, -213 - 8 + 8 - 128 + 4 * 28 + 20,
+                                 -128 + 4 * 28 + 2 * 20});
+    c = config_modern(plain);
+    more_check(&c, (struct more){-235 - 72, -213 - 8, 0});
+}
+
+/* Bytes that a change adds to a model: to its activations, but for guards and for what rounding up to cache lines makes
+ * of so many arrays; and to its parameters with all that goes with them. */
+struct more_bytes {
+    size_t activations, arrays;
+    ptrdiff_t parameters;
+};
+
+static void memory_check(const struct config *a, const struct config *b, struct model_setup setup,
+                         struct more_bytes more) {
+    const struct model_cost plain = cost_in(a, setup), cost = cost_in(b, setup);
+    const size_t added = cost.activation_bytes - plain.activation_bytes;
+    assert_in_range(added, more.activations, more.activations + 128 * more.arrays);
+    assert_int_equal((ptrdiff_t)(cost.parameter_bytes - plain.parameter_bytes), more.parameters);
+}
+
+/* R = 4 * 9 rows, two blocks, 2 attention heads of 4 numbers. */
+static void test_memory_of_blocks(void **state) {
+    (void)state;
+    enum { R = 4 * 9, BYTES = sizeof(real) };
+    const struct model_setup train = {MODEL_TRAIN, 4, false, STORAGE_F32}, again = {MODEL_TRAIN, 4, true, STORAGE_F32},
+                             infer = {MODEL_INFER, 4, false, STORAGE_F32};
+    const struct config plain = two_blocks();
+    struct config c = plain;
+    c.qk_norm = true; /* a number for each query and each key, of every block that is kept */
+    memory_check(&plain, &c, train, (struct more_bytes){2 * R * 4 * BYTES, 2, 0});
+    memory_check(&plain, &c, again, (struct more_bytes){R * 4 * BYTES, 1, 0});
+    memory_check(&plain, &c, infer, (struct more_bytes){R * 4 * BYTES, 1, 0});
+    c = plain;
+    c.tie = false; /* the head is packed where the embedding was; gradients and moments are of both */
+    memory_check(&plain, &c, train, (struct more_bytes){0, 0, 4 * 296 * BYTES});
+    memory_check(&plain, &c, infer, (struct more_bytes){0, 0, 296 * BYTES});
+    c = plain;
+    c.position = POSITION_ROTARY; /* 4 numbers a position, once; 8 of learned ones are parameters */
+    memory_check(&plain, &c, train, (struct more_bytes){9 * 4 * BYTES, 1, -4 * 72 * BYTES});
+    memory_check(&plain, &c, infer, (struct more_bytes){9 * 4 * BYTES, 1, -72 * BYTES});
+    c = plain;
+    c.activation = ACTIVATION_SWIGLU; /* experts become twice as wide on the way in; the dense layer stays 32 wide */
+    struct config wide = plain;
+    wide.expert_hidden *= 2;
+    wide.shared_hidden *= 2;
+    assert_int_equal(cost_in(&c, infer).activation_bytes, cost_in(&wide, infer).activation_bytes);
+    assert_true(cost_in(&c, infer).activation_bytes > cost_in(&plain, infer).activation_bytes);
+}
+
 /* Four equal blocks, of which three are computed twice. */
 static void test_cost_of_recomputing(void **state) {
     (void)state;
-    struct config config = small_config;
-    struct sizes s;
-    struct error err;
-    config.layers = 4;
-    config.moe_every = 1;
-    assert_true(config_check(&config, &s, &err));
-    const struct model_cost plain = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, false, STORAGE_F32});
-    const struct model_cost again = model_cost(&s, (struct model_setup){MODEL_TRAIN, 3, true, STORAGE_F32});
-    const double logits = 2 * (double)(s.V * s.C), blocks = plain.forward_flops - logits;
-    assert_true(again.forward_flops == plain.forward_flops);
-    assert_true(again.training_flops == plain.training_flops + blocks / 4 * 3);
-    assert_true(again.activation_bytes < plain.activation_bytes);
+    const struct config configs[] = {small_config, config_llama(small_config), config_modern(small_config)};
+    for (int i = 0; i < 3; i++) {
+        struct config config = configs[i];
+        config.layers = 4;
+        config.moe_every = 1;
+        const struct model_cost plain = cost_in(&config, (struct model_setup){MODEL_TRAIN, 3, false, STORAGE_F32});
+        const struct model_cost again = cost_in(&config, (struct model_setup){MODEL_TRAIN, 3, true, STORAGE_F32});
+        const double logits = 2 * 37 * 12, blocks = plain.forward_flops - logits;
+        assert_true(again.forward_flops == plain.forward_flops);
+        assert_true(again.training_flops == plain.training_flops + blocks / 4 * 3);
+        assert_true(again.activation_bytes < plain.activation_bytes);
+    }
 }
 
 /* ---- Absurd sizes ---- */
@@ -118,6 +250,12 @@ static struct config config_absurd(struct rng *rng) {
     c.shared_hidden = c.ffn != FFN_DENSE && rng_next(rng) % 2 ? size_random(rng, 1 << 20) : 0;
     c.router = rng_next(rng) % 2 ? ROUTER_COSINE : ROUTER_SOFTMAX;
     c.router_dim = size_random(rng, 1 << 16);
+    c.norm = (int)(rng_next(rng) % 2);
+    c.position = (int)(rng_next(rng) % 2);
+    c.activation = (int)(rng_next(rng) % 3);
+    c.bias = rng_next(rng) % 2;
+    c.tie = rng_next(rng) % 2;
+    c.qk_norm = rng_next(rng) % 2;
     return c;
 }
 
@@ -125,12 +263,14 @@ static struct config config_absurd(struct rng *rng) {
 static double bytes_at_least(const struct sizes *s, struct model_setup setup) {
     const double R = (double)setup.batch * (double)s->T, C = (double)s->C, L = (double)s->L, S = (double)s->S,
                  LM = (double)s->LM, LD = (double)s->LD, N = R * (double)s->H, E = (double)s->E, K = (double)s->K,
-                 F = (double)s->F, Fs = (double)s->Fs, T = (double)s->T, V = (double)s->V;
-    const double D = (double)s->D, moe = N * K * (F + S) + N * E + N * Fs + (s->cosine ? N * D : 0);
-    const double weights = 2 * S * (E * F + Fs) + E * D;
-    const double activations = setup.recompute ? (L + 1) * R * C + 3 * R * C + (LM > 0) * moe + (LD > 0) * 4 * R * C
-                                               : (8 * L + 1) * R * C + LM * moe + LD * 4 * R * C;
-    return sizeof(real) * (activations + 4 * (V * C + T * C + 4 * L * C * C + LD * 8 * C * C + LM * weights));
+                 F = (double)s->F, Fs = (double)s->Fs, T = (double)s->T, V = (double)s->V, W = (double)s->W;
+    const double D = (double)s->D, moe = N * K * (W * F + S) + N * E + N * W * Fs + (s->cosine ? N * D : 0);
+    const double weights = (W + 1) * S * (E * F + Fs) + E * D, dense = (double)s->Fd;
+    const double activations =
+        setup.recompute ? (L + 1) * R * C + 3 * R * C + (LM > 0) * moe + (LD > 0) * W * dense * R
+                        : (8 * L + 1) * R * C + LM * moe + LD * W * dense * R + (s->qk_norm ? 2 * L * R : 0);
+    const double rest = 4 * L * C * C + LD * (W + 1) * dense * C + LM * weights;
+    return sizeof(real) * (activations + 4 * (V * C * (s->untied ? 2 : 1) + (s->learned ? T * C : 0) + rest));
 }
 
 /* What passes is counted right, and only what is absurd is refused. */
@@ -194,6 +334,9 @@ static void test_absurd_model_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_of_gpt2),
+        cmocka_unit_test(test_cost_of_llama),
+        cmocka_unit_test(test_cost_of_blocks),
+        cmocka_unit_test(test_memory_of_blocks),
         cmocka_unit_test(test_parity),
         cmocka_unit_test(test_cost_of_choices),
         cmocka_unit_test(test_cost_of_recomputing),

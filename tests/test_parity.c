@@ -46,17 +46,25 @@ static uint64_t forward_executed(const struct config *config, size_t B, size_t T
     return counted;
 }
 
-/* C = 24, F0 = 4C, E0 = 8: by the formulas F = 24 and E = 31 H for K = 3. */
+/* C = 24, E0 = 8. F0 = 4C of two matrices, 64 of SwiGLU's three: the same costs, so that by the formulas a layer of
+ * K = 3 takes E = 31 H of F = 24, or 16, whatever the baseline is made of. */
 static const struct config baseline = {GPT2_BLOCK, .vocab = 37, .seq = 9, .layers = 4, .channels = 24, .attn_heads = 2,
                                        .ffn = FFN_SMOE, .experts = 8, .topk = 1, .expert_hidden = 96,
                                        .moe_every = 2, .head_depth = 1, .merge_depth = 1, .balance = BALANCE_AUX,
                                        .balance_weight = 0.01};
+static const struct moe_layer baseline_layer = {24, 1, 8, 1, 96, 0, 2, 0}, swiglu_layer = {24, 1, 8, 1, 64, 0, 3, 0};
 
-static struct config multi_head(int H) {
-    struct config c = baseline;
-    struct moe_layer smoe = {24, 1, 8, 1, 96, 0, 2, 0}, mine = {.C = 24, .H = (size_t)H, .K = 3, .g = 2, .d = 2};
+static struct config baseline_of(enum activation act) {
+    struct config c = act == ACTIVATION_SWIGLU ? config_llama(baseline) : baseline;
+    if (act == ACTIVATION_SWIGLU) c.expert_hidden = 64;
+    return c;
+}
+
+static struct config multi_head(enum activation act, const struct moe_layer *smoe, int H) {
+    struct config c = baseline_of(act);
+    struct moe_layer mine = {.C = 24, .H = (size_t)H, .K = 3, .g = act == ACTIVATION_SWIGLU ? 3 : 2, .d = 2};
     struct error err;
-    if (!parity_solve(&smoe, &mine, &err)) fail_msg("%s", err.text);
+    if (!parity_solve(smoe, &mine, &err)) fail_msg("%s", err.text);
     c.ffn = FFN_MHMOE;
     c.moe_heads = H;
     c.topk = (int)mine.K;
@@ -65,40 +73,58 @@ static struct config multi_head(int H) {
     return c;
 }
 
+/* What MoE layers execute in a forward pass over 3 sequences of 7 tokens: all, less what everything else does, which a
+ * dense model tells, whose layers multiply by 8 C^2 numbers of either kind (SwiGLU: 3 C 64). */
+enum { SEQUENCES = 3, LENGTH = 7, MOE_LAYERS = 2 };
+static const size_t tokens = SEQUENCES * LENGTH, C = 24;
+
+static uint64_t layers_executed(const struct config *config) {
+    struct config dense = *config;
+    dense.ffn = FFN_DENSE;
+    dense.shared_hidden = 0;
+    const uint64_t rest = forward_executed(&dense, SEQUENCES, LENGTH) - MOE_LAYERS * tokens * 8 * C * C;
+    return forward_executed(config, SEQUENCES, LENGTH) - rest;
+}
+
 /* Everything else being equal, models differ by their layers: exactly, since these are whole numbers. */
 static void test_executed(void **state) {
     (void)state;
-    struct config dense = baseline, unequal = baseline;
-    const size_t B = 3, T = 7, C = 24, tokens = B * T, moe_layers = 2;
-    dense.ffn = FFN_DENSE;
-    const uint64_t rest = forward_executed(&dense, B, T) - moe_layers * tokens * 8 * C * C;
-    const uint64_t smoe = forward_executed(&baseline, B, T) - rest;
-    const struct layer_cost cost = layer_matrices(&(struct moe_layer){24, 1, 8, 1, 96, 0, 2, 0});
-    assert_int_equal(smoe, moe_layers * tokens * ((uint64_t)cost.multiply_adds + 8 * C)); /* router: E0 C */
-    for (int H = 1; H <= 4; H++) {
-        const struct config mine = multi_head(H);
-        assert_int_equal(mine.expert_hidden, 24);
-        assert_int_equal(mine.experts, 31 * H);
-        const uint64_t got = forward_executed(&mine, B, T) - rest, router = (uint64_t)mine.experts * C;
-        assert_int_equal(got, moe_layers * tokens * ((uint64_t)cost.multiply_adds + router));
+    const enum activation acts[] = {ACTIVATION_GELU, ACTIVATION_SWIGLU};
+    const struct moe_layer *const layers[] = {&baseline_layer, &swiglu_layer};
+    const uint64_t cost = (uint64_t)layer_matrices(&baseline_layer).multiply_adds;
+    for (int a = 0; a < 2; a++) {
+        const struct config smoe = baseline_of(acts[a]);
+        assert_true(layer_matrices(layers[a]).multiply_adds == (double)cost);
+        assert_int_equal(layers_executed(&smoe), MOE_LAYERS * tokens * (cost + 8 * C)); /* router: E0 C */
+        for (int H = 1; H <= 8; H++) {
+            if (C % H) continue;
+            const struct config mine = multi_head(acts[a], layers[H % 2], H); /* against one of either kind */
+            const uint64_t router = (uint64_t)mine.experts * C;
+            assert_int_equal(mine.expert_hidden, a ? 16 : 24);
+            assert_int_equal(mine.experts, 31 * H);
+            assert_int_equal(layers_executed(&mine), MOE_LAYERS * tokens * (cost + router));
+        }
+        struct config shared = multi_head(acts[a], layers[a], 2); /* 2 sub-tokens, each through g S Fs weights more */
+        const uint64_t without = layers_executed(&shared);
+        shared.shared_hidden = 10;
+        assert_int_equal(layers_executed(&shared) - without, MOE_LAYERS * tokens * (a ? 3 : 2) * C * 10);
     }
-    struct config shared = multi_head(2); /* each of a token's sub-tokens goes through 2 S Fs weights more */
-    const uint64_t without = forward_executed(&shared, B, T);
-    shared.shared_hidden = 10;
-    assert_int_equal(forward_executed(&shared, B, T) - without, moe_layers * tokens * 2 * C * 10);
+    struct config unequal = baseline;
     /* P1: as many experts, each with as many parameters as the baseline's (F = H F0), costs H times as much. */
     unequal.ffn = FFN_MHMOE;
     unequal.moe_heads = 4;
     unequal.expert_hidden = 4 * 96;
-    const uint64_t p1 = forward_executed(&unequal, B, T) - rest;
-    assert_int_equal(p1, moe_layers * tokens * (4 * 2 * C * 96 + 2 * C * C + 8 * C));
+    const uint64_t p1 = layers_executed(&unequal);
+    assert_int_equal(p1, MOE_LAYERS * tokens * (4 * 2 * C * 96 + 2 * C * C + 8 * C));
 }
 
 /* With one token a sequence there is no half of the keys to be masked, and model_cost counts what runs. */
 static void test_model_cost(void **state) {
     (void)state;
-    const struct config all[] = {baseline, multi_head(2), multi_head(3)};
-    for (size_t i = 0; i < 3; i++) {
+    const struct config all[] = {baseline, multi_head(ACTIVATION_GELU, &baseline_layer, 2),
+                                 multi_head(ACTIVATION_GELU, &baseline_layer, 3), baseline_of(ACTIVATION_SWIGLU),
+                                 multi_head(ACTIVATION_SWIGLU, &swiglu_layer, 2), config_modern(baseline)};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct config c = all[i];
         struct sizes s;
         struct error err;
@@ -146,6 +172,32 @@ static void test_work_memory(void **state) {
     work_check(&c[6], 60, false);
     c[7].channels = 96, c[7].attn_heads = 6, c[7].moe_every = 1, c[7].expert_hidden = 1;
     work_check(&c[7], 1, false);
+}
+
+/* The same where the output head is a matrix of its own, and the way in of a hidden layer twice as large as the way
+ * back. */
+static void test_work_memory_of_llama(void **state) {
+    (void)state;
+    struct config c[6];
+    for (int i = 0; i < 6; i++) {
+        c[i] = config_llama(baseline);
+        c[i].seq = 40;
+        c[i].layers = 2;
+        c[i].ffn = FFN_MHMOE;
+        c[i].moe_heads = 2;
+        c[i].experts = 3;
+        c[i].expert_hidden = 5;
+    }
+    c[0].vocab = 1300; /* fewer rows at a time than others, which share nothing when so narrow */
+    c[0].channels = 18, c[0].attn_heads = 3;
+    c[1].shared_hidden = 650;
+    c[2].expert_hidden = 650, c[2].experts = 1;
+    c[3].channels = 150, c[3].attn_heads = 3, c[3].ffn = FFN_DENSE;
+    for (int i = 0; i < 4; i++) work_check(&c[i], 60, true);
+    c[4].channels = 12, c[4].ffn = FFN_DENSE, c[4].seq = 5; /* hidden layers of rows at a time, gates and values */
+    work_check(&c[4], 400, false);
+    c[5].channels = 96, c[5].attn_heads = 6, c[5].moe_every = 1, c[5].expert_hidden = 1;
+    work_check(&c[5], 1, false);
 }
 
 /* ---- The formulas ---- */
@@ -334,7 +386,8 @@ static void test_train(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_executed), cmocka_unit_test(test_work_memory), cmocka_unit_test(test_model_cost),
+        cmocka_unit_test(test_executed), cmocka_unit_test(test_work_memory),
+        cmocka_unit_test(test_work_memory_of_llama), cmocka_unit_test(test_model_cost),
         cmocka_unit_test(test_solve),         cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2),
         cmocka_unit_test(test_suggestions_fit), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_train),
