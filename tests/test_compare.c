@@ -419,6 +419,98 @@ static void test_shares(void **state) {
     }
 }
 
+/* --block reaches every model, and sets how wide experts are: as a dense layer, whatever the block makes of that. */
+static void test_block(void **state) {
+    (void)state;
+    static const struct {
+        int block, channels;
+        size_t hidden;
+    } cases[] = {{BLOCK_GPT2, 96, 384}, {BLOCK_GPT2, 102, 408}, {BLOCK_LLAMA, 96, 256}, {BLOCK_LLAMA, 192, 512},
+                 {BLOCK_LLAMA, 100, 264}, {BLOCK_MODERN, 96, 384}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        for (size_t i = 0; i < studies[0].n; i++) {
+            struct request r = request;
+            struct words w = {0};
+            const struct study_run run = {&studies[0].models[i], 0.002, 3, 50};
+            r.block = cases[k].block;
+            r.channels = cases[k].channels;
+            r.attn_heads = 2;
+            char *block = string_format("--block=%s", block_words[r.block]);
+            char *smoe = string_format("--expert-hidden=%zu", cases[k].hidden);
+            char *p1 = string_format("--expert-hidden=%zu", 4 * cases[k].hidden);
+            command_start(&w, &r, &run, "D");
+            assert_true(words_have(&w, block));
+            assert_true(words_have(&w, smoe) == (strcmp(run.model->name, "smoe") == 0));
+            assert_true(words_have(&w, p1) == (strcmp(run.model->name, "mhmoe-p1") == 0));
+            words_free(&w);
+            free(block);
+            free(smoe);
+            free(p1);
+        }
+}
+
+/* Each study fits at the widths that its page names, whatever the block; --mhmoe's options count. */
+static void test_study_fits(void **state) {
+    (void)state;
+    struct error err;
+    for (int block = 0; block < BLOCKS; block++)
+        for (size_t s = 0; study_words[s]; s++)
+            for (int channels = 96; channels <= 192; channels += 48) {
+                struct request r = request;
+                r.block = block;
+                r.channels = channels;
+                const bool ablates = strcmp(study_words[s], "ablation") == 0; /* one matrix less: thirds of C/3 */
+                const bool fits = study_check(&r, &studies[s], &err);
+                if (fits != (block != BLOCK_LLAMA || !ablates || channels == 144))
+                    fail_msg("%s, %s, %d: %s", block_words[block], study_words[s], channels, fits ? "" : err.text);
+            }
+}
+
+static void refuse_study(const char *study, const struct request *r, const char *want) {
+    struct error err;
+    size_t s = 0;
+    while (strcmp(studies[s].name, study) != 0) s++;
+    assert_false(study_check(r, &studies[s], &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    assert_string_equal(err.text, want);
+}
+
+#define NO_FIT " has no whole width and number of experts at the cost of smoe; use --channels "
+
+static void test_study_does_not_fit(void **state) {
+    (void)state;
+    struct request r = request;
+    struct error err;
+    r.block = BLOCK_LLAMA;
+    refuse_study("ablation", &r, "--channels 96: neither" NO_FIT "90"); /* F0 = 256 = 3 F; at 93 F0 = 248 */
+    r.mhmoe = "--activation gelu"; /* 2/3 of the matrices: 3 F = 384 */
+    assert_true(study_check(&r, &studies[3], &err));
+    r.mhmoe = "--block gpt2";
+    assert_true(study_check(&r, &studies[3], &err));
+    r.mhmoe = NULL;
+    r.channels = 100; /* F0 = 264, 3 F = 197.3; at 102 H = 4 does not divide it */
+    r.attn_heads = 2;
+    refuse_study("heads", &r, "--channels 100: mhmoe-h1" NO_FIT "96");
+    r.channels = 103; /* attention comes first, and is told as ./train tells it */
+    refuse_study("heads", &r, "--channels 103 is not divisible by --attn-heads 2; use --channels 104");
+    r.channels = 100;
+    r.block = BLOCK_GPT2;
+    refuse_study("heads", &r, "--channels 100: mhmoe-h8" NO_FIT "96");
+    r = request;
+    r.moe_every = 5;
+    r.layers = 4;
+    refuse_study("main", &r, "--moe-every 5 leaves none of the 4 layers with experts; use --moe-every 4 or --ffn "
+                             "dense");
+    r.layers = 5;
+    assert_true(study_check(&r, &studies[0], &err));
+    r.mhmoe = "--topk 7"; /* 7 F = 3 C */
+    refuse_study("routers", &r, "--channels 96: softmax" NO_FIT "84");
+    r.mhmoe = "--topk=x";
+    refuse_study("main", &r, "--topk: bad value (got 'x', want a whole number from 1 to 64)");
+    r.mhmoe = "--topk 7 --moe-heads 64 --norm layernorm"; /* nothing near */
+    refuse_study("routers", &r, "--match: 96 channels cannot be cut into 64 heads; use another baseline");
+}
+
 /* ---- Logs ---- */
 
 #define TRAINED                                                                                                        \
@@ -506,6 +598,22 @@ static void test_program(void **state) {
     run(COMPUTED "whole/report.csv > a; " COMPUTED "cut/report.csv | cmp - a");
     run("compare --train train --steps 20 --out cut " TINY); /* nothing left to do but the report */
     assert_null(strstr(errors, "seed"));
+}
+
+/* P2's sides: experts of three matrices, in whole numbers at the same cost; every run is of that block. */
+static void test_block_program(void **state) {
+    (void)state;
+    run("compare --train train --steps 10 --out llama --block llama --seeds 2 --lrs 2e-3 --channels 24 --attn-heads 2 "
+        "--seq 16 --vocab 300 --batch 2 --threads 1 text");
+    run("head -1 llama/report.md | grep -q '(`--block llama`)$' && "
+        "grep -q '^| SMoE, top-1 of 8 | 1 | 8 | 1 | 64 | .* | 36864 (+0.00%%) | 4608 (+0.00%%) |' llama/report.md && "
+        "grep -q '^| dense | 1 | 1 | 1 | 64 | .* | 4608 (-87.50%%) | 4608 (+0.00%%) |' llama/report.md && "
+        "grep -q '^| fine-.* | 1 | 16 | 2 | 32 | .* | 36864 (+0.00%%) | 4608 (+0.00%%) |' llama/report.md && "
+        "grep -q '^| MH-MoE, H = 2 | 2 | 62 | 3 | 16 | .* | 36864 (+0.00%%) | 4608 (+0.00%%) |' llama/report.md && "
+        "grep -q '^| MH-MoE, H = 3 | 3 | 93 | 3 | 16 | .* | 36864 (+0.00%%) | 4608 (+0.00%%) |' llama/report.md && "
+        "grep -q '^| MH-MoE as in P1.* | 4 | 8 | 1 | 256 | ' llama/report.md");
+    run("cat llama/*-lr*/config > configs && test $(grep -c '^block *= *llama$' configs) = 12 && "
+        "test $(grep -c '^activation *= *swiglu$' configs) = 12 && test $(grep -c '^norm *= *rmsnorm$' configs) = 12");
 }
 
 static void refuse_compare(int code, const char *says, const char *command) {
@@ -617,6 +725,7 @@ static void test_plan_fixes(void **state) {
         {"channels", "48", "24"},     {"batch", "3", "2"},         {"eval-windows", "63", "64"},
         {"jobs", "2", "1"},           {"threads", "2", "1"},       {"mhmoe", "\"--z-weight=1\"", "null"},
         {"models", "\"smoe\"", "\"smoe,mhmoe-h2\""},
+        {"block", "\"llama\"", "\"" BLOCK_DEFAULT "\""},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         char *says = string_format("compare: whole/plan.json: a plan for something else (%s: got %s, it has %s); give "
@@ -644,6 +753,8 @@ static void test_refusals(void **state) {
                    "compare --train train --steps 20 --out whole " TINY "text");
     refuse_compare(EXIT_USAGE, "--lrs: bad value (got '1,x'", "compare --lrs 1,x");
     refuse_compare(EXIT_USAGE, "mhmoe-h2 is compared with smoe; add it", "compare --models mhmoe-h2");
+    refuse_compare(EXIT_USAGE, "--channels 20: mhmoe-h2 has no whole width and number of experts at the cost of smoe; "
+                   "use --channels 24\n", "compare --train train --out new " TINY "--channels 20 --block llama");
     refuse_compare(EXIT_USAGE, "not all of them are in --study main", "compare --models smoe,mhmoe");
     refuse_compare(EXIT_USAGE, "cannot start none", "compare --train none --out new " TINY);
     refuse_compare(EXIT_INPUT, "out of nothing", "compare --train train --out new " TINY "'out of nothing'");
@@ -660,8 +771,10 @@ int main(void) {
         cmocka_unit_test(test_search_rounds), cmocka_unit_test(test_search_widens),
         cmocka_unit_test(test_search_widens_late),
         cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_studies), cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_shares), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program), cmocka_unit_test(test_search_program),
+        cmocka_unit_test(test_shares), cmocka_unit_test(test_block), cmocka_unit_test(test_study_fits),
+        cmocka_unit_test(test_study_does_not_fit), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
+        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program), cmocka_unit_test(test_block_program),
+        cmocka_unit_test(test_search_program),
         cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_left_half_way),
         cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
     };

@@ -174,6 +174,21 @@ static void test_search(void **state) {
     made_close(&u);
 }
 
+/* The heading says what was compared, and of which block. */
+static void test_heading(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    for (int block = 0; block < BLOCKS; block++) {
+        u.request.block = block;
+        report_read(&u, "report.md");
+        char *want = string_format("# %s (`--block %s`)\n", studies[0].question, block_words[block]);
+        assert_int_equal(strncmp(text, want, strlen(want)), 0);
+        free(want);
+    }
+    made_close(&u);
+}
+
 static void test_csv(void **state) {
     (void)state;
     struct made_up u;
@@ -239,7 +254,8 @@ static void test_diverged(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results), cmocka_unit_test(test_differences), cmocka_unit_test(test_search),
-        cmocka_unit_test(test_csv),     cmocka_unit_test(test_plots),       cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_heading), cmocka_unit_test(test_csv),         cmocka_unit_test(test_plots),
+        cmocka_unit_test(test_diverged),
     };
     if (!workplace_enter() || mkdir("made", 0777) != 0) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

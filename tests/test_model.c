@@ -404,7 +404,7 @@ static void test_differences_of_every_sight(void **state) {
 
 /* What a block is made of, as digits. */
 enum { NORM, POSITION, ACTIVATION, BIAS, TIE, QK_NORM, DIGITS };
-static const char *const block_words[DIGITS][4] = {
+static const char *const mixed_words[DIGITS][4] = {
     [NORM] = {"layernorm", "rmsnorm"},     [POSITION] = {"learned positions", "rotary"},
     [ACTIVATION] = {"gelu", "swiglu", "relu2"}, [BIAS] = {"no biases", "biases"},
     [TIE] = {"own output head", "tied"},   [QK_NORM] = {"queries as they are", "qk-norm"},
@@ -415,7 +415,7 @@ static int block_digits(int digits[DIGITS], int i) {
     int sum = 0;
     for (int k = 0; k < DIGITS; k++) {
         int radix = 0;
-        while (block_words[k][radix]) radix++;
+        while (mixed_words[k][radix]) radix++;
         sum += digits[k] = i % radix;
         i /= radix;
     }
@@ -463,8 +463,8 @@ static void test_differences_of_every_block(void **state) {
     }
     assert_int_equal(n, 96);
     for (int k = 0; k < DIGITS; k++)
-        for (int i = 0; block_words[k][i]; i++) {
-            print_message("%s: ", block_words[k][i]);
+        for (int i = 0; mixed_words[k][i]; i++) {
+            print_message("%s: ", mixed_words[k][i]);
             comparison_end(&by[k][i]);
             assert_true(met[k][i][FFN_DENSE] && met[k][i][FFN_SMOE] && met[k][i][FFN_MHMOE]);
         }

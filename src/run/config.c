@@ -5,7 +5,7 @@
 #include <string.h>
 #include "../layers/router.h"
 
-static const char *const block_words[] = {"gpt2", "llama", "modern", NULL};
+const char *const block_words[] = {"gpt2", "llama", "modern", NULL};
 static const char *const norm_words[] = {"layernorm", "rmsnorm", NULL};
 static const char *const position_words[] = {"learned", "rotary", NULL};
 static const char *const activation_words[] = {"gelu", "swiglu", "relu2", NULL};
@@ -21,7 +21,7 @@ const struct option_spec model_options[] = {
     {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
     {"channels", 0, OPTION_INT, FIELD(channels), "128", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
     {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "2", 1, 1024, NULL, "N", "attention heads", NULL},
-    {"block", 0, OPTION_CHOICE, FIELD(block), "modern", 0, 0, block_words, "KIND",
+    {"block", 0, OPTION_CHOICE, FIELD(block), BLOCK_DEFAULT, 0, 0, block_words, "KIND",
      "what the options from --norm to --zero-start are where they are not given: those of llm.c's model, of arXiv "
      "2411.16205's, or of what learns fastest here", NULL},
     {"norm", 0, OPTION_CHOICE, FIELD(norm), "rmsnorm", 0, 0, norm_words, "KIND",

@@ -40,6 +40,8 @@ struct config {
     double z_weight;       /* coefficient of the router's z-loss */
 };
 extern const struct option_spec model_options[];
+extern const char *const block_words[];
+#define BLOCK_DEFAULT "modern"
 
 /* The sizes that follow from it. */
 struct sizes {

@@ -60,6 +60,8 @@ static const struct option_spec compare_options[] = {
     {"layers", 0, OPTION_INT, FIELD(layers), "2", 1, 1000, NULL, "N", "transformer blocks", NULL},
     {"channels", 0, OPTION_INT, FIELD(channels), "96", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
     {"attn-heads", 0, OPTION_INT, FIELD(attn_heads), "3", 1, 1024, NULL, "N", "attention heads", NULL},
+    {"block", 0, OPTION_CHOICE, FIELD(block), BLOCK_DEFAULT, 0, 0, block_words, "KIND",
+     "what the blocks are made of, as ./train has it (llama: P2's)", NULL},
     {"moe-every", 0, OPTION_INT, FIELD(moe_every), "2", 1, 1000, NULL, "N", "every N-th block has experts", NULL},
     {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a step", NULL},
     {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
@@ -576,7 +578,7 @@ static bool comparison_open(struct driver *d, struct error *err) {
         return error_set(err, EXIT_USAGE,
                          "--lrs: bad value (got '%s', want 1 to %d different numbers above 0, as in 1e-3,2e-3)", r->lrs,
                          MOST_RATES);
-    if (!study_choose(d, err) || !directory_make(r->out, err)) return false;
+    if (!study_choose(d, err) || !study_check(r, &d->study, err) || !directory_make(r->out, err)) return false;
     d->comparison = (struct comparison){.request = r,
                                         .study = &d->study,
                                         .rates = d->rates,

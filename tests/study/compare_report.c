@@ -137,7 +137,7 @@ static void search_method_print(FILE *out, const struct comparison *c) {
 static void method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
     const double tokens = (double)c->steps * r->batch * r->seq;
-    fprintf(out, "# %s\n\nCorpus:", c->study->question);
+    fprintf(out, "# %s (`--block %s`)\n\nCorpus:", c->study->question, block_words[r->block]);
     for (size_t i = 0; i < r->n_corpora; i++) fprintf(out, " `%s`", r->corpora[i]);
     if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
     fprintf(out, ". %d blocks of %d channels, 1 in %d with experts; vocabulary %d, sequences of %d.\n",

@@ -1,5 +1,6 @@
-/* See compare_study.h. The baseline is the papers': top-1, experts as wide as a dense layer (F0 = 4C), E0 = 8. With
- * K = 3, parity then has whole numbers for any C: F = C, and E = 31 for each head. docs/MHMOE.md explains P1, P2. */
+/* See compare_study.h. The baseline is the papers': top-1, experts as wide as a dense layer, E0 = 8. With K = 3, parity
+ * then has whole numbers: F0 = 4C gives F = C for any C, SwiGLU's F0 = 8C/3 gives F = 2C/3 where 3 divides C, and E is
+ * 31 for each head. (P2's own H = 2 has K = 2, for which E is 41.33.) docs/MHMOE.md explains P1, P2. */
 #include "compare_study.h"
 
 #include <inttypes.h>
@@ -8,10 +9,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include "../../mhmoe.h"
+#include "../../src/run/parity.h"
+#include "../../src/run/training.h"
 #include "compare_search.h"
 #include "statistics.h"
 
-#define SMOE {"smoe", "SMoE, top-1 of 8", NULL, false, 4, "--ffn smoe --experts 8 --topk 1"}
+#define SMOE {"smoe", "SMoE, top-1 of 8", NULL, false, 1, "--ffn smoe --experts 8 --topk 1"}
 #define MHMOE "--ffn mhmoe --topk 3 --moe-heads "
 
 static const struct study_model main_models[] = {
@@ -21,7 +25,7 @@ static const struct study_model main_models[] = {
     {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MHMOE "2"},
     {"mhmoe-h3", "MH-MoE, H = 3", "smoe", true, 0, MHMOE "3"},
     /* as many experts as the baseline, each with as many parameters: F = H F0; not equal in FLOPs */
-    {"mhmoe-p1", "MH-MoE as in P1, H = 4 (unequal)", "smoe", false, 16,
+    {"mhmoe-p1", "MH-MoE as in P1, H = 4 (unequal)", "smoe", false, 4,
      "--ffn mhmoe --moe-heads 4 --experts 8 --topk 1"},
 };
 
@@ -35,8 +39,8 @@ static const struct study_model heads_models[] = {
 
 static const struct study_model experts_models[] = {
     SMOE,
-    {"smoe-32", "SMoE, top-1 of 32", NULL, false, 4, "--ffn smoe --experts 32 --topk 1"},
-    {"smoe-128", "SMoE, top-1 of 128", NULL, false, 4, "--ffn smoe --experts 128 --topk 1"},
+    {"smoe-32", "SMoE, top-1 of 32", NULL, false, 1, "--ffn smoe --experts 32 --topk 1"},
+    {"smoe-128", "SMoE, top-1 of 128", NULL, false, 1, "--ffn smoe --experts 128 --topk 1"},
     {"mhmoe-8", "MH-MoE, H = 2, for 8", "smoe", true, 0, MHMOE "2"},
     {"mhmoe-32", "MH-MoE, H = 2, for 32", "smoe-32", true, 0, MHMOE "2"},
     {"mhmoe-128", "MH-MoE, H = 2, for 128", "smoe-128", true, 0, MHMOE "2"},
@@ -134,10 +138,33 @@ char *calibration_directory(const struct request *r, const struct study_model *m
     return calibration_of(r, model->name);
 }
 
+/* ./train's defaults, with the request's shape and block. */
+static struct config shape_config(const struct request *r) {
+    struct config config = {0};
+    const struct option_group group = {model_options, &config};
+    options_set_defaults(&group, 1);
+    config.layers = r->layers;
+    config.channels = r->channels;
+    config.attn_heads = r->attn_heads;
+    config.moe_every = r->moe_every;
+    config.block = r->block;
+    config_preset(&config, &group, 1, NULL);
+    return config;
+}
+
+/* What one model has of its own, but for --match. */
 static void model_words(struct words *w, const struct request *r, const struct study_model *model) {
+    struct config dense = shape_config(r);
+    struct sizes sizes = {0};
+    struct error unused; /* ./train tells it */
+    dense.ffn = FFN_DENSE;
     words_split(w, model->words);
     if (r->mhmoe && strstr(model->words, "--ffn mhmoe")) words_split(w, r->mhmoe);
-    if (model->hidden) words_add(w, "--expert-hidden=%d", model->hidden * r->channels);
+    if (model->hidden && config_check(&dense, &sizes, &unused))
+        words_add(w, "--expert-hidden=%zu", (size_t)model->hidden * sizes.Fd);
+}
+
+static void match_words(struct words *w, const struct request *r, const struct study_model *model) {
     if (!model->match) return;
     char *baseline = calibration_of(r, model->baseline);
     words_add(w, "--match=%s", baseline);
@@ -175,8 +202,10 @@ void command_start(struct words *w, const struct request *r, const struct study_
     words_add(w, "--layers=%d", r->layers);
     words_add(w, "--channels=%d", r->channels);
     words_add(w, "--attn-heads=%d", r->attn_heads);
+    words_add(w, "--block=%s", block_words[r->block]);
     words_add(w, "--moe-every=%d", r->moe_every);
     model_words(w, r, run->model);
+    match_words(w, r, run->model);
     words_add(w, "--");
     for (size_t i = 0; i < r->n_corpora; i++) words_add(w, "%s", r->corpora[i]);
 }
@@ -185,6 +214,66 @@ void command_resume(struct words *w, const struct request *r, const char *direct
     words_add(w, "%s", r->train);
     words_add(w, "--resume=%s", directory);
     words_add(w, "--threads=%d", threads_each(r));
+}
+
+/* ---- Parity ---- */
+
+/* What the model's own options make of `config`, which has its shape. */
+static bool model_config(const struct request *r, const struct study_model *model, struct config *config,
+                         struct error *err) {
+    static const struct program_info train = {"train", "", "", "", NULL};
+    struct training training = {0};
+    const struct option_group groups[] = {{training_options, &training}, {model_options, config}};
+    struct words w = {0};
+    struct sizes sizes;
+    bool *given = NULL;
+    *config = shape_config(r);
+    words_add(&w, "train");
+    model_words(&w, r, model);
+    const bool parsed = options_parse(groups, 2, &train, (int)w.n, w.items, &given, err) >= 0;
+    if (parsed) config_preset(config, groups, 2, given);
+    words_free(&w);
+    free(given);
+    options_free(groups, 2);
+    return parsed && (model->match || config_check(config, &sizes, err));
+}
+
+static const struct study_model *study_named(const struct study *study, const char *name) {
+    size_t i = 0;
+    while (strcmp(study->models[i].name, name) != 0) i++;
+    return &study->models[i];
+}
+
+/* *unmatched: the model for which parity has none; NULL if something else is wrong. */
+static bool study_fits(const struct request *r, const struct study *study, const struct study_model **unmatched,
+                       struct error *err) {
+    *unmatched = NULL;
+    for (const struct study_model *m = study->models; m < study->models + study->n; m++) {
+        struct config mine, baseline;
+        if (!model_config(r, m, &mine, err)) return false;
+        if (!m->match) continue;
+        if (!model_config(r, study_named(study, m->baseline), &baseline, err)) return false;
+        if (parity_match(&mine, &baseline, model_moe_layer, m->baseline, err)) continue;
+        *unmatched = m;
+        return false;
+    }
+    return true;
+}
+
+bool study_check(const struct request *r, const struct study *study, struct error *err) {
+    const struct study_model *bad, *unused;
+    if (study_fits(r, study, &bad, err)) return true;
+    for (int distance = 1; bad && distance <= r->channels; distance++)
+        for (int side = -1; side <= 1; side += 2) {
+            struct request other = *r;
+            struct error ignored;
+            other.channels += side * distance;
+            if (other.channels > 0 && study_fits(&other, study, &unused, &ignored))
+                return error_set(err, EXIT_USAGE, "--channels %d: %s has no whole width and number of experts at the "
+                                 "cost of %s; use --channels %d", r->channels, bad->name, bad->baseline,
+                                 other.channels);
+        }
+    return false;
 }
 
 /* ---- The plan ---- */

@@ -11,7 +11,7 @@ struct study_model {
     const char *label;    /* in reports */
     const char *baseline; /* what its loss is subtracted from; NULL for a baseline. Stands earlier in the table. */
     bool match;           /* experts and their width by --match BASELINE: the same cost */
-    int hidden;           /* else: width of experts, in C (0: they have none) */
+    int hidden;           /* else: width of experts, in dense layers' (0: they have none) */
     const char *words;    /* options, separated by blanks */
 };
 
@@ -26,12 +26,18 @@ extern const char *const study_words[];
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
     char *out, *train, *lrs, *mhmoe;
-    int study, seeds, widen, jobs, threads, vocab, seq, layers, channels, attn_heads, moe_every, batch, eval_windows;
+    int study, seeds, widen, jobs, threads, block, vocab, seq, layers, channels, attn_heads, moe_every, batch;
+    int eval_windows;
     double minutes, search_fraction;
     int64_t steps, warmup;
     char **corpora;
     size_t n_corpora;
 };
+
+/* Whether parity has a whole number and width of experts for each model that is to cost what its baseline does.
+ * EXIT_USAGE: the message names a model for which it has none, and the nearest --channels with which all fit. Or else
+ * what ./train would refuse in the model's options. */
+bool study_check(const struct request *r, const struct study *study, struct error *err);
 
 /* "1e-3,2e-3" as at most `most` positive numbers, no two alike, ascending; 0 if it is not that. */
 size_t rates_parse(const char *text, double *rates, size_t most);
