@@ -366,7 +366,7 @@ static void options_that_do_not_fit_are_refused(void **state) {
     refuse(2, "'--stpes'", "did you mean '--steps'", "train corpus.txt --stpes 3");
     refuse(2, "--steps", "want a whole number", "train corpus.txt --steps many");
     refuse(2, "--channels 13", "use --channels 18", "train" MODEL "corpus.txt --channels 13");
-    refuse(2, "--moe-heads 5", "use --channels 15", "train" MODEL "corpus.txt --moe-heads 5");
+    refuse(2, "--moe-heads 5", "use --channels 30", "train" MODEL "corpus.txt --moe-heads 5");
     refuse(2, "--topk 6", "use at most --topk 5", "train" MODEL "corpus.txt --topk 6");
     refuse(2, "--router-dim", "got '0'", "train" MODEL "corpus.txt --router cosine --router-dim 0");
     refuse(2, "--head-depth", "got '4'", "train" MODEL "corpus.txt --head-depth 4");
