@@ -227,6 +227,48 @@ static void test_cost_of_recomputing(void **state) {
     }
 }
 
+/* ---- One layer of a model ---- */
+
+/* What --match shows of a layer: g = 2 or 3 matrices an expert, and beside them the router and biases, of head and
+ * merge layers, experts and the shared one; of a dense layer, biases alone. */
+static void layer_check(const struct config *config) {
+    struct sizes s;
+    struct error err;
+    struct layer_cost cost;
+    if (!config_check(config, &s, &err)) fail_msg("%s", err.text);
+    const struct moe_layer l = model_moe_layer(config, &s, &cost);
+    const size_t gates = config->activation == ACTIVATION_SWIGLU, moe = config->ffn != FFN_DENSE;
+    const struct moe_layer dense = {.C = 12, .H = 1, .E = 1, .K = 1, .F = gates ? 32 : 48, .g = 2 + gates};
+    const struct moe_layer smoe = {.C = 12, .H = 1, .E = 5, .K = 2, .F = 7, .Fs = s.Fs, .g = 2 + gates};
+    const struct moe_layer mhmoe = {12, 3, 5, 2, 7, s.Fs, 2 + gates, 1 + 2};
+    const struct moe_layer want = !moe ? dense : config->ffn == FFN_SMOE ? smoe : mhmoe;
+    assert_memory_equal(&l, &want, sizeof l);
+    const size_t S = 12 / l.H, up = 1 + gates;
+    const size_t biases = 12 * l.d + l.E * (up * l.F + S) + (l.Fs ? up * l.Fs + S : 0);
+    const struct layer_cost matrices = layer_matrices(&l);
+    assert_true(cost.parameters == matrices.parameters + (double)(moe * 5 * S + config->bias * biases));
+    assert_true(cost.multiply_adds == matrices.multiply_adds + (double)(moe * 5 * 12));
+}
+
+static void test_layer_of_model(void **state) {
+    (void)state;
+    for (int setting = 0; setting < 3 * 3 * 32; setting++) {
+        struct config config = small_config;
+        const int switches = setting / 9;
+        config.layers = 4;
+        config.moe_every = 2;
+        config.merge_depth = 2;
+        config.activation = setting % 3;
+        config.ffn = setting / 3 % 3;
+        config.bias = switches & 1;
+        config.norm = switches & 2 ? NORM_RMS : NORM_LAYER;
+        config.position = switches & 4 ? POSITION_ROTARY : POSITION_LEARNED;
+        config.tie = switches & 8;
+        config.shared_hidden = switches & 16 && config.ffn != FFN_DENSE ? 5 : 0;
+        layer_check(&config);
+    }
+}
+
 /* ---- Absurd sizes ---- */
 
 /* A size between 1 and `most`, each power of two as likely as another. */
@@ -340,6 +382,7 @@ int main(void) {
         cmocka_unit_test(test_parity),
         cmocka_unit_test(test_cost_of_choices),
         cmocka_unit_test(test_cost_of_recomputing),
+        cmocka_unit_test(test_layer_of_model),
         cmocka_unit_test(test_sizes_do_not_wrap),
         cmocka_unit_test(test_absurd_model_is_refused),
     };
