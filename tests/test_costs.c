@@ -196,7 +196,10 @@ static void test_memory_of_blocks(void **state) {
     c = plain;
     c.tie = false; /* the head is packed where the embedding was; gradients and moments are of both */
     memory_check(&plain, &c, train, (struct more_bytes){0, 0, 4 * 296 * BYTES});
-    memory_check(&plain, &c, infer, (struct more_bytes){0, 0, 296 * BYTES});
+    for (int storage = 0; storage < STORAGES; storage++) {
+        const struct model_setup stored = {MODEL_INFER, 4, false, (enum storage)storage};
+        memory_check(&plain, &c, stored, (struct more_bytes){0, 0, 296 * BYTES});
+    }
     c = plain;
     c.position = POSITION_ROTARY; /* 4 numbers a position, once; 8 of learned ones are parameters */
     memory_check(&plain, &c, train, (struct more_bytes){9 * 4 * BYTES, 1, -4 * 72 * BYTES});

@@ -174,8 +174,29 @@ static void test_work_memory(void **state) {
     work_check(&c[7], 1, false);
 }
 
-/* The same where the output head is a matrix of its own, and the way in of a hidden layer twice as large as the way
- * back. */
+/* A shared expert's two products at once, and its hidden layers of rows at a time, where no other layer asks for as
+ * much. */
+static void test_work_memory_of_shared(void **state) {
+    (void)state;
+    for (int swiglu = 0; swiglu < 2; swiglu++) {
+        struct config c = baseline_of(swiglu ? ACTIVATION_SWIGLU : ACTIVATION_GELU);
+        c.ffn = FFN_MHMOE;
+        c.moe_every = c.layers = 1;
+        c.moe_heads = 2;
+        c.experts = 3;
+        c.expert_hidden = 5;
+        c.channels = 200;
+        c.shared_hidden = 200;
+        work_check(&c, 60, true);
+        c.channels = 12;
+        c.shared_hidden = swiglu ? 40 : 80;
+        c.seq = 5;
+        work_check(&c, 400, false);
+    }
+}
+
+/* Every part in turn once more, where the output head is a matrix of its own, and the way in of a hidden layer twice as
+ * large as the way back. */
 static void test_work_memory_of_llama(void **state) {
     (void)state;
     struct config c[6];
@@ -387,7 +408,8 @@ static void test_train(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_executed), cmocka_unit_test(test_work_memory),
-        cmocka_unit_test(test_work_memory_of_llama), cmocka_unit_test(test_model_cost),
+        cmocka_unit_test(test_work_memory_of_shared), cmocka_unit_test(test_work_memory_of_llama),
+        cmocka_unit_test(test_model_cost),
         cmocka_unit_test(test_solve),         cmocka_unit_test(test_solve_shared), cmocka_unit_test(test_table_of_p2),
         cmocka_unit_test(test_suggestions_fit), cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_train),
