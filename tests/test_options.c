@@ -573,7 +573,11 @@ static void test_completion(void **state) {
         assert_true(line_parse(f, cases[i].line) > 0);
         assert_int_equal(f->run.any, 1);
         assert_true(f->model.lr == cases[i].lr);
-        assert_int_equal(is_given(f, "lr"), cases[i].lr == 2); /* what follows is not given */
+        for (size_t k = 0; k < NAMES; k++) { /* what follows is not given */
+            char *option = string_format("--%s", names[k]);
+            assert_int_equal(is_given(f, names[k]), strstr(cases[i].line, option) != NULL);
+            free(option);
+        }
     }
     assert_true(config_parse(f, "--layers 3", "layers = 5\n", "--layers 6") > 0);
     assert_true(f->model.lr == 0.06);
