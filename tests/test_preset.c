@@ -17,7 +17,7 @@
 #define TINY                                                                                                  \
     " --cache cache --vocab 301 --seq 17 --layers 2 --channels 12 --attn-heads 3 --moe-heads 2 --experts 5 "   \
     "--topk 2 --expert-hidden 7 --batch 3 --steps 6 --warmup 2 --lr 0.01 --eval-windows 5 --eval-every 3 "     \
-    "--sample-every 0 "
+    "--sample-every 0 --embedding-lr 1 --schedule cosine "
 #define TRAIN "train corpus.txt" TINY
 
 /* What each stands for, written out. */
@@ -265,19 +265,28 @@ static void resumed_runs_keep_their_block(void **state) {
 
 /* ---- Runs that knew no blocks ---- */
 
+/* What came with the blocks, and was like this before: --embedding-lr 1 --schedule cosine. */
+static const char *const rates[] = {"embedding-lr", "schedule", "decay-steps"};
+
 /* Writes a checkpoint of one run into another's, with these of the eight names taken out of its config: all, or one
  * (NULL-ended). */
 static void names_remove(const char *from, const char *to, const char *name, const char *const *names) {
     struct checkpoint c = checkpoint_at(from, name);
     struct error err;
-    json_t *strings = json_deep_copy(c.metadata), *config = json_loads(metadata(&c, "config"), 0, NULL);
+    json_t *strings = json_deep_copy(c.metadata), *config = json_loads(metadata(&c, "config"), 0, NULL),
+           *kept = json_loads(metadata(&c, "options"), 0, NULL);
     for (; *names; names++) assert_int_equal(json_object_del(config, *names), 0);
-    char *text = json_dumps(config, JSON_COMPACT), *path = string_format("%s/%s", to, name);
+    for EACH(i, rates) json_object_del(kept, rates[i]);
+    char *text = json_dumps(config, JSON_COMPACT), *path = string_format("%s/%s", to, name),
+         *options_text = json_dumps(kept, JSON_COMPACT);
     checkpoint_note(strings, "config", text);
+    checkpoint_note(strings, "options", options_text);
     if (!checkpoint_write(path, c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
     free(text);
     free(path);
+    free(options_text);
     json_decref(config);
+    json_decref(kept);
     json_decref(strings);
     checkpoint_close(&c);
 }
@@ -285,16 +294,19 @@ static void names_remove(const char *from, const char *to, const char *name, con
 static const char *const eight[] = {"block", "norm", "position", "activation", "bias", "tie", "qk-norm", "zero-start",
                                     NULL};
 
+static bool line_remove(const char *name) {
+    char *command = string_format("grep -q '^%s = ' run/config && sed -i '/^%s = /d' run/config", name, name);
+    const bool failed = system(command) != 0;
+    free(command);
+    return failed;
+}
+
 /* `run`: `half` as an earlier version has left it. */
 static int earlier_run(void **state) {
     (void)state;
     int bad = system("rm -rf run && cp -r half run");
-    for (int i = 0; eight[i]; i++) {
-        char *command = string_format("grep -q '^%s = ' run/config && sed -i '/^%s = /d' run/config", eight[i],
-                                      eight[i]);
-        bad |= system(command);
-        free(command);
-    }
+    for (int i = 0; eight[i]; i++) bad |= line_remove(eight[i]);
+    for EACH(i, rates) bad |= line_remove(rates[i]);
     names_remove("half", "run", "last.safetensors", eight);
     names_remove("half", "run", "best.safetensors", eight);
     return bad;
@@ -311,6 +323,21 @@ static void earlier_runs_go_on_as_gpt2(void **state) {
     checkpoints_compare("gpt2", "run", "best.safetensors");
     logs_compare("gpt2", "run");
     lines_expect("cat run/config", 0, NONE, NULL);
+}
+
+/* What the rate was and will be is told as if the checkpoint said it. */
+static void earlier_rates_are_known(void **state) {
+    (void)state;
+    run("rm -rf now && cp -r half now && train --resume now --steps 9");
+    char *notes = string_format("%s", errors);
+    char *second = strstr(notes, "note: the learning rate goes on at"), *end = second ? strchr(second, '\n') : NULL;
+    assert_non_null(end);
+    *end = 0;
+    run("train --resume run --steps 9");
+    if (!strstr(errors, second) || times_of(errors, "note:") != 2) fail_msg("want %s\ngot %s", second, errors);
+    checkpoints_compare("now", "run", "last.safetensors");
+    free(notes);
+    run("rm -r now");
 }
 
 /* Nothing that the checkpoint does not say can be changed by saying it. */
@@ -490,6 +517,7 @@ int main(void) {
         cmocka_unit_test(runs_keep_what_came_of_it),
         cmocka_unit_test(resumed_runs_keep_their_block),
         cmocka_unit_test_setup(earlier_runs_go_on_as_gpt2, earlier_run),
+        cmocka_unit_test_setup(earlier_rates_are_known, earlier_run),
         cmocka_unit_test_setup(earlier_runs_keep_their_model, earlier_run),
         cmocka_unit_test_setup(incomplete_checkpoints_are_refused, earlier_run),
         cmocka_unit_test(remedies_work),

@@ -113,6 +113,7 @@ static double rate_kept(const json_t *kept, int64_t step) {
     struct error unused; /* it is none: they have been compared with options */
     const struct option_group group = {training_options, &o};
     options_set_defaults(&group, 1);
+    o.schedule = SCHEDULE_COSINE; /* where an earlier version kept it, which had no other */
     json_t *all = options_to_json(&group);
     json_object_update_existing(all, (json_t *)kept);
     const double rate = options_from_json(&group, all, &unused) ? training_rate(&o, step) : 0;
