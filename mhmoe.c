@@ -19,14 +19,6 @@
 #include "src/layers/stack.h"
 #include "src/base/util.h"
 
-/* Block l is a MoE block if every moe_every-th, counted from 1, falls on it. */
-static bool is_moe_block(const struct model *m, size_t l) {
-    return m->sizes.LM > 0 && (l + 1) % (size_t)m->config.moe_every == 0;
-}
-static size_t moe_blocks_before(const struct model *m, size_t l) {
-    return m->sizes.LM > 0 ? l / (size_t)m->config.moe_every : 0;
-}
-
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 /* ---- 1. Memory --------------------------------------------------------------------------------- */
@@ -457,9 +449,10 @@ struct block {
 
 static struct block block_of(const struct model *m, size_t l) {
     const struct activations *a = m->acts;
-    const size_t before = moe_blocks_before(m, l), C = m->sizes.C;
+    const bool is_moe = block_is_moe(&m->config, &m->sizes, l);
+    const size_t before = moe_blocks_before(&m->config, &m->sizes, l), C = m->sizes.C;
     struct block b = {
-        .is_moe = is_moe_block(m, l), .i = is_moe_block(m, l) ? before : l - before,
+        .is_moe = is_moe, .i = is_moe ? before : l - before,
         .norm1 = NORM(m, ln1w, ln1b, l, at(a->ln1_kept, l)), .norm2 = NORM(m, ln2w, ln2b, l, at(a->ln2_kept, l)),
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
         .position = {C, m->sizes.NH, a->turns, at(a->qk_scales, l)},
@@ -611,6 +604,34 @@ void model_initialize(struct model *m, uint64_t seed) {
     for (const struct parameter_info *p = m->info; p < m->info + PARAMETER_TENSORS; p++)
         parameter_initialize(p, m->param_memory + p->offset, seed, &m->sizes);
     model_pack(m);
+}
+
+json_t *model_inherits(const struct config *config, const struct checkpoint *c, struct error *err) {
+    struct config mine = *config, theirs;
+    struct parameter_info info[PARAMETER_TENSORS], other_info[PARAMETER_TENSORS];
+    struct sizes sizes, other_sizes;
+    if (!config_from_checkpoint(&theirs, c, err) || !config_check(&theirs, &other_sizes, err)) return NULL;
+    mine.vocab = theirs.vocab;
+    if (!config_check(&mine, &sizes, err)) return NULL;
+    model_layout(info, &sizes);
+    model_layout(other_info, &other_sizes);
+    const struct side to = {&mine, &sizes, info, NULL, NULL}, from = {&theirs, &other_sizes, other_info, NULL, NULL};
+    return parameters_inherit(&to, &from, PARAMETER_TENSORS, c->path, err);
+}
+
+static struct side side_of(const struct model *m) {
+    return (struct side){&m->config, &m->sizes, m->info, m->param_memory, m->router_bias};
+}
+
+bool model_inherit(struct model *m, const struct checkpoint *c, struct error *err) {
+    struct model other;
+    if (!model_load(&other, c, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, err)) return false;
+    const struct side to = side_of(m), from = side_of(&other);
+    json_t *names = parameters_inherit(&to, &from, PARAMETER_TENSORS, c->path, err);
+    model_destroy(&other);
+    model_pack(m);
+    json_decref(names);
+    return names;
 }
 
 struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {

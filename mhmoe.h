@@ -20,6 +20,7 @@
 #include "src/base/rng.h"
 #include "src/layers/router.h"
 #include "src/run/sampler.h"
+#include "src/run/inherit.h"
 
 /* Every trained tensor, once: struct, sizes, names, initialisation, weight decay and checkpoint come from
  * this list. X(name, part of the model, initialisation, shape...). A linear layer's matrix is (outputs, inputs), as in
@@ -114,6 +115,12 @@ void model_destroy(struct model *m);
 
 /* GPT-2's initialisation, and P1's for the head and merge layers: see PARAMETERS. */
 void model_initialize(struct model *m, uint64_t seed);
+
+/* Begins, after model_initialize, with what the model in a checkpoint has: see src/run/inherit.h. EXIT_INPUT, or
+ * EXIT_MISMATCH. The first says beforehand whether that can be (but for the vocabulary, which is then that of the
+ * checkpoint), and what is not copied: new reference, or NULL. */
+json_t *model_inherits(const struct config *config, const struct checkpoint *c, struct error *err);
+bool model_inherit(struct model *m, const struct checkpoint *c, struct error *err);
 
 /* To be called whenever parameters changed: lays the weights out for gemm.h. */
 void model_pack(struct model *m);

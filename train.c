@@ -32,10 +32,12 @@
 
 /* ---- Options ------------------------------------------------------------------------------------ */
 
-/* The options that a block stands for; a run that goes on has them already. */
+/* The options that a block stands for; a run that goes on has them already, and so has one that begins with another's
+ * weights, if it does not choose a block itself. */
 static void options_complete(const struct option_group *groups, size_t n, const bool *given) {
     const struct training *o = groups[0].target;
-    if (!o->resume) config_preset(groups[1].target, groups, n, given);
+    if (!o->resume && (!o->from || options_given(groups, n, given, "block")))
+        config_preset(groups[1].target, groups, n, given);
 }
 
 static const struct program_info program = {
@@ -63,6 +65,8 @@ struct train {
     char *data_dir;
     struct rundir dir;
     struct checkpoint resumed; /* with --resume, open while the rest is being set up */
+    struct checkpoint source;  /* with --from, the same */
+    json_t *inherited;         /* of it: see src/run/inherit.h */
     struct loader *train_data, *val_data;
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
@@ -182,7 +186,7 @@ static bool config_write(const struct train *t, struct error *err) {
     struct option_group groups[GROUPS];
     struct atomic_file file;
     char path[PATH_SIZE];
-    kept.options.resume = kept.options.out = kept.options.match = NULL;
+    kept.options.resume = kept.options.from = kept.options.out = kept.options.match = NULL;
     kept.options.until = 0;
     option_groups(&kept, groups);
     if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
@@ -198,17 +202,22 @@ static bool entry_is_past(const void *context, const json_t *entry) {
            (step == t->run.step && t->run.watched < t->run.step && !json_object_get(entry, "loss"));
 }
 
-static bool log_open(struct train *t, struct error *err) {
-    char path[PATH_SIZE];
-    rundir_path(&t->dir, "log.jsonl", path);
-    return t->options.resume ? runlog_resume(&t->log, path, t->run.step, entry_is_past, t, err)
-                             : runlog_create(&t->log, path, err);
-}
-
 /* What every entry begins with: the steps that are done, and the tokens of theirs. */
 static json_t *entry_new(const struct train *t) {
     return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens",
                      (json_int_t)t->run.position * t->config.seq);
+}
+
+/* The first entry of a run that began with another model's weights says so. */
+static bool log_open(struct train *t, struct error *err) {
+    char path[PATH_SIZE];
+    rundir_path(&t->dir, "log.jsonl", path);
+    if (t->options.resume) return runlog_resume(&t->log, path, t->run.step, entry_is_past, t, err);
+    if (!runlog_create(&t->log, path, err) || !t->options.from) return t->log.file;
+    json_t *entry = entry_new(t);
+    json_object_set_new(entry, "from", json_string(t->source.path));
+    json_object_update(entry, t->inherited);
+    return runlog_write(&t->log, entry, err);
 }
 
 static void entry_set(json_t *entry, const char *prefix, const char *name, json_t *value) {
@@ -526,6 +535,14 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     return ok;
 }
 
+/* With --from the other model's options are what the command line does not say. */
+static bool config_from(struct train *t, const char *from, struct error *err) {
+    char *path = checkpoint_path(from);
+    const bool ok = checkpoint_open(&t->source, path, err) && config_from_checkpoint(&t->config, &t->source, err);
+    free(path);
+    return ok;
+}
+
 /* The baseline of --match: from a config file, or the one in a run's directory. It has the same block, if it does not
  * say another. */
 static bool baseline_read(struct config *baseline, const char *match, int block, struct error *err) {
@@ -577,6 +594,8 @@ static void idle_options_tell(struct train *t) {
     struct config initial = {0};
     const struct option_group mine = {model_options, config}, defaults = {model_options, &initial};
     options_set_defaults(&defaults, 1);
+    struct error unused;
+    if (t->options.from) config_from_checkpoint(&initial, &t->source, &unused); /* as in options_read */
     json_t *values = options_to_json(&mine), *unset = options_to_json(&defaults), *value;
     const char *name;
     json_object_foreach(values, name, value) {
@@ -591,6 +610,8 @@ static void idle_options_tell(struct train *t) {
     config_preset_tell(config, groups, GROUPS, t->given);
     if (t->options.tokenizer && options_given(groups, GROUPS, t->given, "vocab"))
         note_print("--vocab has no effect with --tokenizer");
+    else if (t->options.from && config->vocab != initial.vocab)
+        note_print("--vocab has no effect with --from: the weights are for its %d tokens", initial.vocab);
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
         note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
     if (t->options.schedule != SCHEDULE_WSD && options_given(groups, GROUPS, t->given, "decay-steps"))
@@ -605,7 +626,7 @@ static void idle_options_tell(struct train *t) {
 static bool names_check(const struct training *o, struct error *err) {
     const struct {
         const char *option, *name;
-    } all[] = {{"out", o->out}, {"resume", o->resume},       {"match", o->match},
+    } all[] = {{"out", o->out}, {"resume", o->resume}, {"from", o->from}, {"match", o->match},
                {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].name && !*all[i].name)
@@ -614,16 +635,26 @@ static bool names_check(const struct training *o, struct error *err) {
     return true;
 }
 
+/* The value of an option that says where others come from, before these are read; NULL if it is not given in full. */
+static const char *option_early(int argc, char **argv, const char *name) {
+    const size_t length = strlen(name);
+    const char *value = NULL;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], name, length) == 0 && argv[i][length] == '=') value = argv[i] + length + 1;
+        if (strcmp(argv[i], name) == 0 && i + 1 < argc) value = argv[i + 1];
+    }
+    return value;
+}
+
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
     options_set_defaults(groups, GROUPS);
-    const char *resume = NULL;
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strncmp(argv[i], "--resume=", 9) == 0) resume = argv[i] + 9;
-        if (strcmp(argv[i], "--resume") == 0 && i + 1 < argc) resume = argv[i + 1];
-    }
+    const char *resume = option_early(argc, argv, "--resume"), *from = option_early(argc, argv, "--from");
+    if (resume && from)
+        return error_set(err, EXIT_USAGE, "--from and --resume both given; a resumed run has its weights"), -1;
     if (resume && *resume && !config_resume(t, resume, err)) return -1;
+    if (from && *from && !config_from(t, from, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
@@ -631,6 +662,8 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     if (first >= 0 && !names_check(&t->options, err)) return -1;
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
+    if (first >= 0 && strcmp(from ? from : "", t->options.from ? t->options.from : "") != 0)
+        return error_set(err, EXIT_USAGE, "--from: shortened, or in a config file; write it out"), -1;
     if (first >= 0 && t->options.resume && !same_val)
         return error_set(err, EXIT_MISMATCH, "--val %s: not the held-out text of %s; leave it out, or start a new run",
                          t->options.val, t->options.resume), -1;
@@ -657,15 +690,15 @@ static char *default_corpus(struct error *err) {
 }
 
 /* Finds or makes tokenizer and shards, opens them, and sets the model's vocabulary. */
-static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *resumed, struct error *err) {
+static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *earlier, struct error *err) {
     const struct training *o = &t->options;
-    if (resumed && n == 0) {
-        const char *dir = checkpoint_string(resumed, "data_dir", err);
+    if (earlier && n == 0) {
+        const char *dir = checkpoint_string(earlier, "data_dir", err);
         if (!dir) return false;
         t->data_dir = text_unescape(dir);
         if (!file_exists(t->data_dir))
             return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name its corpus again", t->data_dir,
-                             resumed->path);
+                             earlier->path);
     } else {
         struct option_group groups[GROUPS];
         option_groups(t, groups);
@@ -688,26 +721,27 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
     if (!t->val_data) return false;
     if (loader_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
         return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name the corpus again",
-                         t->data_dir, resumed ? resumed->path : o->tokenizer ? o->tokenizer : "its own");
+                         t->data_dir, earlier ? earlier->path : o->tokenizer ? o->tokenizer : "its own");
     t->config.vocab = tokenizer_vocab(t->tokenizer);
     return true;
 }
 
-/* A resumed run keeps its tokenizer: --tokenizer may only name the same one. */
-static bool tokenizer_check(const struct train *t, const struct checkpoint *resumed, struct error *err) {
+/* Weights go with their tokenizer: --tokenizer may only name the same one. */
+static bool tokenizer_check(const struct train *t, const struct checkpoint *earlier, struct error *err) {
     if (!t->options.tokenizer) return true;
     tokenizer *named = tokenizer_load(t->options.tokenizer, err);
     if (!named) return false;
     const bool same = tokenizer_hash(named) == tokenizer_hash(t->tokenizer);
     tokenizer_free(named);
     return same || error_set(err, EXIT_MISMATCH, "%s: not the tokenizer that %s was trained with; leave out "
-                             "--tokenizer, or start a new run", t->options.tokenizer, resumed->path);
+                             "--tokenizer, or %s", t->options.tokenizer, earlier->path,
+                             t->options.from ? "--from" : "start a new run");
 }
 
-static bool tokenizer_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
-    if (resumed) {
-        t->tokenizer = tokenizer_from_checkpoint(resumed, err);
-        return t->tokenizer && tokenizer_check(t, resumed, err);
+static bool tokenizer_open(struct train *t, const struct checkpoint *earlier, struct error *err) {
+    if (earlier) {
+        t->tokenizer = tokenizer_from_checkpoint(earlier, err);
+        return t->tokenizer && tokenizer_check(t, earlier, err);
     }
     if (t->options.tokenizer) t->tokenizer = tokenizer_load(t->options.tokenizer, err);
     return t->tokenizer || !t->options.tokenizer;
@@ -724,7 +758,7 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     if (resumed) return run_restore(t, resumed, err);
     t->run = runstate_new((uint64_t)o->seed);
     model_initialize(m, (uint64_t)o->seed);
-    return true;
+    return !o->from || model_inherit(m, &t->source, err);
 }
 
 /* A resumed run keeps its model, its order of data and its held-out sequences; what else has changed is told. */
@@ -763,6 +797,8 @@ static void train_close(struct train *t) {
     if (t->val_data) loader_close(t->val_data);
     runlog_close(&t->log);
     if (t->resumed.path) checkpoint_close(&t->resumed);
+    if (t->source.path) checkpoint_close(&t->source);
+    json_decref(t->inherited);
     rundir_release(&t->dir);
 }
 
@@ -783,6 +819,8 @@ static bool run_open(struct train *t, const char *corpus, struct error *err) {
         return checkpoint_open(&t->resumed, rundir_path(&t->dir, "last.safetensors", path), err) &&
                checkpoint_format(&t->resumed, MODEL_FORMAT, err) && resume_check(t, &t->resumed, err);
     idle_options_tell(t);
+    if (o->from && !(t->inherited = model_inherits(&t->config, &t->source, err))) return false;
+    if (o->from) inheritance_tell(t->inherited, t->source.path);
     if (o->dry_run) return true;
     return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, corpus, err);
 }
@@ -802,19 +840,28 @@ static bool run_train(struct train *t, struct error *err) {
     return train_finish(t, train_loop(t, err), err);
 }
 
+/* What a run with --from is named after where it goes on with the same data. */
+static char *source_directory(const struct train *t) {
+    const char *path = t->source.path, *slash = strrchr(path, '/');
+    return slash ? string_format("%.*s", (int)(slash - path), path) : string_format(".");
+}
+
 /* All of it, in the order in which it can fail. */
 static bool train_all(struct train *t, char **corpora, size_t n, struct error *err) {
     const struct training *o = &t->options;
     struct sizes sizes;
     char *fallback = NULL;
     if (!config_check(&t->config, &sizes, err) || !threads_start(o->threads, err)) return false;
+    if (n == 0 && o->from && o->val)
+        return error_set(err, EXIT_USAGE, "--val %s: the data of %s has its own held-out text; name a corpus, too",
+                         o->val, t->source.path);
     if (n == 0 && !o->resume) {
-        if (!(fallback = default_corpus(err))) return false;
+        if (!(fallback = o->from ? source_directory(t) : default_corpus(err))) return false;
         corpora = &fallback;
-        n = 1;
+        n = !o->from;
     }
-    const struct checkpoint *resumed = o->resume ? &t->resumed : NULL;
-    bool ok = run_open(t, corpora[0], err) && tokenizer_open(t, resumed, err) && data_open(t, corpora, n, resumed, err);
+    const struct checkpoint *resumed = o->resume ? &t->resumed : NULL, *earlier = o->from ? &t->source : resumed;
+    bool ok = run_open(t, corpora[0], err) && tokenizer_open(t, earlier, err) && data_open(t, corpora, n, earlier, err);
     free(fallback);
     if (!ok || o->dry_run) return ok && cost_show(t, err);
     return model_open(t, resumed, err) && run_train(t, err);

@@ -92,8 +92,7 @@ void config_preset(struct config *config, const struct option_group *groups, siz
             option_set(&own, presets[i].option, presets[i].values[config->block]);
 }
 
-/* As it stands on a command line: "--norm rmsnorm", "--bias", "--no-bias". malloc'ed. */
-static char *option_words(const struct option_group *group, const char *name) {
+char *option_words(const struct option_group *group, const char *name) {
     char *value = option_text(group, name);
     const bool yes = strcmp(value, "true") == 0, no = strcmp(value, "false") == 0;
     char *words = yes || no ? string_format("--%s%s", no ? "no-" : "", name) : string_format("--%s %s", name, value);
@@ -184,6 +183,14 @@ bool config_check(const struct config *c, struct sizes *s, struct error *err) {
     s->head = multi_head ? (size_t)c->head_depth : 0;
     s->merge = multi_head ? (size_t)c->merge_depth : 0;
     return true;
+}
+
+/* Every moe_every-th, counted from 1. */
+bool block_is_moe(const struct config *c, const struct sizes *s, size_t l) {
+    return s->LM > 0 && (l + 1) % (size_t)c->moe_every == 0;
+}
+size_t moe_blocks_before(const struct config *c, const struct sizes *s, size_t l) {
+    return s->LM > 0 ? l / (size_t)c->moe_every : 0;
 }
 
 /* What an option needs to have any effect, by the field it sets; those not listed here always have one. */

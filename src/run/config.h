@@ -54,11 +54,18 @@ struct sizes {
 /* EXIT_USAGE if they do not fit together: the message says which, and what would fit. */
 bool config_check(const struct config *config, struct sizes *sizes, struct error *err);
 
+/* Whether block l is a mixture of experts, and how many of those before it are. */
+bool block_is_moe(const struct config *config, const struct sizes *sizes, size_t l);
+size_t moe_blocks_before(const struct config *config, const struct sizes *sizes, size_t l);
+
 /* Sets the options that config->block stands for, but not those that were given (`groups`, `n` and `given` are
  * options_parse's; given may be NULL: none was). If the block was given too, config_preset_tell says in a line on
  * standard error what contradicts it. */
 void config_preset(struct config *config, const struct option_group *groups, size_t n, const bool *given);
 void config_preset_tell(const struct config *config, const struct option_group *groups, size_t n, const bool *given);
+
+/* An option as it stands on a command line: "--norm rmsnorm", "--bias", "--no-bias". malloc'ed. */
+char *option_words(const struct option_group *group, const char *name);
 
 /* The setting without which option `name` of model_options changes nothing, as in "--router cosine", or NULL. */
 const char *option_missing(const struct config *config, const char *name);

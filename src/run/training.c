@@ -13,6 +13,9 @@ const struct option_spec training_options[] = {
      "directory of the run (default: runs/ and the corpus's name)", "Run"},
     {"resume", 0, OPTION_STRING, FIELD(resume), NULL, 0, 0, NULL, "RUN",
      "go on with a run (its directory, or its last.safetensors) from its last checkpoint, with its options", NULL},
+    {"from", 0, OPTION_STRING, FIELD(from), NULL, 0, 0, NULL, "MODEL",
+     "begin with the weights, tokenizer and model options of another model (a run's directory, or a checkpoint): what "
+     "has the same name is copied, experts come from its dense layers, the rest is new, and told", NULL},
     {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
      "print parameters, FLOPs and memory, and stop", NULL},
     {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
