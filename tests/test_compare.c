@@ -668,19 +668,79 @@ static void test_seeds_raised(void **state) {
                    "compare --train train --out searched --widen 2 " SEARCHED "--seeds 3");
 }
 
-/* Runs beside each other find what they find in turn. If one fails, the others save and stop, and one reads of it. */
+/* A script in the place of ./train, for the runs in `out`; what is before them is ./train's. */
+static void script_write(const char *name, const char *out, const char *lines) {
+    run("cat > %s << 'END' && chmod +x %s\n#!/bin/sh\n"
+        "case \"$*\" in *out=%s/*-seed[0-9]*) ;; *) exec train \"$@\" ;; esac\n%s\nEND",
+        name, name, out, lines);
+}
+
+/* Runs beside each other find what they find in turn, and the report says so. */
 static void test_jobs(void **state) {
     (void)state;
     run("compare --train train --steps 20 --out beside --jobs 3 " TINY);
     assert_non_null(strstr(errors, "[4/4] "));
-    run(COMPUTED "beside/report.csv | cmp - a && grep -q '^3 runs beside each other' beside/report.md");
-    run("printf '%%s\n' '#!/bin/sh' 'case \"$*\" in *out=fails/smoe*seed=2*) "
-        "until grep -qs .step.:5, fails/smoe*seed1*/log.jsonl; do sleep 0.02; done; echo no luck; exit 3;; "
-        "*) exec train \"$@\";; esac' > failing && chmod +x failing");
-    const char *command = "compare --train ./failing --steps 1000000 --out fails --jobs 2 " TINY "--models smoe";
-    assert_int_equal(command_run(command), EXIT_INPUT);
-    assert_non_null(strstr(errors, "seed2-steps1000000: exit code 3: no luck (all of it in "));
-    run("ls fails/smoe*seed1*/last.safetensors");
+    run(COMPUTED "beside/report.csv | cmp - a && "
+        "grep -q '^3 runs beside each other.* under that load' beside/report.md");
+}
+
+/* As many at a time as were asked for, and not more: each waits for two others, and notes if it is a fourth. */
+static void test_overlap(void **state) {
+    (void)state;
+    script_write("crowded", "crowd", "echo > here.$$; i=0\n"
+                 "until test -e full || test $(ls here.* | wc -l) = 3; do i=$((i + 1)); test $i -lt 500 || exit 3\n"
+                 "sleep 0.02; done\n"
+                 "echo > full; sleep 0.3; test $(ls here.* | wc -l) -le 3 || echo > toomany\n"
+                 "train \"$@\"; code=$?; rm here.$$; exit $code");
+    run("compare --train ./crowded --steps 20 --out crowd --jobs 3 " TINY);
+    run("test -e full && ! test -e toomany && " COMPUTED "crowd/report.csv | cmp - a");
+}
+
+/* The first run fails. One reads of it at once, the others are done, and the same command does what is missing. */
+static void test_failing(void **state) {
+    (void)state;
+    script_write("failing", "fails", "if mkdir first 2> /dev/null; then echo no luck; exit 3; fi\n"
+                 "trap 'echo > told' TERM; sleep 0.3\nexec train \"$@\"");
+    assert_int_equal(command_run("compare --train ./failing --steps 20 --out fails --jobs 2 " TINY), EXIT_INPUT);
+    const char *note = strstr(errors, "compare: note: fails/"), *done = strstr(errors, "[1/4] ");
+    assert_true(note && done && note < done);
+    assert_non_null(strstr(note, "-steps20: exit code 3: no luck (all of it in fails/"));
+    assert_true(strstr(note, "/train.log); the others go on\n") < done);
+    assert_non_null(strstr(errors, "[3/4] "));
+    const char *last = strrchr(errors, '[');
+    assert_non_null(strstr(last, "\ncompare: fails/"));
+    run("! test -e told && ! test -e fails/report.md && test $(grep -l final_loss fails/*/log.jsonl | wc -l) = 3");
+    run("compare --train train --steps 20 --out fails --jobs 2 " TINY);
+    assert_non_null(strstr(errors, "[4/4] "));
+    assert_null(strstr(errors, "[3/4] "));
+    run(COMPUTED "fails/report.csv | cmp - a");
+}
+
+/* Two fail, in turn: the first is the call's. */
+static void test_failing_twice(void **state) {
+    (void)state;
+    script_write("twice", "twofail", "case \"$*\" in *out=twofail/smoe*seed1-*) echo no luck; exit 3 ;;\n"
+                 "*out=twofail/smoe*seed2-*) echo no disk; exit 4 ;; esac\nexec train \"$@\"");
+    assert_int_equal(command_run("compare --train ./twice --steps 20 --out twofail " TINY), EXIT_INPUT);
+    assert_non_null(strstr(errors, "seed2-steps20: exit code 4: no disk (all of it in "));
+    assert_non_null(strstr(errors, "[2/4] mhmoe-h2, lr 0.002, seed 2"));
+    const char *last = strrchr(errors, '[');
+    assert_non_null(strstr(last, "seed1-steps20: exit code 3: no luck"));
+    assert_null(strstr(last, "no disk"));
+}
+
+/* Two at step 7 of 20 when the call is told to stop; the next goes on with both, to the same bits. */
+static void test_jobs_stopped(void **state) {
+    (void)state;
+    script_write("halfway", "both", "train --until 7 \"$@\"; echo > half.$$; i=0\n"
+                 "until test $(ls half.* | wc -l) = 2; do i=$((i + 1)); test $i -lt 500 || exit 3; sleep 0.02; done\n"
+                 "if mkdir told 2> /dev/null; then kill -TERM $PPID; fi; sleep 9");
+    assert_int_equal(command_run("compare --train ./halfway --steps 20 --out both --jobs 2 " TINY), 128 + 15);
+    assert_non_null(strstr(errors, "compare: both: stopped by signal 15; the same command goes on from here\n"));
+    assert_null(strstr(errors, "go on\n")); /* being stopped is no failure */
+    run("test $(ls both/*-seed*/last.safetensors | wc -l) = 2");
+    run("compare --train train --steps 20 --out both --jobs 2 " TINY);
+    run("test $(grep -l 'step 7 of 20' both/*-seed*/train.log | wc -l) = 2 && " COMPUTED "both/report.csv | cmp - a");
 }
 
 /* A run without its end is done again; one of an earlier version, whose loss means something else, is not taken in. */
@@ -692,11 +752,13 @@ static void test_left_half_way(void **state) {
     assert_null(strstr(errors, "seed 1:"));
     run(COMPUTED "cut/report.csv | cmp - a");
     run("sed -i '/final_loss/d; /val_loss/s/\"tokens\":[0-9]*,//' cut/smoe-lr0.002-seed2-steps20/log.jsonl && "
-        "cp cut/smoe-lr0.002-seed2-steps20/log.jsonl before");
+        "cp cut/smoe-lr0.002-seed2-steps20/log.jsonl before && "
+        "sed -i '/final_loss/d' cut/mhmoe-h2-lr0.002-seed2-steps20/log.jsonl");
     assert_int_equal(command_run("compare --train train --steps 20 --out cut " TINY), EXIT_INPUT);
     assert_non_null(strstr(errors, "\ncompare: cut/smoe-lr0.002-seed2-steps20/log.jsonl: from an earlier version (got "
                                    "val_loss without tokens, want both, and final_loss); remove "
                                    "cut/smoe-lr0.002-seed2-steps20\n"));
+    assert_null(strstr(errors, "seed 2")); /* after it nothing is begun */
     run("cmp before cut/smoe-lr0.002-seed2-steps20/log.jsonl && rm -r cut/smoe-lr0.002-seed2-steps20");
     run("compare --train train --steps 20 --out cut " TINY);
     run(COMPUTED "cut/report.csv | cmp - a");
@@ -709,9 +771,9 @@ static void test_signal(void **state) {
     run("printf '%%s\\n' '#!/bin/sh' 'case \"$*\" in *out=long/*-seed2-*) n=0; trap \"n=\\$((n + 1))\" TERM; "
         "sleep 99 & echo > slow$$; wait; kill $!; sleep 1 & wait $!; echo $n > slow$$; exit 143;; "
         "*) exec train \"$@\";; esac' > slowly && chmod +x slowly");
-    run("compare --train ./slowly --steps 1000000 --out long --jobs 4 " TINY "& pid=$!\n"
+    run("compare --train ./slowly --steps 1000000 --out long --jobs 4 " TINY "& pid=$! i=0\n"
         "until test $(grep -ls '\"step\":5,' long/*-seed1-*/log.jsonl | wc -l) = 2 && test $(ls slow?* | wc -l) = 3\n"
-        "do kill -0 $pid || exit 1; sleep 0.02; done\n"
+        "do kill -0 $pid && test $((i += 1)) -lt 1000 || { kill $pid; exit 1; }; sleep 0.02; done\n"
         "kill -TERM $pid; wait $pid; test $? = 143 && test $(ls long/*-seed1-*/last.safetensors | wc -l) = 2 && "
         "test $(cat slow[0-9]* | tr -d '\\n') = 11");
 }
@@ -773,10 +835,12 @@ int main(void) {
         cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_studies), cmocka_unit_test(test_runs),
         cmocka_unit_test(test_shares), cmocka_unit_test(test_block), cmocka_unit_test(test_study_fits),
         cmocka_unit_test(test_study_does_not_fit), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program), cmocka_unit_test(test_block_program),
-        cmocka_unit_test(test_search_program),
-        cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_left_half_way),
-        cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program),
+        cmocka_unit_test(test_block_program), cmocka_unit_test(test_search_program),
+        cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_failing), cmocka_unit_test(test_failing_twice), cmocka_unit_test(test_jobs_stopped),
+        cmocka_unit_test(test_left_half_way), cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes),
+        cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

@@ -231,27 +231,29 @@ static bool task_end(struct task *t, struct error *err) {
     return true;
 }
 
-/* Does what of the tasks is not yet done, --jobs at a time, in their order, and calls `done` after each. If one
- * fails, those beside it are told to save and stop, and the first error is reported. */
+/* Does what of the tasks is not yet done, --jobs at a time, in their order, and calls `done` after each. One that fails
+ * is told at once, and the others are done all the same; the first error is the call's. After one that cannot be
+ * started no more are. */
 static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*done)(struct driver *, struct task *),
                       struct error *err) {
     size_t next = 0, working = 0;
-    struct error later;
     bool ok = true;
-    while (working > 0 || (ok && !d->stop && next < n)) {
-        const bool failed = !ok;
-        if (ok && !d->stop && next < n && working < (size_t)d->options.request.jobs) {
+    while (working > 0 || (!d->stop && next < n)) {
+        struct error bad = {0};
+        if (!d->stop && next < n && working < (size_t)d->options.request.jobs) {
             struct task *t = &tasks[next++];
             const enum log_state state = task_look(t);
             if (state == LOG_FINISHED) d->run++;
-            else if ((ok = task_start(d, t, state, err))) working++;
+            else if (task_start(d, t, state, &bad)) working++;
+            else next = n;
         } else {
             struct task *t = children_wait(d, tasks, n);
             working--;
-            if (task_end(t, failed ? &later : err)) done(d, t);
-            else ok = false;
+            if (task_end(t, &bad)) done(d, t);
+            else if (!d->stop && (working > 0 || next < n)) note_print("%s; the others go on", bad.text);
         }
-        if (!ok && !failed && !d->stop) children_tell(tasks, n, SIGTERM); /* a second signal ends them unsaved */
+        if (bad.code && ok) *err = bad;
+        ok &= !bad.code;
     }
     return going_on(d, err) && ok;
 }

@@ -151,7 +151,8 @@ static void method_print(FILE *out, const struct comparison *c) {
                  "sequences of it each time.\n",
             r->eval_windows);
     if (r->jobs > 1)
-        fprintf(out, "%d runs beside each other, so that each had only its share of the machine.\n", r->jobs);
+        fprintf(out, "%d runs beside each other, so that each had only its share of the machine: tokens/s and seconds "
+                     "are under that load.\n", r->jobs);
     if (r->mhmoe) fprintf(out, "MH-MoE with `%s`.\n", r->mhmoe);
 }
 
