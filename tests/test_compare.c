@@ -152,6 +152,19 @@ static void test_rates(void **state) {
         if (rates_parse(wrong[i], rates, 3) != 0) fail_msg("%s", wrong[i]);
 }
 
+static void test_part(void **state) {
+    (void)state;
+    size_t part, parts;
+    assert_true(part_parse("2/3", &part, &parts) && part == 1 && parts == 3);
+    assert_true(part_parse("1/1", &part, &parts) && part == 0 && parts == 1);
+    assert_true(part_parse("12/12", &part, &parts) && part == 11 && parts == 12);
+    assert_true(part_parse(NULL, &part, &parts) && part == 0 && parts == 1);
+    static const char *const wrong[] = {"",     "2",     "2/",   "/2",   "0/2",  "3/2",  "1/0",
+                                        "-1/2", "1/2/3", "1/2x", "1 /2", " 1/2", "+1/2", "1.5/2"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (part_parse(wrong[i], &part, &parts)) fail_msg("%s", wrong[i]);
+}
+
 /* ---- The search ---- */
 
 /* What a run with a rate ends with; seeds count from 0. */
@@ -743,6 +756,44 @@ static void test_jobs_stopped(void **state) {
     run("test $(grep -l 'step 7 of 20' both/*-seed*/train.log | wc -l) = 2 && " COMPUTED "both/report.csv | cmp - a");
 }
 
+/* Parts on several machines do every run once; put together they are what one machine finds. */
+static void test_parts(void **state) {
+    (void)state;
+    run("compare --train train --steps 20 --out first3 --part 1/3 " TINY);
+    assert_non_null(strstr(errors, "compare: first3: part 1/3 is done, and 2 runs of other parts are not here; with "));
+    run("compare --train train --steps 20 --out second3 --jobs 2 --part 2/3 " TINY);
+    run("compare --train train --steps 20 --out third3 --part 3/3 " TINY);
+    run("! ls first3/report.md second3/report.md third3/report.md 2> /dev/null && "
+        "test $(ls first3 | grep -c seed) = 2 && test $(ls first3 second3 third3 | grep seed | sort -u | wc -l) = 4");
+    run("cp -r second3/*-seed* third3/*-seed* first3 && "
+        "compare --train train --steps 20 --out first3 --part 1/3 " TINY);
+    assert_null(strstr(errors, "/4] "));
+    run(COMPUTED "first3/report.csv | cmp - a");
+    run("rm first3/report.* && compare --train train --steps 20 --out first3 " TINY "&& " COMPUTED
+        "first3/report.csv | cmp - a");
+}
+
+/* A race goes on only when all parts of its round are there; of a finished run its log is enough. */
+static void test_parts_search(void **state) {
+    (void)state;
+    const char *left = "compare --train train --out left --widen 2 --part 1/2 " SEARCHED;
+    const char *right = "compare --train train --out right --widen 2 --part 2/2 " SEARCHED;
+    const char *exchange = "for f in left/*-seed*/log.jsonl right/*-seed*/log.jsonl; do for to in left right; do\n"
+                           "name=$(basename $(dirname $f)); mkdir -p $to/$name\n"
+                           "test -e $to/$name/log.jsonl || cp $f $to/$name; done; done";
+    const int dirs[] = {2, 5, 7}; /* in the first, of 4, 6 and 8 */
+    for (int round = 0; round < 3; round++) { /* 2 rates, then one beyond, then another */
+        run("%s", left);
+        assert_non_null(strstr(errors, "compare: left: part 1/2 is done, and "));
+        run("%s", right);
+        assert_non_null(strstr(errors, "compare: right: part 2/2 is done, and "));
+        run("test $(ls left | grep -c seed) = %d", dirs[round]);
+        run("%s", exchange);
+    }
+    run("%s && %s && " COMPUTED "left/report.csv > s; " COMPUTED "right/report.csv | cmp - s && " COMPUTED
+        "half/report.csv | cmp - s", left, right);
+}
+
 /* A run without its end is done again; one of an earlier version, whose loss means something else, is not taken in. */
 static void test_left_half_way(void **state) {
     (void)state;
@@ -814,6 +865,9 @@ static void test_refusals(void **state) {
     refuse_compare(EXIT_MISMATCH, "corpora: got [\"text\", \"text\"]",
                    "compare --train train --steps 20 --out whole " TINY "text");
     refuse_compare(EXIT_USAGE, "--lrs: bad value (got '1,x'", "compare --lrs 1,x");
+    refuse_compare(EXIT_USAGE, "--part: bad value (got '3/2', want I/N with I from 1 to N", "compare --part 3/2");
+    refuse_compare(EXIT_USAGE, "--part 1/2: machines would plan different numbers of steps; give --steps\n",
+                   "compare --train train --out new --part 1/2 " TINY);
     refuse_compare(EXIT_USAGE, "mhmoe-h2 is compared with smoe; add it", "compare --models mhmoe-h2");
     refuse_compare(EXIT_USAGE, "--channels 20: mhmoe-h2 has no whole width and number of experts at the cost of smoe; "
                    "use --channels 24\n", "compare --train train --out new " TINY "--channels 20 --block llama");
@@ -829,18 +883,17 @@ int main(void) {
         cmocka_unit_test(test_moments), cmocka_unit_test(test_paired), cmocka_unit_test(test_student),
         cmocka_unit_test(test_verdict), cmocka_unit_test(test_crossing), cmocka_unit_test(test_plan),
         cmocka_unit_test(test_search_stage), cmocka_unit_test(test_warmup), cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_search_plateau), cmocka_unit_test(test_search_threshold),
+        cmocka_unit_test(test_part), cmocka_unit_test(test_search_plateau), cmocka_unit_test(test_search_threshold),
         cmocka_unit_test(test_search_rounds), cmocka_unit_test(test_search_widens),
-        cmocka_unit_test(test_search_widens_late),
-        cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_studies), cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_shares), cmocka_unit_test(test_block), cmocka_unit_test(test_study_fits),
-        cmocka_unit_test(test_study_does_not_fit), cmocka_unit_test(test_baselines), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program),
-        cmocka_unit_test(test_block_program), cmocka_unit_test(test_search_program),
+        cmocka_unit_test(test_search_widens_late), cmocka_unit_test(test_search_diverges),
+        cmocka_unit_test(test_studies), cmocka_unit_test(test_runs), cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_block), cmocka_unit_test(test_study_fits), cmocka_unit_test(test_study_does_not_fit),
+        cmocka_unit_test(test_baselines), cmocka_unit_test(test_result), cmocka_unit_test(test_result_unfinished),
+        cmocka_unit_test(test_program), cmocka_unit_test(test_block_program), cmocka_unit_test(test_search_program),
         cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_failing), cmocka_unit_test(test_failing_twice), cmocka_unit_test(test_jobs_stopped),
-        cmocka_unit_test(test_left_half_way), cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_parts), cmocka_unit_test(test_parts_search), cmocka_unit_test(test_left_half_way),
+        cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

@@ -52,6 +52,9 @@ static const struct option_spec compare_options[] = {
      "runs beside each other; for small models better than many threads", NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
      "threads of a run (0: processors, divided by --jobs)", NULL},
+    {"part", 0, OPTION_STRING, FIELD(part), NULL, 0, 0, NULL, "I/N",
+     "only the I-th of N parts of the runs, each on a machine of its own; afterwards all runs' directories go into one "
+     "--out", NULL},
     {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
      "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-weight 1e-3'", NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},
@@ -85,8 +88,9 @@ struct task {
     struct study_run run;
     struct result *result; /* where what it finds goes */
     char *directory;
-    pid_t pid; /* 0: it does not work */
-    int code;  /* as a shell has it, after its end */
+    bool elsewhere; /* in another --part */
+    pid_t pid;      /* 0: it does not work */
+    int code;       /* as a shell has it, after its end */
     double expected, start, seconds;
 };
 
@@ -99,6 +103,7 @@ struct driver {
     sigset_t signals; /* blocked: taken where a child is waited for */
     int stop;         /* the one that came */
     size_t runs, run; /* in the plan; the present one */
+    size_t part, parts, lacking; /* of --part, from 0; runs of other parts that are not here */
 };
 
 /* ---- Children --------------------------------------------------------------------------------- */
@@ -244,6 +249,7 @@ static bool tasks_run(struct driver *d, struct task *tasks, size_t n, void (*don
             struct task *t = &tasks[next++];
             const enum log_state state = task_look(t);
             if (state == LOG_FINISHED) d->run++;
+            else if (t->elsewhere) d->lacking++;
             else if (task_start(d, t, state, &bad)) working++;
             else next = n;
         } else {
@@ -280,16 +286,25 @@ static int longer_first(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
+/* True if all is here that comes next depends on. Else this part has done what it can, which is no failure. */
+static bool parts_together(const struct driver *d, struct error *err) {
+    const struct request *r = &d->options.request;
+    return d->lacking == 0 || error_set(err, EXIT_DONE, "%s: part %s is done, and %zu runs of other parts are not "
+                                        "here; with their directories beside those here, the same command goes on",
+                                        r->out, r->part, d->lacking);
+}
+
 /* Runs of a stage. Beside each other the longest begin, so that none is left alone at the end. */
 static bool stage_run(struct driver *d, struct task *tasks, size_t n, struct error *err) {
     for (size_t i = 0; i < n; i++) {
         tasks[i].directory = run_directory(&d->options.request, &tasks[i].run);
+        tasks[i].elsewhere = i % d->parts != d->part;
         tasks[i].expected = model_named(&d->comparison, tasks[i].run.model->name)->timing.step;
     }
     if (d->options.request.jobs > 1) qsort(tasks, n, sizeof *tasks, longer_first);
     const bool ok = tasks_run(d, tasks, n, run_done, err);
     tasks_free(tasks, n);
-    return ok;
+    return ok && parts_together(d, err);
 }
 
 /* The runs that trials lack. Models take turns, so that a slow hour hits all of them. malloc'ed. */
@@ -425,6 +440,9 @@ static bool plan_make(struct driver *d, struct error *err) {
     struct comparison *c = &d->comparison;
     const struct request *r = &d->options.request;
     const double start = time_seconds();
+    if (r->part && !r->steps)
+        return error_set(err, EXIT_USAGE, "--part %s: machines would plan different numbers of steps; give --steps",
+                         r->part);
     if (!corpus_prepare(d, err)) return false;
     if (!models_calibrate(d, false, err) || !models_calibrate(d, true, err)) return false;
     struct timing *timings = array_alloc(c->study->n, sizeof *timings);
@@ -442,8 +460,8 @@ static bool plan_make(struct driver *d, struct error *err) {
                      r->minutes, d->runs, FEWEST_STEPS);
 }
 
-/* What must be the same for a plan to go on: everything but the place and the program; seeds may become more. New
- * reference. */
+/* What must be the same for a plan to go on: everything but the place, the program and the part; seeds may become more.
+ * New reference. */
 static json_t *request_json(struct driver *d) {
     const struct option_group group = {compare_options, &d->options};
     json_t *request = options_to_json(&group), *corpora = json_array();
@@ -452,6 +470,7 @@ static json_t *request_json(struct driver *d) {
     json_object_set_new(request, "corpora", corpora);
     json_object_del(request, "out");
     json_object_del(request, "train");
+    json_object_del(request, "part");
     return request;
 }
 
@@ -580,6 +599,9 @@ static bool comparison_open(struct driver *d, struct error *err) {
         return error_set(err, EXIT_USAGE,
                          "--lrs: bad value (got '%s', want 1 to %d different numbers above 0, as in 1e-3,2e-3)", r->lrs,
                          MOST_RATES);
+    if (!part_parse(r->part, &d->part, &d->parts))
+        return error_set(err, EXIT_USAGE, "--part: bad value (got '%s', want I/N with I from 1 to N, as in 2/3)",
+                         r->part);
     if (!study_choose(d, err) || !study_check(r, &d->study, err) || !directory_make(r->out, err)) return false;
     d->comparison = (struct comparison){.request = r,
                                         .study = &d->study,

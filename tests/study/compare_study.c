@@ -74,6 +74,14 @@ const struct study studies[] = {
 };
 const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", NULL};
 
+bool part_parse(const char *text, size_t *part, size_t *parts) {
+    int length = 0;
+    *part = *parts = 1;
+    const bool two = !text || (strspn(text, "0123456789/") == strlen(text) &&
+                               sscanf(text, "%zu/%zu%n", part, parts, &length) == 2 && !text[length]);
+    return two && (*part)-- >= 1 && *part < *parts;
+}
+
 /* Two rates that directories' names cannot tell apart would be one run. */
 static bool rates_ascend(const double *rates, size_t n) {
     for (size_t i = 1; i < n; i++) {

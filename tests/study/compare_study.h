@@ -25,7 +25,7 @@ extern const char *const study_words[];
 
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
-    char *out, *train, *lrs, *mhmoe;
+    char *out, *train, *lrs, *mhmoe, *part;
     int study, seeds, widen, jobs, threads, block, vocab, seq, layers, channels, attn_heads, moe_every, batch;
     int eval_windows;
     double minutes, search_fraction;
@@ -38,6 +38,9 @@ struct request {
  * EXIT_USAGE: the message names a model for which it has none, and the nearest --channels with which all fit. Or else
  * what ./train would refuse in the model's options. */
 bool study_check(const struct request *r, const struct study *study, struct error *err);
+
+/* "2/3": the second of three parts, counted from 0 in *part; NULL is the only one of one. False if it is not that. */
+bool part_parse(const char *text, size_t *part, size_t *parts);
 
 /* "1e-3,2e-3" as at most `most` positive numbers, no two alike, ascending; 0 if it is not that. */
 size_t rates_parse(const char *text, double *rates, size_t most);
