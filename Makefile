@@ -61,7 +61,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(BUILD)/test_measure: $(filter-out %/analyse.o,$(ANALYSE))
-$(BUILD)/test_compare $(BUILD)/test_compare_report: $(filter-out %/compare.o,$(COMPARE))
+$(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: $(filter-out %/compare.o,$(COMPARE))
 $(BUILD)/test_routing $(BUILD)/test_wordnet: $(BUILD)/test_%: $(BUILD)/tests/study/%.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial

@@ -181,7 +181,11 @@ static void test_heading(void **state) {
     made_open(&u);
     for (int block = 0; block < BLOCKS; block++) {
         u.request.block = block;
+        u.request.common = block == BLOCK_LLAMA ? "--embedding-lr 4" : NULL;
+        u.request.mhmoe = block == BLOCK_GPT2 ? "--renormalize" : NULL;
         report_read(&u, "report.md");
+        assert_true(!!strstr(text, "\nAll models with `--embedding-lr 4`.\n") == (block == BLOCK_LLAMA));
+        assert_true(!!strstr(text, "\nMH-MoE with `--renormalize`.\n") == (block == BLOCK_GPT2));
         char *want = string_format("# %s (`--block %s`)\n", studies[0].question, block_words[block]);
         assert_int_equal(strncmp(text, want, strlen(want)), 0);
         free(want);

@@ -55,6 +55,8 @@ static const struct option_spec compare_options[] = {
     {"part", 0, OPTION_STRING, FIELD(part), NULL, 0, 0, NULL, "I/N",
      "only the I-th of N parts of the runs, each on a machine of its own; afterwards all runs' directories go into one "
      "--out", NULL},
+    {"common", 0, OPTION_STRING, FIELD(common), NULL, 0, 0, NULL, "OPTIONS",
+     "more options of ./train for all models, as in '--embedding-lr 4 --schedule wsd'", NULL},
     {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
      "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-weight 1e-3'", NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},

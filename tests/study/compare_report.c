@@ -153,6 +153,7 @@ static void method_print(FILE *out, const struct comparison *c) {
     if (r->jobs > 1)
         fprintf(out, "%d runs beside each other, so that each had only its share of the machine: tokens/s and seconds "
                      "are under that load.\n", r->jobs);
+    if (r->common) fprintf(out, "All models with `%s`.\n", r->common);
     if (r->mhmoe) fprintf(out, "MH-MoE with `%s`.\n", r->mhmoe);
 }
 

@@ -146,26 +146,45 @@ char *calibration_directory(const struct request *r, const struct study_model *m
     return calibration_of(r, model->name);
 }
 
-/* ./train's defaults, with the request's shape and block. */
-static struct config shape_config(const struct request *r) {
+/* What these options of ./train (the first word is its name) make of a configuration. */
+static bool config_apply(struct config *config, const struct words *w, struct error *err) {
+    static const struct program_info train = {"train", "", "", "", NULL};
+    struct training training = {0};
+    const struct option_group groups[] = {{training_options, &training}, {model_options, config}};
+    bool *given = NULL;
+    const bool parsed = options_parse(groups, 2, &train, (int)w->n, w->items, &given, err) >= 0;
+    if (parsed) config_preset(config, groups, 2, given);
+    free(given);
+    options_free(groups, 1);
+    return parsed;
+}
+
+/* ./train's defaults, with what all models share. */
+static struct config common_config(const struct request *r) {
     struct config config = {0};
     const struct option_group group = {model_options, &config};
+    struct words w = {0};
+    struct error unused; /* ./train tells it */
     options_set_defaults(&group, 1);
     config.layers = r->layers;
     config.channels = r->channels;
     config.attn_heads = r->attn_heads;
     config.moe_every = r->moe_every;
     config.block = r->block;
-    config_preset(&config, &group, 1, NULL);
+    words_add(&w, "train");
+    words_split(&w, r->common ? r->common : "");
+    config_apply(&config, &w, &unused);
+    words_free(&w);
     return config;
 }
 
 /* What one model has of its own, but for --match. */
 static void model_words(struct words *w, const struct request *r, const struct study_model *model) {
-    struct config dense = shape_config(r);
+    struct config dense = common_config(r);
     struct sizes sizes = {0};
     struct error unused; /* ./train tells it */
     dense.ffn = FFN_DENSE;
+    if (r->common) words_split(w, r->common);
     words_split(w, model->words);
     if (r->mhmoe && strstr(model->words, "--ffn mhmoe")) words_split(w, r->mhmoe);
     if (model->hidden && config_check(&dense, &sizes, &unused))
@@ -229,20 +248,13 @@ void command_resume(struct words *w, const struct request *r, const char *direct
 /* What the model's own options make of `config`, which has its shape. */
 static bool model_config(const struct request *r, const struct study_model *model, struct config *config,
                          struct error *err) {
-    static const struct program_info train = {"train", "", "", "", NULL};
-    struct training training = {0};
-    const struct option_group groups[] = {{training_options, &training}, {model_options, config}};
     struct words w = {0};
     struct sizes sizes;
-    bool *given = NULL;
-    *config = shape_config(r);
+    *config = common_config(r);
     words_add(&w, "train");
     model_words(&w, r, model);
-    const bool parsed = options_parse(groups, 2, &train, (int)w.n, w.items, &given, err) >= 0;
-    if (parsed) config_preset(config, groups, 2, given);
+    const bool parsed = config_apply(config, &w, err);
     words_free(&w);
-    free(given);
-    options_free(groups, 2);
     return parsed && (model->match || config_check(config, &sizes, err));
 }
 

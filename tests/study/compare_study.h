@@ -25,7 +25,7 @@ extern const char *const study_words[];
 
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
-    char *out, *train, *lrs, *mhmoe, *part;
+    char *out, *train, *lrs, *common, *mhmoe, *part;
     int study, seeds, widen, jobs, threads, block, vocab, seq, layers, channels, attn_heads, moe_every, batch;
     int eval_windows;
     double minutes, search_fraction;
