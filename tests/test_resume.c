@@ -320,9 +320,9 @@ static void tokens_are_counted(void **state) {
 
 /* ---- What the metadata says ---- */
 
-/* The run's last checkpoint with another text for one key, its CRCs right. */
-static void metadata_write(const char *key, const char *text) {
-    struct checkpoint c = checkpoint_at("half", "last.safetensors");
+/* The run's last checkpoint is that of `of` with another text for one key, its CRCs right. */
+static void metadata_write_of(const char *of, const char *key, const char *text) {
+    struct checkpoint c = checkpoint_at(of, "last.safetensors");
     struct error err;
     json_t *strings = json_deep_copy(c.metadata);
     if (text) json_object_set_new(strings, key, json_string(text));
@@ -330,6 +330,21 @@ static void metadata_write(const char *key, const char *text) {
     if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
     json_decref(strings);
     checkpoint_close(&c);
+}
+
+static void metadata_write(const char *key, const char *text) { metadata_write_of("half", key, text); }
+
+/* A run that was stopped before it had done anything at all goes on from there. */
+static void stopped_at_once_is_resumed(void **state) {
+    (void)state;
+    run("rm -rf run && " TRAIN "--steps 0 --out run");
+    metadata_write_of("run", "watched", "-1");
+    run("train --resume run --steps 12");
+    checkpoints_compare("whole", "run", "last.safetensors");
+    run("rm -rf run && " TRAIN "--steps 0 --out run");
+    metadata_write_of("run", "watched", "-1"); /* what is due where there are no steps, is */
+    run("train --resume run && grep -c final_loss run/log.jsonl");
+    assert_string_equal(output, "1\n");
 }
 
 static void impossible_metadata_is_refused(void **state) {
@@ -517,6 +532,7 @@ int main(void) {
         cmocka_unit_test(tokenizers_are_kept),
         cmocka_unit_test_setup(tokens_are_counted, half_run),
         cmocka_unit_test_setup(impossible_metadata_is_refused, half_run),
+        cmocka_unit_test(stopped_at_once_is_resumed),
         cmocka_unit_test_setup(earlier_checkpoints_go_on, half_run),
         cmocka_unit_test(names_of_any_bytes_are_found_again),
         cmocka_unit_test(warm_up_fits_the_run),

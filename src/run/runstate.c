@@ -50,6 +50,10 @@ bool runstate_read(struct runstate *s, const struct checkpoint *c, struct error 
         !rng_read(&s->sample_rng, c, "sample_rng", err) || !checkpoint_real(c, "best_loss", &s->best_loss, err) ||
         !checkpoint_real(c, "val_loss", &s->val_loss, err) || !checkpoint_real(c, "seconds", &s->seconds, err))
         return false;
+    const char *watched = json_string_value(json_object_get(c->metadata, "watched"));
     s->watched = s->step; /* an earlier version saved when all that was due was done, and did not say so */
-    return !json_object_get(c->metadata, "watched") || checkpoint_whole(c, "watched", &s->watched, err);
+    if (!watched) return true;
+    if (s->step > 0 || strcmp(watched, "-1") != 0) return checkpoint_whole(c, "watched", &s->watched, err);
+    s->watched = -1; /* stopped before anything */
+    return true;
 }
