@@ -292,7 +292,7 @@ static void config_keeps_the_options(void **state) {
 static void defaults_of_watching_are_as_documented(void **state) {
     (void)state;
     static const char *const lines[] = {
-        "threads = 0", "seed = 1", "cache = data/cache", "steps = 2500", "until = 0", "eval-every = 200",
+        "threads = 0", "seed = 1", "cache = data/cache", "steps = 3000", "until = 0", "eval-every = 200",
         "eval-windows = 64", "final-windows = 0", "save-every = 500", "sample-every = 500", "sample-tokens = 64",
         "prompt = The", "recompute = false", "warmup = -1"};
     run("train --print-config | sed 's/\"//g'");

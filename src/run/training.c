@@ -30,7 +30,7 @@ const struct option_spec training_options[] = {
      "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
     {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
      "where tokenizers and shards are kept", NULL},
-    {"steps", 0, OPTION_LONG, FIELD(steps), "2500", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
+    {"steps", 0, OPTION_LONG, FIELD(steps), "3000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
     {"until", 0, OPTION_LONG, FIELD(until), "0", 0, 1e12, NULL, "N",
      "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
     {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
