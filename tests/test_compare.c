@@ -93,9 +93,12 @@ struct outcome {
     double rate, losses[7];
 };
 
-/* Runs a search over what is known. `ran` lists the runs in their order: rate:seeds each time some were added. */
-static struct search search_over(const struct outcome *known, const double *rates, size_t n, size_t widen, size_t seeds,
+/* Runs a search, with rates that end with 0, over what is known. `ran` lists the runs in their order: rate:seeds each
+ * time some were added. */
+static struct search search_over(const struct outcome *known, const double *rates, size_t widen, size_t seeds,
                                  char ran[256]) {
+    size_t n = 0;
+    while (rates[n]) n++;
     struct search s = search_begin(rates, n, widen, seeds);
     *ran = 0;
     while (search_next(&s)) {
@@ -116,10 +119,10 @@ static struct search search_over(const struct outcome *known, const double *rate
     return s;
 }
 
-static void check_search(const struct outcome *known, const double *rates, size_t n, size_t widen, size_t seeds,
-                         const char *want, double best, int edge) {
+static void check_search(const struct outcome *known, const double *rates, size_t widen, size_t seeds, const char *want,
+                         double best, int edge) {
     char ran[256];
-    struct search s = search_over(known, rates, n, widen, seeds, ran);
+    struct search s = search_over(known, rates, widen, seeds, ran);
     assert_string_equal(ran, want);
     if (s.trials[search_best(&s)].rate != best) fail_msg("%s: %g", want, s.trials[search_best(&s)].rate);
     assert_int_equal(search_edge(&s), edge);
@@ -129,7 +132,7 @@ static void check_search(const struct outcome *known, const double *rates, size_
     search_free(&s);
 }
 
-static const double two[] = {2e-3, 4e-3}, three[] = {1e-3, 2e-3, 4e-3};
+static const double two[] = {2e-3, 4e-3, 0}, three[] = {1e-3, 2e-3, 4e-3, 0};
 
 /* The best rate sits on a plateau with its first seed. It was lost when one seed chose; by three it still looks worse,
  * but they do not agree on that. */
@@ -139,10 +142,10 @@ static void test_search_plateau(void **state) {
                                            {2e-3, {4.60, 4.20, 4.21, 4.20, 4.19, 4.20}},
                                            {4e-3, {5.00, 5.01, 5.03, 5, 5, 5}},
                                            {.rate = 0}};
-    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 0.001:6 0.002:6 ", 2e-3, 0);
-    check_search(known, three, 3, 0, 3, "0.001:3 0.002:3 0.004:3 ", 1e-3, -1);
-    check_search(known, three, 3, 0, 5, "0.001:3 0.002:3 0.004:3 0.001:5 0.002:5 ", 2e-3, 0);
-    check_search(known, three, 3, 0, 2, "0.001:2 0.002:2 0.004:2 ", 1e-3, -1);
+    check_search(known, three, 0, 6, "0.001:3 0.002:3 0.004:3 0.001:6 0.002:6 ", 2e-3, 0);
+    check_search(known, three, 0, 3, "0.001:3 0.002:3 0.004:3 ", 1e-3, -1);
+    check_search(known, three, 0, 5, "0.001:3 0.002:3 0.004:3 0.001:5 0.002:5 ", 2e-3, 0);
+    check_search(known, three, 0, 2, "0.001:2 0.002:2 0.004:2 ", 1e-3, -1);
 }
 
 /* A rate leaves if its differences to the best are beyond the report's threshold, here 4.30265 standard errors, however
@@ -153,10 +156,10 @@ static void test_search_threshold(void **state) {
                               {2e-3, {4.0, 4.5, 3.7, 4, 4, 4}},
                               {4e-3, {4.1 - 0.0402, 4.6, 3.8 + 0.0402, 4.2, 4.2, 4.2}}, /* 4.309 */
                               {.rate = 0}};
-    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
+    check_search(known, three, 0, 6, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
     known[2].losses[0] = 4.1 - 0.0404; /* 4.287 */
     known[2].losses[2] = 3.8 + 0.0404;
-    check_search(known, three, 3, 0, 6, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 ", 2e-3, 0);
+    check_search(known, three, 0, 6, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 ", 2e-3, 0);
 }
 
 /* Twice as many seeds each time; a rate that has left is no longer the best, whatever the others find later. */
@@ -166,7 +169,7 @@ static void test_search_rounds(void **state) {
                                            {2e-3, {4.0, 4.1, 3.9, 4.8, 4.8, 4.8, 4.8}},
                                            {4e-3, {4.02, 4.05, 3.93, 4.7, 4.7, 4.7, 4.7}},
                                            {.rate = 0}};
-    check_search(known, three, 3, 0, 7, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 0.002:7 0.004:7 ", 4e-3, 1);
+    check_search(known, three, 0, 7, "0.001:3 0.002:3 0.004:3 0.002:6 0.004:6 0.002:7 0.004:7 ", 4e-3, 1);
 }
 
 static void test_search_widens(void **state) {
@@ -176,12 +179,12 @@ static void test_search_widens(void **state) {
     static const struct outcome falling[] = {{2e-3, {4.2, 4.2}}, {4e-3, {4.0, 4.1}},   {8e-3, {3.8, 3.8}},
                                              {1.6e-2, {4, 3.9}}, {3.2e-2, {4.6, 4.7}}, {.rate = 0}};
     static const struct outcome thirds[] = {{1e-3, {4.4, 4.4}}, {3e-3, {4.2, 4.2}}, {9e-3, {4.3, 4.3}}, {.rate = 0}};
-    check_search(rising, two, 2, 1, 2, "0.002:2 0.004:2 0.001:2 ", 1e-3, -1); /* no farther: still at the edge */
-    check_search(rising, two, 2, 0, 2, "0.002:2 0.004:2 ", 2e-3, -1);
-    check_search(falling, two, 2, 5, 2, "0.002:2 0.004:2 0.008:2 0.016:2 ", 8e-3, 0);
-    check_search(falling, two, 2, 1, 1, "0.002:1 0.004:1 0.008:1 ", 8e-3, 1);
-    check_search(thirds, (const double[]){1e-3, 3e-3}, 2, 1, 2, "0.001:2 0.003:2 0.009:2 ", 3e-3, 0);
-    check_search(rising, three, 3, 2, 1, "0.001:1 0.002:1 0.004:1 0.0005:1 0.00025:1 ", 5e-4, 0);
+    check_search(rising, two, 1, 2, "0.002:2 0.004:2 0.001:2 ", 1e-3, -1); /* no farther: still at the edge */
+    check_search(rising, two, 0, 2, "0.002:2 0.004:2 ", 2e-3, -1);
+    check_search(falling, two, 5, 2, "0.002:2 0.004:2 0.008:2 0.016:2 ", 8e-3, 0);
+    check_search(falling, two, 1, 1, "0.002:1 0.004:1 0.008:1 ", 8e-3, 1);
+    check_search(thirds, (const double[]){1e-3, 3e-3, 0}, 1, 2, "0.001:2 0.003:2 0.009:2 ", 3e-3, 0);
+    check_search(rising, three, 2, 1, "0.001:1 0.002:1 0.004:1 0.0005:1 0.00025:1 ", 5e-4, 0);
 }
 
 /* With more seeds another rate may become the best: the edge is looked at each time. */
@@ -192,7 +195,7 @@ static void test_search_widens_late(void **state) {
                                            {4e-3, {4.1, 4.2, 4.1, 3.9}},
                                            {8e-3, {4.3, 4.4, 4.2, 4.3}},
                                            {.rate = 0}};
-    check_search(known, three, 3, 1, 4, "0.001:3 0.002:3 0.004:3 0.001:4 0.002:4 0.004:4 0.008:4 ", 4e-3, 0);
+    check_search(known, three, 1, 4, "0.001:3 0.002:3 0.004:3 0.001:4 0.002:4 0.004:4 0.008:4 ", 4e-3, 0);
 }
 
 static void test_search_diverges(void **state) {
@@ -204,8 +207,8 @@ static void test_search_diverges(void **state) {
                                     {4e-3, {inf, 3.9, 3.8, 3.7}}, /* with one seed of three */
                                     {8e-3, {inf, inf, inf, inf}},
                                     {.rate = 0}};
-    check_search(known, three, 3, 0, 4, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
-    check_search(known, (const double[]){4e-3, 8e-3}, 2, 1, 2, "0.004:2 0.008:2 0.002:2 ", 2e-3, -1);
+    check_search(known, three, 0, 4, "0.001:3 0.002:3 0.004:3 ", 2e-3, 0);
+    check_search(known, (const double[]){4e-3, 8e-3, 0}, 1, 2, "0.004:2 0.008:2 0.002:2 ", 2e-3, -1);
 }
 
 /* ---- Logs ---- */

@@ -597,14 +597,13 @@ static void test_clip_scale(void **state) {
     assert_true(clip_scale(0, 0) == 1);
 }
 
-/* One parameter, word for word as optimizer.h has it. */
-static void adamw_plain(const struct adamw *a, real *param, real grad, real *m, real *v, bool decay,
-                        double lr, double scale, double step) {
-    const double g = scale * grad;
-    *m = a->beta1 * *m + (1 - a->beta1) * g;
-    *v = a->beta2 * *v + (1 - a->beta2) * g * g;
-    const double m_hat = *m / (1 - pow(a->beta1, step)), v_hat = *v / (1 - pow(a->beta2, step));
-    *param -= lr * (m_hat / (sqrt(v_hat) + a->epsilon) + (decay ? a->weight_decay : 0) * *param);
+/* Parameter i, word for word as optimizer.h has it. */
+static void adamw_plain(const struct adamw *a, const struct slab *s, size_t i, double lr, double scale, double step) {
+    const double g = scale * s->g[i];
+    s->m[i] = a->beta1 * s->m[i] + (1 - a->beta1) * g;
+    s->v[i] = a->beta2 * s->v[i] + (1 - a->beta2) * g * g;
+    const double m_hat = s->m[i] / (1 - pow(a->beta1, step)), v_hat = s->v[i] / (1 - pow(a->beta2, step));
+    s->w[i] -= lr * (m_hat / (sqrt(v_hat) + a->epsilon) + (s->decay ? a->weight_decay : 0) * s->w[i]);
 }
 
 static void adamw_check(size_t n, bool decay) {
@@ -613,13 +612,13 @@ static void adamw_check(size_t n, bool decay) {
     random_fill(params, n, 1);
     memcpy(want, params, sizeof want);
     for (size_t i = 0; i < n; i++) m[i] = v[i] = m_want[i] = v_want[i] = 0;
+    const struct slab slab = {params, grads, m, v, n, decay}, plain = {want, grads, m_want, v_want, n, decay};
     for (int64_t step = 1; step <= 5; step++) {
         random_fill(grads, n, (uint64_t)step);
         grads[n / 2] = 0;
         const double lr = 0.01 * (double)step;
-        adamw_update(&a, &(struct slab){params, grads, m, v, n, decay}, lr, 0.7, step);
-        for (size_t i = 0; i < n; i++)
-            adamw_plain(&a, &want[i], grads[i], &m_want[i], &v_want[i], decay, lr, 0.7, (double)step);
+        adamw_update(&a, &slab, lr, 0.7, step);
+        for (size_t i = 0; i < n; i++) adamw_plain(&a, &plain, i, lr, 0.7, (double)step);
     }
     assert_all_near("params", params, want, n);
     assert_all_near("m", m, m_want, n);

@@ -286,10 +286,17 @@ static void way_print(FILE *out, const struct comparison *c) {
 
 /* ---- report.csv: a line a run ---- */
 
-static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, const char *stage,
-                      double lr, int64_t steps, size_t seed, const struct result *r) {
+/* What a run was for. */
+struct purpose {
+    const char *stage;
+    double lr;
+    int64_t steps;
+};
+
+static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, struct purpose p,
+                      size_t seed, const struct result *r) {
     fprintf(out, "%s,%s,%s,%g,%zu,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g\n", c->study->name,
-            m->model->name, stage, lr, seed, steps, r->tokens, m->whole.parameters, m->whole.multiply_adds,
+            m->model->name, p.stage, p.lr, seed, p.steps, r->tokens, m->whole.parameters, m->whole.multiply_adds,
             m->layer.parameters, m->layer.multiply_adds, r->loss, exp(r->loss), r->bits_per_byte, r->rate, r->seconds);
 }
 
@@ -303,10 +310,10 @@ static void csv_print(FILE *out, const struct comparison *c) {
         for (const struct trial *t = s->trials; t < s->trials + s->n; t++) {
             if (searched == c->steps && t == &s->trials[search_best(s)]) continue; /* they are the final ones */
             for (size_t k = 0; k < t->seeds; k++)
-                run_print(out, c, m, "search", t->rate, searched, k + 1, &t->results[k]);
+                run_print(out, c, m, (struct purpose){"search", t->rate, searched}, k + 1, &t->results[k]);
         }
         for (size_t k = 0; k < seeds_of(c); k++)
-            run_print(out, c, m, "final", best_rate(m), c->steps, k + 1, &m->finals[k]);
+            run_print(out, c, m, (struct purpose){"final", best_rate(m), c->steps}, k + 1, &m->finals[k]);
     }
 }
 
