@@ -453,13 +453,16 @@ static void notes_are_told(void **state) {
         {"--topk 1 --renormalize", "--renormalize with --topk 1"},
         {"--ffn smoe --topk 1 --renormalize", "--renormalize with --topk 1"},
         {"--tokenizer model --vocab 400", "--vocab has no effect with --tokenizer"},
+        {"--decay-steps 3", "--decay-steps has no effect without --schedule wsd"},
+        {"--schedule constant", "--final-lr has no effect with --schedule constant"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run(TRAIN "--dry-run %s", cases[i].options);
         if (!strstr(errors, cases[i].note)) fail_msg("'%s' is missing in\n%s", cases[i].note, errors);
     }
     static const char *const silent[] = {"--steps 30 --warmup 29", "--topk 2 --renormalize", "--topk 1",
-                                         "--steps 0 --warmup 3"};
+                                         "--steps 0 --warmup 3", "--schedule wsd --decay-steps 3",
+                                         "--schedule linear"};
     for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) {
         run(TRAIN "--dry-run %s", silent[i]);
         if (strstr(errors, "note")) fail_msg("%s: %s", silent[i], errors);
