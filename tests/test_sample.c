@@ -251,7 +251,7 @@ static void seeds_choose_the_text(void **state) {
 
 static struct model model_held_as(const char *path, enum storage kind, tokenizer **t) {
     struct checkpoint c;
-    struct model m;
+    struct model m = {0};
     struct error err;
     const struct model_setup setup = {MODEL_INFER, 1, false, kind};
     if (!checkpoint_open(&c, path, &err) || !model_load(&m, &c, setup, &err)) fail_msg("%s", err.text);
