@@ -1,5 +1,5 @@
 # make            ./train and ./sample
-# make demo       the whole way: corpus, tokenizer, training, plots, samples (about 5 minutes)
+# make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
