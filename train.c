@@ -526,8 +526,7 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
     char *config = string_format("--config=%s/config", t->dir.path);
     option_groups(t, groups);
     t->config.block = BLOCK_GPT2; /* what a run of an earlier version was, which does not say so */
-    t->options.embedding_lr = 1;
-    t->options.schedule = SCHEDULE_COSINE;
+    training_set_earlier(&t->options);
     const bool ok = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
     free(t->options.tokenizer); /* it is in the checkpoint */
     t->options.tokenizer = NULL;

@@ -115,11 +115,7 @@ static char *model_options_of(const struct study_model *model) {
     command_start(&w, &request, &run, "D");
     size_t i = 0;
     while (strcmp(w.items[i], "--moe-every=2") != 0) i++;
-    for (i++; strcmp(w.items[i], "--") != 0; i++) {
-        char *longer = string_format("%s%s%s", joined, *joined ? " " : "", w.items[i]);
-        free(joined);
-        joined = longer;
-    }
+    for (i++; strcmp(w.items[i], "--") != 0; i++) string_append(&joined, "%s%s", *joined ? " " : "", w.items[i]);
     assert_string_equal(w.items[i + 1], "a.txt");
     assert_string_equal(w.items[i + 2], "b.txt");
     assert_null(w.items[i + 3]);

@@ -53,12 +53,8 @@ static char *words_of(const char *name, const char *value) {
 /* The eight lines of a config file, of a block but for option `i` (or NONE). malloc'ed. */
 static char *lines_of(size_t block, int but, const char *value) {
     char *lines = string_format("\nblock = %s\n", blocks[block]);
-    for EACH(i, options) {
-        char *longer = string_format("%s%s = %s\n", lines, options[i].name,
-                                     (int)i == but ? value : options[i].values[block]);
-        free(lines);
-        lines = longer;
-    }
+    for EACH(i, options)
+        string_append(&lines, "%s = %s\n", options[i].name, (int)i == but ? value : options[i].values[block]);
     return lines;
 }
 

@@ -317,9 +317,7 @@ static char *text_recomputed(const char *path, enum storage kind, const char *pr
         for (int32_t v = 1; v < m.config.vocab; v++)
             if (logits[v] > logits[ids[n]]) ids[n] = v;
         const char *piece = tokenizer_piece(t, ids[n], &size);
-        char *longer = string_format("%s%.*s", text, (int)size, piece);
-        free(text);
-        text = longer;
+        string_append(&text, "%.*s", (int)size, piece);
     }
     char *line = string_format("%s\n", text);
     free(text);

@@ -130,6 +130,17 @@ static void test_array_grow(void **state) {
     free(array);
 }
 
+static void test_string_append(void **state) {
+    (void)state;
+    char *text = string_format("%s", "");
+    string_append(&text, "%s", "");
+    assert_string_equal(text, "");
+    for (int i = 1; i <= 3; i++) string_append(&text, "%s%d", *text ? ", " : "", i);
+    string_append(&text, "%s.", " of 3");
+    assert_string_equal(text, "1, 2, 3 of 3.");
+    free(text);
+}
+
 static void test_string_format(void **state) {
     (void)state;
     char *text = string_format("%s-%05d", "train", 42);
@@ -601,7 +612,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_error_set),         cmocka_unit_test(test_exits),
         cmocka_unit_test(test_array_alloc),       cmocka_unit_test(test_array_grow),
-        cmocka_unit_test(test_string_format),     cmocka_unit_test(test_hash_bytes),
+        cmocka_unit_test(test_string_format),
+        cmocka_unit_test(test_string_append),
+        cmocka_unit_test(test_hash_bytes),
         cmocka_unit_test(test_time_seconds),      cmocka_unit_test(test_directory_make),
         cmocka_unit_test(test_atomic_commit),     cmocka_unit_test(test_atomic_full),
         cmocka_unit_test(test_atomic_order),      cmocka_unit_test(test_atomic_steps_fail),

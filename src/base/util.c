@@ -92,6 +92,18 @@ char *string_format(const char *format, ...) {
     return text;
 }
 
+void string_append(char **text, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *added;
+    if (vasprintf(&added, format, args) < 0) memory_exit(1, strlen(format));
+    va_end(args);
+    char *longer = string_format("%s%s", *text, added);
+    free(*text);
+    free(added);
+    *text = longer;
+}
+
 uint64_t hash_bytes(uint64_t hash, const void *data, size_t size) {
     const unsigned char *bytes = data;
     for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;

@@ -48,6 +48,9 @@ void *array_grow(void *array, size_t *capacity, size_t need, size_t size);
 /* malloc'ed printf. */
 char *string_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same behind what stands in *text, a malloc'ed string. */
+void string_append(char **text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* 64-bit FNV-1a; start with HASH_START and chain. */
 #define HASH_START 0xcbf29ce484222325u
 uint64_t hash_bytes(uint64_t hash, const void *data, size_t size);

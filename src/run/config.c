@@ -107,12 +107,9 @@ void config_preset_tell(const struct config *config, const struct option_group *
     config_preset(&as_block, NULL, 0, NULL);
     for (size_t i = 0; i < PRESETS; i++) {
         char *words = option_words(&mine, presets[i].option), *other = option_words(&its, presets[i].option);
-        char *longer = string_format("%s%s%s", list, *list ? ", " : "", words);
-        const bool contrary = strcmp(words, other) != 0;
+        if (strcmp(words, other) != 0) string_append(&list, "%s%s", *list ? ", " : "", words);
         free(words);
         free(other);
-        free(contrary ? list : longer);
-        if (contrary) list = longer;
     }
     if (*list && options_given(groups, n, given, "block"))
         note_print("--block %s, but for what is given beside it: %s", block_words[config->block], list);
@@ -212,9 +209,8 @@ const char *option_missing(const struct config *c, const char *name) {
     const bool moe = c->ffn != FFN_DENSE;
     const bool there[NEEDS] = {moe, c->ffn == FFN_MHMOE, moe && c->router == ROUTER_COSINE,
                                moe && c->balance == BALANCE_AUX, moe && c->balance == BALANCE_BIAS};
-    const struct option_spec *spec = model_options;
-    while (spec->name && strcmp(spec->name, name) != 0) spec++;
-    for (size_t i = 0; spec->name && i < sizeof needs_of_options / sizeof *needs_of_options; i++)
+    const struct option_spec *spec = option_find(model_options, name);
+    for (size_t i = 0; spec && i < sizeof needs_of_options / sizeof *needs_of_options; i++)
         if (needs_of_options[i].field == spec->offset && !there[needs_of_options[i].need])
             return settings[needs_of_options[i].need];
     return NULL;

@@ -101,11 +101,8 @@ static void blocks_make(const struct inheriting *u) {
 /* "(4, 768, 256)" */
 static char *shape_text(const struct parameter_info *p) {
     char *text = string_format("(%zu", p->shape[0]);
-    for (size_t d = 1; d <= p->dims; d++) {
-        char *longer = d < p->dims ? string_format("%s, %zu", text, p->shape[d]) : string_format("%s)", text);
-        free(text);
-        text = longer;
-    }
+    for (size_t d = 1; d < p->dims; d++) string_append(&text, ", %zu", p->shape[d]);
+    string_append(&text, ")");
     return text;
 }
 
@@ -116,11 +113,10 @@ static char *options_other(const struct inheriting *u) {
     json_t *mine = options_to_json(&to), *theirs = options_to_json(&from);
     char *text = string_format("%s", "");
     for (struct option_difference d; options_differ(mine, theirs, &d); option_difference_free(&d)) {
-        char *words = option_words(&from, d.name), *longer = string_format("%s %s", text, words);
+        char *words = option_words(&from, d.name);
+        string_append(&text, " %s", words);
         free(words);
         json_object_del(mine, d.name);
-        free(text);
-        text = longer;
     }
     json_decref(mine);
     json_decref(theirs);
@@ -197,12 +193,8 @@ void inheritance_tell(const json_t *names, const char *path) {
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         const json_t *array = json_object_get(names, kinds[k][0]), *name;
         size_t i;
-        json_array_foreach(array, i, name) {
-            char *longer = i ? string_format("%s, %s", text, json_string_value(name))
-                             : string_format("%s; %s %s", text, kinds[k][1], json_string_value(name));
-            free(text);
-            text = longer;
-        }
+        if (array) string_append(&text, "; %s", kinds[k][1]);
+        json_array_foreach(array, i, name) string_append(&text, "%s %s", i ? "," : "", json_string_value(name));
     }
     note_print("%s", text);
     free(text);

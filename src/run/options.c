@@ -142,11 +142,8 @@ static char *range_describe(const struct option_spec *spec) {
 /* "dense, smoe or mhmoe". malloc'ed. */
 static char *choices_describe(const struct option_spec *spec) {
     char *list = string_format("%s", spec->choices[0]);
-    for (int i = 1; spec->choices[i]; i++) {
-        char *longer = string_format("%s%s%s", list, spec->choices[i + 1] ? ", " : " or ", spec->choices[i]);
-        free(list);
-        list = longer;
-    }
+    for (int i = 1; spec->choices[i]; i++)
+        string_append(&list, "%s%s", spec->choices[i + 1] ? ", " : " or ", spec->choices[i]);
     return list;
 }
 
@@ -476,12 +473,9 @@ static bool name_error(const struct catalogue *all, const struct getopt_tables *
                        struct error *err) {
     size_t length = strcspn(argument + 2, "=");
     char *name = string_format("%.*s", (int)length, argument + 2), *matches = string_format("%s", "");
-    for (size_t i = 0; i < tables->n; i++) {
-        if (strncmp(name, tables->longs[i].name, length) != 0) continue;
-        char *longer = string_format("%s%s--%s", matches, *matches ? ", " : "", tables->longs[i].name);
-        free(matches);
-        matches = longer;
-    }
+    for (size_t i = 0; i < tables->n; i++)
+        if (strncmp(name, tables->longs[i].name, length) == 0)
+            string_append(&matches, "%s--%s", *matches ? ", " : "", tables->longs[i].name);
     if (*matches) error_set(err, EXIT_USAGE, "option '--%s' is ambiguous (%s); try --help", name, matches);
     else unknown_error(all, all->n, "--", name, "", err);
     free(name);
@@ -570,21 +564,19 @@ bool options_given(const struct option_group *groups, size_t n, const bool *give
     return false;
 }
 
-static const struct option_spec *spec_find(const struct option_group *group, const char *name) {
-    const struct option_spec *spec = group->specs;
-    while (spec->name && strcmp(spec->name, name) != 0) spec++;
-    assert(spec->name);
-    return spec;
+const struct option_spec *option_find(const struct option_spec *specs, const char *name) {
+    while (specs->name && strcmp(specs->name, name) != 0) specs++;
+    return specs->name ? specs : NULL;
 }
 
 void option_set(const struct option_group *group, const char *name, const char *text) {
-    const bool stored = value_set(spec_find(group, name), group->target, text);
+    const bool stored = value_set(option_find(group->specs, name), group->target, text);
     assert(stored);
     (void)stored;
 }
 
 char *option_text(const struct option_group *group, const char *name) {
-    return value_format(spec_find(group, name), group->target);
+    return value_format(option_find(group->specs, name), group->target);
 }
 
 /* ---- JSON ---- */
@@ -641,11 +633,8 @@ static bool json_value_set(const struct option_spec *spec, void *target, const j
 bool options_from_json(const struct option_group *group, const json_t *object, struct error *err) {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)object, key, value) {
-        const struct option_spec *spec = group->specs;
-        while (spec->name && strcmp(spec->name, key) != 0) spec++;
-        if (!spec->name) return error_set(err, EXIT_INPUT, "configuration: %s: unknown", key);
-    }
+    json_object_foreach((json_t *)object, key, value)
+        if (!option_find(group->specs, key)) return error_set(err, EXIT_INPUT, "configuration: %s: unknown", key);
     for (const struct option_spec *spec = group->specs; spec->name; spec++)
         if (!json_value_set(spec, group->target, json_object_get(object, spec->name), err)) return false;
     return true;

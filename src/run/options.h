@@ -68,6 +68,9 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
  * a config file that it names. `groups` and `given` are those of options_parse. */
 bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name);
 
+/* The option of this name in a table; NULL if there is none. */
+const struct option_spec *option_find(const struct option_spec *specs, const char *name);
+
 /* One option of a group by its name (there must be one): stores a value that its table allows, given as text; gives the
  * value as option_set takes it (malloc'ed). */
 void option_set(const struct option_group *group, const char *name, const char *text);

@@ -86,9 +86,7 @@ static char *remedies_describe(const struct moe_layer *baseline, const struct mo
         if (value == 0) continue;
         char phrase[80];
         snprintf(phrase, sizeof phrase, knobs[i].phrase, value);
-        char *longer = string_format("%s%s%s", list, *list ? ", or " : "", phrase);
-        free(list);
-        list = longer;
+        string_append(&list, "%s%s", *list ? ", or " : "", phrase);
     }
     return list;
 }

@@ -69,6 +69,11 @@ const struct option_spec training_options[] = {
     {0},
 };
 
+void training_set_earlier(struct training *o) {
+    o->embedding_lr = 1;
+    o->schedule = SCHEDULE_COSINE;
+}
+
 double training_rate(const struct training *o, int64_t step) {
     const int64_t tenth = o->steps / 10;
     const struct schedule s = {.kind = (enum schedule_kind)o->schedule, .steps = o->steps, .peak = o->lr,
@@ -110,13 +115,13 @@ bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, st
     return false;
 }
 
-/* The learning rate by the schedule that a checkpoint kept; what it did not keep is what it was by default. */
+/* The learning rate by the schedule that a checkpoint kept; what it did not keep is what it was then. */
 static double rate_kept(const json_t *kept, int64_t step) {
     struct training o = {0};
     struct error unused; /* it is none: they have been compared with options */
     const struct option_group group = {training_options, &o};
     options_set_defaults(&group, 1);
-    o.schedule = SCHEDULE_COSINE; /* where an earlier version kept it, which had no other */
+    training_set_earlier(&o);
     json_t *all = options_to_json(&group);
     json_object_update_existing(all, (json_t *)kept);
     const double rate = options_from_json(&group, all, &unused) ? training_rate(&o, step) : 0;

@@ -16,6 +16,9 @@ struct training {
 };
 extern const struct option_spec training_options[];
 
+/* Sets what runs of earlier versions were trained with, whose config and checkpoint do not say so. */
+void training_set_earlier(struct training *o);
+
 /* The learning rate of the step that follows `step` others. */
 double training_rate(const struct training *o, int64_t step);
 

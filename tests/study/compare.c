@@ -500,31 +500,29 @@ static bool request_value_fits(const char *key, const json_t *mine, const json_t
 /* True if an earlier plan was for the same; the message names each option that was not, with both values. */
 static bool plan_check(struct driver *d, const json_t *plan, const char *path, struct error *err) {
     json_t *mine = request_json(d), *theirs = json_object_get(plan, "request"), *value;
-    char *differences = NULL;
+    char *differences = string_format("%s", "");
     const char *key;
     bool known = true;
     json_object_foreach(mine, key, value) {
         const json_t *other = json_object_get(theirs, key);
         if (request_value_fits(key, value, other)) continue;
         char *got = json_dumps(value, JSON_ENCODE_ANY), *want = other ? json_dumps(other, JSON_ENCODE_ANY) : NULL;
-        char *longer = string_format("%s%s%s: got %s, it has %s", differences ? differences : "",
-                                     differences ? "; " : "", key, got, want ? want : "none");
+        string_append(&differences, "%s%s: got %s, it has %s", *differences ? "; " : "", key, got,
+                      want ? want : "none");
         known &= want != NULL;
         free(got);
         free(want);
-        free(differences);
-        differences = longer;
     }
     json_decref(mine);
-    if (!differences) return true;
-    if (known)
+    const bool same = !*differences;
+    if (!same && known)
         error_set(err, EXIT_MISMATCH, "%s: a plan for something else (%s); give the same options, or another --out",
                   path, differences);
-    else
+    else if (!same)
         error_set(err, EXIT_MISMATCH, "%s: from an earlier version (%s); remove %s, or give another --out", path,
                   differences, d->options.request.out);
     free(differences);
-    return false;
+    return same;
 }
 
 /* Takes over the steps of an earlier plan, if it was for the same or for fewer seeds. */
