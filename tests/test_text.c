@@ -136,6 +136,26 @@ static void test_xml(void **state) {
     free(text);
 }
 
+static void test_to_real(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } numbers[] = {{"0", 0}, {"2", 2}, {"+2.5", 2.5}, {"-.5", -.5}, {"1e3", 1000}, {"1E-3", .001}, {"7.", 7},
+                   {"1e308", 1e308}, {"0e999", 0}, {"4.9e-324", 4.9e-324}};
+    static const char *const others[] = {"", "x", "1x", "x1", "1 ", " 1", "1,5", "0x1p3", "inf", "nan", "-inf", "1e999",
+                                         "-1e999", "1e-999", "-", "e", ".", "1e", "1-1", "1.2.3", "--1", "\n1", "1\n"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        double value = -1;
+        if (!text_to_real(numbers[i].text, &value) || value != numbers[i].value)
+            fail_msg("'%s' is %g, want %g", numbers[i].text, value, numbers[i].value);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        double value;
+        if (text_to_real(others[i], &value)) fail_msg("'%s' is %g, want no number", others[i], value);
+    }
+}
+
 /* Widths are the highest of any font: characters as wide as high, capitals, letters, thin ones; each counts once. */
 static void test_width(void **state) {
     (void)state;
@@ -163,6 +183,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_is_utf8), cmocka_unit_test(test_is_what_json_holds), cmocka_unit_test(test_write),
         cmocka_unit_test(test_as_utf8), cmocka_unit_test(test_xml), cmocka_unit_test(test_width),
+        cmocka_unit_test(test_to_real),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 #include "text.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,15 @@ void text_write(struct text_stream *t, const char *bytes, size_t size) {
 void text_end(struct text_stream *t) {
     if (t->n > 0) character_replace(t);
     fflush(t->out);
+}
+
+/* strtod also takes hexadecimals, blanks, nan and inf, and for a number too small gives 0. */
+bool text_to_real(const char *text, double *value) {
+    char *end;
+    if (text[strspn(text, "0123456789+-.eE")]) return false;
+    errno = 0;
+    *value = strtod(text, &end);
+    return end != text && *end == 0 && isfinite(*value) && !(*value == 0 && errno == ERANGE);
 }
 
 char *text_escape(const char *bytes) {

@@ -24,6 +24,9 @@ void text_write(struct text_stream *t, const char *bytes, size_t size);
 /* Writes what is left, U+FFFD for a character cut short, and flushes. */
 void text_end(struct text_stream *t);
 
+/* A number in decimal, all of the text and nothing else; false for one that no double can hold. */
+bool text_to_real(const char *text, double *value);
+
 /* Bytes of any kind, a file's name say, as printable ASCII: %XX for every other byte, and for % itself; and back.
  * malloc'ed. Text that was never escaped and holds no % comes back as it is. */
 char *text_escape(const char *bytes);

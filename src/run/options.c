@@ -10,7 +10,6 @@
 #include <float.h>
 #include <getopt.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../base/text.h"
@@ -33,15 +32,6 @@ static bool whole_parse(const char *text, int64_t *value) {
     int64_t scale = *end == 'k' ? 1000 : *end == 'M' ? 1000000 : *end == 'G' ? 1000000000 : 1;
     if (scale > 1) end++;
     return *end == 0 && !__builtin_mul_overflow(*value, scale, value);
-}
-
-/* Decimal only: strtod also takes hexadecimals, blanks, nan and inf, and for a number too small gives 0. */
-static bool real_parse(const char *text, double *value) {
-    char *end;
-    if (text[strspn(text, "0123456789+-.eE")]) return false;
-    errno = 0;
-    *value = strtod(text, &end);
-    return end != text && *end == 0 && isfinite(*value) && !(*value == 0 && errno == ERANGE);
 }
 
 static bool range_holds(const struct option_spec *spec, double value) {
@@ -71,7 +61,7 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
         *(int64_t *)field = whole;
         return true;
     case OPTION_REAL:
-        if (!real_parse(text, &real) || !range_holds(spec, real)) return false;
+        if (!text_to_real(text, &real) || !range_holds(spec, real)) return false;
         *(double *)field = real;
         return true;
     case OPTION_CHOICE:
