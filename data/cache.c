@@ -72,28 +72,70 @@ static bool split_check(const char *entry, struct dirent **names, int n, const c
     return ok;
 }
 
-bool cache_check(const char *entry, struct error *err) {
+/* The shards of both splits in a directory: an entry, or one of its parts. */
+static bool shards_check(const char *dir, const tokenizer *t, struct error *err) {
     struct dirent **names;
-    const int n = scandir(entry, &names, NULL, names_compare);
-    if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", entry, strerror(errno));
-    char *model = string_format("%s/tokenizer.model", entry);
-    tokenizer *t = tokenizer_load(model, err);
-    const bool ok = t && split_check(entry, names, n, "train", t, err) && split_check(entry, names, n, "val", t, err);
-    if (t) tokenizer_free(t);
-    free(model);
+    const int n = scandir(dir, &names, NULL, names_compare);
+    if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", dir, strerror(errno));
+    const bool ok = split_check(dir, names, n, "train", t, err) && split_check(dir, names, n, "val", t, err);
     names_free(names, n);
     return ok;
 }
 
+/* Each part in parts.txt, one a line. */
+static bool parts_check(const char *entry, FILE *list, const tokenizer *t, struct error *err) {
+    char *line = NULL;
+    size_t capacity = 0;
+    bool ok = true;
+    while (ok && getline(&line, &capacity, list) > 0) {
+        char *part = string_format("%s/%.*s", entry, (int)strcspn(line, "\n"), line);
+        ok = shards_check(part, t, err);
+        free(part);
+    }
+    free(line);
+    return ok;
+}
+
+bool cache_check(const char *entry, struct error *err) {
+    char *model = string_format("%s/tokenizer.model", entry), *parts = string_format("%s/parts.txt", entry);
+    tokenizer *t = tokenizer_load(model, err);
+    FILE *list = fopen(parts, "r");
+    const bool ok = t && (list ? parts_check(entry, list, t, err) : shards_check(entry, t, err));
+    if (list) fclose(list);
+    if (t) tokenizer_free(t);
+    free(model);
+    free(parts);
+    return ok;
+}
+
+/* Whether prepare.c gives this name to a file: in an entry, or in the directory of a part. */
+static bool is_ours(const struct dirent *file, bool part) {
+    static const char *const ours[] = {"train-*.shard*", "val-*.shard*", "tokenizer.model*", "left-out.txt*",
+                                       "parts.txt*"};
+    const size_t n = part ? 2 : sizeof ours / sizeof *ours;
+    size_t k = 0;
+    while (k < n && fnmatch(ours[k], file->d_name, 0) != 0) k++;
+    return k < n && file->d_type != DT_DIR;
+}
+
+/* A directory of a part holds shards, and nothing else. */
+static bool is_part(const char *entry, const char *name) {
+    struct dirent **names;
+    char *path = string_format("%s/%s", entry, name);
+    const int n = scandir(path, &names, NULL, names_compare);
+    int shards = 0;
+    for (int i = 0; i < n; i++) shards += is_ours(names[i], true);
+    names_free(names, n);
+    free(path);
+    return n > 2 && shards == n - 2; /* but for . and .. */
+}
+
 /* The first thing in an entry that prepare.c did not write; NULL if there is none. */
-static const char *name_foreign(struct dirent **names, int n) {
-    static const char *const ours[] = {"tokenizer.model*", "left-out.txt*", "train-*.shard*", "val-*.shard*"};
+static const char *name_foreign(const char *entry, struct dirent **names, int n) {
     for (int i = 0; i < n; i++) {
         const char *name = names[i]->d_name;
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
-        size_t k = names[i]->d_type == DT_DIR ? sizeof ours / sizeof *ours : 0;
-        while (k < sizeof ours / sizeof *ours && fnmatch(ours[k], name, 0) != 0) k++;
-        if (k == sizeof ours / sizeof *ours) return name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || is_ours(names[i], false)) continue;
+        if (names[i]->d_type != DT_DIR || !is_part(entry, name)) return name;
     }
     return NULL;
 }
@@ -101,7 +143,7 @@ static const char *name_foreign(struct dirent **names, int n) {
 bool cache_replaceable(const char *entry, struct error *err) {
     struct dirent **names;
     const int n = scandir(entry, &names, NULL, names_compare);
-    const char *foreign = n < 0 ? entry : name_foreign(names, n);
+    const char *foreign = n < 0 ? entry : name_foreign(entry, names, n);
     const struct error damage = *err;
     if (foreign)
         error_set(err, EXIT_INPUT,

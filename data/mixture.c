@@ -8,21 +8,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "../src/base/rng.h"
-#include "../src/base/text.h"
 #include "shard.h"
-
-enum { NAMES_SHOWN = 500 }; /* bytes of them in a message */
+#include "weights.h"
 
 struct part {
     char *name;
     struct loader *loader;
-    double weight; /* NAN: not known yet */
-    double below;  /* the sum of all weights up to this one */
+    double share;
+    double below; /* the sum of all shares up to this one */
     uint64_t served;
 };
 
@@ -56,7 +53,7 @@ static bool is_part(const struct mixture *m, const char *name) {
 static void part_add(struct mixture *m, const char *name) {
     size_t capacity = m->n;
     m->parts = array_grow(m->parts, &capacity, m->n + 1, sizeof *m->parts);
-    m->parts[m->n++] = (struct part){.name = string_format("%s", name), .weight = NAN};
+    m->parts[m->n++] = (struct part){.name = string_format("%s", name)};
 }
 
 static bool parts_find(struct mixture *m, struct error *err) {
@@ -101,85 +98,26 @@ static bool tokenizers_match(const struct mixture *m, struct error *err) {
     return true;
 }
 
-/* ---- Weights ---- */
-
-/* For messages: "de, en", no more of them than fit. malloc'ed. */
-static char *parts_list(const struct mixture *m) {
-    char *list = string_format("%s", m->parts->name);
-    size_t i = 1;
-    for (; i < m->n && strlen(list) < NAMES_SHOWN; i++) string_append(&list, ", %s", m->parts[i].name);
-    if (i < m->n) string_append(&list, " and %zu more", m->n - i);
-    return list;
-}
-
-static bool part_unknown(const struct mixture *m, const char *name, struct error *err) {
-    char *list = parts_list(m);
-    error_set(err, EXIT_USAGE, "--part-weights: no part has this name (got '%.99s', want one of: %s); correct it", name,
-              list);
-    free(list);
-    return false;
-}
-
-/* `pair` is NAME=NUMBER, and is cut at its sign. */
-static bool weight_set(struct mixture *m, char *pair, struct error *err) {
-    char *sign = strchr(pair, '=');
-    if (!sign)
-        return error_set(err, EXIT_USAGE, "--part-weights: not a pair (got '%.99s', want NAME=NUMBER); write it as in "
-                         "en=2,de=1", pair);
-    *sign = 0;
-    struct part *p = m->parts;
-    while (p < m->parts + m->n && strcmp(p->name, pair) != 0) p++;
-    if (p == m->parts + m->n) return part_unknown(m, pair, err);
-    if (!isnan(p->weight))
-        return error_set(err, EXIT_USAGE, "--part-weights: %s is named twice; leave one weight for it", p->name);
-    if (text_to_real(sign + 1, &p->weight) && p->weight >= 0) return true;
-    return error_set(err, EXIT_USAGE, "--part-weights: not a weight of %s (got '%.99s', want a number of at least 0); "
-                     "write it as in %s=1", p->name, sign + 1, p->name);
-}
-
-static bool weights_parse(struct mixture *m, const char *text, struct error *err) {
-    if (!*m->parts->name)
-        return error_set(err, EXIT_USAGE, "--part-weights: this corpus has no parts (got '%.99s', want nothing); name "
-                         "its parts, as in en=FILES de=FILES, or leave the weights out", text);
-    char *copy = string_format("%s", text), *rest = copy;
-    bool ok = true;
-    while (ok && rest) ok = weight_set(m, strsep(&rest, ","), err);
-    free(copy);
-    for (const struct part *p = m->parts; ok && p < m->parts + m->n; p++)
-        if (isnan(p->weight))
-            ok = error_set(err, EXIT_USAGE, "--part-weights: %s is left out (got '%.99s', want all %zu parts); add "
-                           "%s=1, or %s=0 not to train on it", p->name, text, m->n, p->name, p->name);
-    return ok;
-}
-
-static double weight_most(const struct mixture *m) {
-    double most = 0;
-    for (const struct part *p = m->parts; p < m->parts + m->n; p++) most = fmax(most, p->weight);
-    return most;
-}
-
-/* Relative to the greatest, so that neither a power nor a sum overflows. */
-static bool weights_set(struct mixture *m, const struct mixture_options *o, struct error *err) {
-    if (o->weights && !weights_parse(m, o->weights, err)) return false;
-    if (!o->weights)
-        for (struct part *p = m->parts; p < m->parts + m->n; p++) p->weight = (double)loader_tokens(p->loader);
-    const double most = weight_most(m);
-    if (most == 0)
-        return error_set(err, EXIT_USAGE, "--part-weights: all are zero (got '%.99s'); give one part at least a weight "
-                         "above 0", o->weights);
+/* By the parts' tokens. */
+static bool shares_set(struct mixture *m, const struct mixture_options *o, struct error *err) {
+    struct part_weight *weights = array_alloc(m->n, sizeof *weights);
     double below = 0;
-    for (struct part *p = m->parts; p < m->parts + m->n; p++) {
-        p->weight = pow(p->weight / most, o->weights ? 1 : o->alpha);
-        p->below = below += p->weight;
+    for (size_t i = 0; i < m->n; i++)
+        weights[i] = (struct part_weight){.name = m->parts[i].name, .size = (double)loader_tokens(m->parts[i].loader)};
+    const bool ok = part_shares(weights, m->n, o->alpha, o->weights, err);
+    for (size_t i = 0; ok && i < m->n; i++) {
+        m->parts[i].share = weights[i].share;
+        m->parts[i].below = below += weights[i].share;
     }
-    return true;
+    free(weights);
+    return ok;
 }
 
 /* ---- The cache ---- */
 
 /* What is served has blocks to keep; a loader without any still has room for one. */
 static size_t part_blocks(const struct part *p) {
-    return p->weight > 0 ? loader_tokens(p->loader) / SHARD_BLOCK + 1 : 0;
+    return p->share > 0 ? loader_tokens(p->loader) / SHARD_BLOCK + 1 : 0;
 }
 
 /* Shares it out by the blocks of each part: all of them fit, or each part has the same share of its own in memory. How
@@ -202,7 +140,7 @@ struct mixture *mixture_open(const char *dir, const char *split, const struct mi
     m->key = hash_bytes(hash_bytes(HASH_START, "mixture", 8), &options->seed, sizeof options->seed);
     bool ok = parts_find(m, err);
     for (size_t i = 0; ok && i < m->n; i++) ok = part_open(m, &m->parts[i], split, options, 0, err);
-    if (ok && tokenizers_match(m, err) && weights_set(m, options, err) && cache_share(m, split, options, err)) return m;
+    if (ok && tokenizers_match(m, err) && shares_set(m, options, err) && cache_share(m, split, options, err)) return m;
     mixture_close(m);
     return NULL;
 }
@@ -228,7 +166,7 @@ const char *mixture_name(const struct mixture *m, size_t part) {
 }
 
 double mixture_share(const struct mixture *m, size_t part) {
-    return m->parts[part].weight / m->parts[m->n - 1].below;
+    return m->parts[part].share;
 }
 
 uint64_t mixture_served(const struct mixture *m, size_t part) {
@@ -277,7 +215,7 @@ uint64_t mixture_data_hash(const struct mixture *m) {
 
 /* ---- Rows ---- */
 
-/* A uniform number is below 1, so the draw is below the sum of all weights; no part without a weight can be met. */
+/* A uniform number is below 1, so the draw is below the sum of all shares; no part without a share can be met. */
 static struct part *part_draw(const struct mixture *m, uint64_t row) {
     struct rng rng;
     rng_seed(&rng, m->key, row);

@@ -7,222 +7,47 @@
 #include "prepare.h"
 
 #include <errno.h>
-#include <fts.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 #include "../src/base/text.h"
 #include "cache.h"
+#include "inputs.h"
 #include "shard.h"
+#include "weights.h"
 
 enum {
-    FORMAT = 2,                /* raise it when the same inputs give other shards */
-    VAL_SHARE = 20,            /* one twentieth of each file */
-    BINARY_PROBE = 8 << 10,    /* a NUL in so many bytes makes a file in a directory binary */
+    FORMAT = 3,                /* raise it when the same inputs give other shards */
+    HELD_OUT = 20,             /* of a text that is cut: its last twentieth */
     TRAINING_BYTES = 20 << 20, /* of text for the tokenizer: more changes little and takes longer */
     STRETCH_BYTES = 64 << 10,  /* a sample of that text is made of such stretches */
     CHUNK_BYTES = 128 << 10,   /* encoded by one thread at a time */
     ROUND_CHUNKS = 128,        /* encoded before the tokens are written: bounds the memory */
-    GZIP_RATIO = 4,            /* a guess, only to space the sample */
     SHARD_TOKENS = 64 << 20,
 };
-
-struct bytes {
-    char *data;
-    size_t size, capacity;
-};
-
-struct input {
-    char *path;
-    size_t size;       /* on disk */
-    struct bytes held; /* what came through a pipe and can be read only once; else empty */
-};
-
-struct input_list {
-    struct input *inputs;
-    size_t n, capacity;
-    uint64_t hash;
-    size_t skipped;
-};
-
-/* ---- Reading ---- */
-
-static bool name_ends(const char *name, const char *end) {
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
-static bool stream_read(FILE *file, const char *path, struct bytes *text, struct error *err) {
-    struct stat info;
-    size_t got, expected = fstat(fileno(file), &info) == 0 ? (size_t)info.st_size : 0;
-    text->data = array_grow(text->data, &text->capacity, expected + BUFSIZ, 1);
-    do {
-        text->data = array_grow(text->data, &text->capacity, text->size + BUFSIZ, 1);
-        got = fread(text->data + text->size, 1, text->capacity - text->size, file);
-        text->size += got;
-    } while (got > 0);
-    return !ferror(file) || error_set(err, EXIT_INPUT, "%s: cannot read: %s", path, strerror(errno));
-}
-
-static bool path_read(const char *path, struct bytes *text, struct error *err) {
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    if (!file) return error_set(err, EXIT_INPUT, "%s: cannot open: %s", path, strerror(errno));
-    bool ok = stream_read(file, path, text, err);
-    if (file != stdin) fclose(file);
-    return ok;
-}
-
-/* Replaces gzip members by what is in them. zlib's gzread would take garbage behind a member for its end. */
-static bool text_gunzip(const char *path, struct bytes *text, struct error *err) {
-    struct bytes packed = *text;
-    *text = (struct bytes){0};
-    z_stream z = {.next_in = (Bytef *)packed.data, .avail_in = 0};
-    int status = inflateInit2(&z, 16 + MAX_WBITS) == Z_OK ? Z_OK : Z_MEM_ERROR;
-    size_t at = 0;
-    while (status == Z_OK) {
-        text->data = array_grow(text->data, &text->capacity, text->size + BUFSIZ, 1);
-        size_t in = packed.size - at < 1 << 30 ? packed.size - at : 1 << 30;
-        size_t out = text->capacity - text->size < 1 << 30 ? text->capacity - text->size : 1 << 30;
-        z.next_in = (Bytef *)packed.data + at;
-        z.avail_in = (uInt)in;
-        z.next_out = (Bytef *)text->data + text->size;
-        z.avail_out = (uInt)out;
-        status = inflate(&z, Z_NO_FLUSH);
-        at += in - z.avail_in;
-        text->size += out - z.avail_out;
-        if (status == Z_STREAM_END && at < packed.size) status = inflateReset(&z);
-    }
-    inflateEnd(&z);
-    free(packed.data);
-    if (status == Z_STREAM_END) return true;
-    if (status == Z_MEM_ERROR) return error_set(err, EXIT_MEMORY, "%s: out of memory", path);
-    return error_set(
-        err, EXIT_INPUT, "%s: byte %zu: %s; fetch this file again", path, at,
-        status == Z_BUF_ERROR ? "the gzip stream is cut short" : "not a gzip stream, or damaged");
-}
-
-static void text_release(const struct input *input, struct bytes *text) {
-    if (text->data != input->held.data) free(text->data);
-    *text = (struct bytes){0};
-}
-
-/* The text of an input. One that is held is lent, not copied; text_release knows. */
-static bool text_read(const struct input *input, struct bytes *text, struct error *err) {
-    *text = input->held;
-    if (text->data) return true;
-    if (path_read(input->path, text, err) &&
-        (!name_ends(input->path, ".gz") || text_gunzip(input->path, text, err)))
-        return true;
-    text_release(input, text);
-    return false;
-}
-
-/* ---- Inputs ---- */
-
-/* gzread reads plain files too. What cannot be read is not binary: it will be refused by name. */
-static bool binary_is(const char *path) {
-    char probe[BINARY_PROBE];
-    gzFile file = gzopen(path, "rb");
-    int n = file ? gzread(file, probe, sizeof probe) : 0;
-    if (file) gzclose(file);
-    return n > 0 && memchr(probe, 0, (size_t)n);
-}
-
-static void input_add(struct input_list *list, const char *path, const struct stat *info, struct bytes held) {
-    list->inputs = array_grow(list->inputs, &list->capacity, list->n + 1, sizeof *list->inputs);
-    struct input *input = &list->inputs[list->n++];
-    *input = (struct input){string_format("%s", path), held.data ? held.size : (size_t)info->st_size, held};
-    uint64_t identity[] = {input->size, held.data ? 0 : (uint64_t)info->st_mtim.tv_sec,
-                           held.data ? 0 : (uint64_t)info->st_mtim.tv_nsec};
-    list->hash = hash_bytes(list->hash, path, strlen(path) + 1);
-    list->hash = hash_bytes(list->hash, identity, sizeof identity);
-    list->hash = hash_bytes(list->hash, held.data, held.data ? held.size : 0);
-}
-
-/* Standard input or another pipe: its content is its identity. */
-static bool pipe_add(struct input_list *list, const char *path, struct error *err) {
-    struct bytes held = {0};
-    bool ok = path_read(path, &held, err);
-    if (ok) input_add(list, path, NULL, held);
-    else free(held.data);
-    return ok;
-}
-
-static int entries_compare(const FTSENT **a, const FTSENT **b) {
-    return strcmp((*a)->fts_name, (*b)->fts_name);
-}
-
-/* One step of a walk through a directory; below its top, hidden and binary files are skipped. */
-static bool entry_visit(struct input_list *list, FTS *walk, FTSENT *entry, bool verbose, struct error *err) {
-    bool top = entry->fts_level == FTS_ROOTLEVEL;
-    switch (entry->fts_info) {
-    case FTS_NS:
-    case FTS_DNR:
-    case FTS_ERR:
-        return error_set(err, EXIT_INPUT, "%s: cannot read: %s; name a text file or a directory of text",
-                         entry->fts_path, strerror(entry->fts_errno));
-    case FTS_D:
-        if (!top && entry->fts_name[0] == '.') fts_set(walk, entry, FTS_SKIP);
-        return true;
-    case FTS_DEFAULT: /* a pipe or a device */
-        return !top || pipe_add(list, entry->fts_path, err);
-    case FTS_F:
-        break;
-    default:
-        return true;
-    }
-    if (!top && (entry->fts_name[0] == '.' || binary_is(entry->fts_path))) {
-        if (verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", entry->fts_path);
-        list->skipped++;
-    } else
-        input_add(list, entry->fts_path, entry->fts_statp, (struct bytes){0});
-    return true;
-}
-
-static bool path_add(struct input_list *list, char *path, bool verbose, struct error *err) {
-    if (strcmp(path, "-") == 0) return pipe_add(list, path, err);
-    FTS *walk = fts_open((char *[]){path, NULL}, FTS_LOGICAL | FTS_NOCHDIR, entries_compare);
-    if (!walk) return error_set(err, EXIT_INPUT, "%s: cannot read: %s", path, strerror(errno));
-    bool ok = true;
-    for (FTSENT *entry; ok && (entry = fts_read(walk));) ok = entry_visit(list, walk, entry, verbose, err);
-    fts_close(walk);
-    return ok;
-}
-
-static bool inputs_list(struct input_list *list, char **paths, size_t n, bool verbose, struct error *err) {
-    *list = (struct input_list){.hash = HASH_START};
-    size_t bytes = 0;
-    for (size_t i = 0; i < n; i++)
-        if (!path_add(list, paths[i], verbose, err)) return false;
-    for (size_t i = 0; i < list->n; i++) bytes += list->inputs[i].size;
-    if (bytes > 0) return true;
-    return error_set(err, EXIT_INPUT,
-                     "%s: holds no text (%zu files, all empty; %zu skipped as hidden or binary); "
-                     "name a text file or a directory of text",
-                     n > 0 ? paths[0] : "no input", list->n, list->skipped);
-}
-
-static void inputs_free(struct input_list *list) {
-    for (size_t i = 0; i < list->n; i++) {
-        free(list->inputs[i].path);
-        free(list->inputs[i].held.data);
-    }
-    free(list->inputs);
-}
 
 /* ---- Where text is cut ---- */
 
 /* Where the validation part begins: the first line, or where there is none the first UTF-8 character, that
  * starts in the last twentieth. */
 static size_t text_split(const char *text, size_t size) {
-    size_t at = size - size / VAL_SHARE;
+    size_t at = size - size / HELD_OUT;
     if (at == 0 || at == size || text[at - 1] == '\n') return at;
     const char *newline = memchr(text + at, '\n', size - at);
     if (newline && newline + 1 < text + size) return (size_t)(newline + 1 - text);
     while (at < size && (text[at] & 0xc0) == 0x80) at++;
     return at;
+}
+
+/* Bytes of an input's text that are trained on; the rest is held out. */
+static size_t text_kept(const struct input *input, const struct bytes *text) {
+    switch (input->use) {
+    case INPUT_TRAIN: return text->size;
+    case INPUT_HELD_OUT: return 0;
+    default: return text_split(text->data, text->size);
+    }
 }
 
 /* Bytes of the piece at the start of text: at most `limit`, and up to the start of a line if one is there. */
@@ -238,8 +63,8 @@ static size_t piece_length(const char *text, size_t size, size_t limit) {
 /* Hands out the training text, or where it is long evenly spaced stretches of it. */
 struct excerpt {
     const struct input_list *list;
-    bool split;           /* leave the validation part out */
-    double share, credit; /* of the text to use; used up to here, in stretches */
+    const double *share;  /* of each part's text, what to use */
+    double credit;        /* used up to here, in stretches */
     size_t i;             /* the input being read */
     struct bytes text;
     size_t at, end;
@@ -248,10 +73,11 @@ struct excerpt {
 };
 
 static bool excerpt_open(struct excerpt *s) {
-    s->failed = !text_read(&s->list->inputs[s->i], &s->text, s->err);
+    const struct input *input = &s->list->inputs[s->i];
+    s->failed = !text_read(input, &s->text, s->err);
     s->open = !s->failed;
     s->at = 0;
-    s->end = s->split ? text_split(s->text.data, s->text.size) : s->text.size;
+    s->end = text_kept(input, &s->text);
     return s->open;
 }
 
@@ -263,7 +89,7 @@ static const char *excerpt_next(void *context, size_t *size) {
             const char *stretch = s->text.data + s->at;
             *size = piece_length(stretch, s->end - s->at, STRETCH_BYTES);
             s->at += *size;
-            s->credit += s->share;
+            s->credit += s->share[s->list->inputs[s->i].part];
             if (s->credit < 1) continue;
             s->credit -= 1;
             return stretch;
@@ -274,14 +100,11 @@ static const char *excerpt_next(void *context, size_t *size) {
     return NULL;
 }
 
-/* Of the training text. `most` is as in tokenizer_train. */
-static tokenizer *tokenizer_make(const struct input_list *list, bool split, int vocab, int *most, struct error *err) {
-    double bytes = 0;
-    for (size_t i = 0; i < list->n; i++)
-        bytes += (double)list->inputs[i].size * (name_ends(list->inputs[i].path, ".gz") ? GZIP_RATIO : 1);
-    const double share = bytes > TRAINING_BYTES ? TRAINING_BYTES / bytes : 1;
+/* Of the training text, with of each part its share. `most` is as in tokenizer_train. */
+static tokenizer *tokenizer_make(const struct input_list *list, const double *share, int vocab, int *most,
+                                 struct error *err) {
     struct error reading;
-    struct excerpt s = {.list = list, .split = split, .share = share, .err = &reading};
+    struct excerpt s = {.list = list, .share = share, .err = &reading};
     tokenizer *t = tokenizer_train(excerpt_next, &s, vocab, most, err);
     if (s.open) text_release(&list->inputs[s.i], &s.text);
     if (!s.failed) return t;
@@ -361,17 +184,19 @@ static bool text_encode(struct token_stream *s, const char *text, size_t size, s
     return ok && (size == 0 || stream_append(s, &end_of_text, 1, err));
 }
 
-/* Encodes the inputs into `train`; with `val` the last part of each goes there. */
-static bool inputs_encode(const struct input_list *list, struct token_stream *train, struct token_stream *val,
-                          struct error *err) {
+/* Encodes the inputs of a part into `train`; what is held out of them goes into `val`. */
+static bool inputs_encode(const struct input_list *list, size_t part, struct token_stream *train,
+                          struct token_stream *val, struct error *err) {
     bool ok = true;
     for (size_t i = 0; ok && i < list->n; i++) {
+        const struct input *input = &list->inputs[i];
         struct bytes text;
-        if (!text_read(&list->inputs[i], &text, err)) return false;
-        size_t cut = val ? text_split(text.data, text.size) : text.size;
-        ok = text_encode(train, text.data, cut, err) &&
-             (!val || text_encode(val, text.data + cut, text.size - cut, err));
-        text_release(&list->inputs[i], &text);
+        if (input->part != part) continue;
+        if (!text_read(input, &text, err)) return false;
+        const size_t kept = text_kept(input, &text);
+        ok = text_encode(train, text.data, kept, err) &&
+             (kept == text.size || text_encode(val, text.data + kept, text.size - kept, err));
+        text_release(input, &text);
     }
     return ok;
 }
@@ -382,6 +207,7 @@ struct job {
     const struct prepare_options *options;
     struct input_list train, val; /* val is empty unless there is a val_path */
     struct input_list left_out;   /* inputs to train on that are held out, too */
+    double *share;                /* of the text of each part, what the tokenizer is trained on */
     tokenizer *tokenizer;
 };
 
@@ -403,7 +229,7 @@ static bool content_of(const struct input *input, struct content *content, struc
 static bool input_held_out(const struct input *input, const struct content *held_out, size_t n, bool *is,
                            struct error *err) {
     struct content content;
-    const bool packed = name_ends(input->path, ".gz");
+    const bool packed = input_packed(input);
     bool candidate = false;
     *is = false;
     for (size_t i = 0; i < n; i++) candidate |= packed || held_out[i].size == input->size;
@@ -440,14 +266,15 @@ static bool held_out_leave(struct job *job, struct error *err) {
 
 /* CACHE/NAME-HASH, where NAME is that of the first input. */
 static char *cache_path(const struct prepare_options *o, uint64_t hash) {
-    char *full = strcmp(o->paths[0], "-") == 0 ? string_format("stdin") : realpath(o->paths[0], NULL);
+    const char *path = input_path(o->paths[0]);
+    char *full = strcmp(path, "-") == 0 ? string_format("stdin") : realpath(path, NULL);
     const char *slash = full ? strrchr(full, '/') : NULL;
     const char *name = slash ? slash + 1 : full ? full : "text";
     char *shown = text_as_utf8(name, 60); /* checkpoints keep the path */
-    char *path = string_format("%s/%s-%016llx", o->cache, shown, (unsigned long long)hash);
+    char *entry = string_format("%s/%s-%016llx", o->cache, shown, (unsigned long long)hash);
     free(shown);
     free(full);
-    return path;
+    return entry;
 }
 
 /* A vocabulary that the text turns out not to support has the name of the one that was asked for. */
@@ -456,35 +283,59 @@ static uint64_t job_hash(const struct job *job) {
     uint64_t pieces = o->tokenizer ? tokenizer_hash(o->tokenizer) : (uint64_t)o->vocab;
     uint64_t key[] = {FORMAT, job->train.hash, job->val.hash,
                       o->val_path != NULL, o->tokenizer != NULL, pieces};
-    return hash_bytes(HASH_START, key, sizeof key);
+    const uint64_t hash = hash_bytes(HASH_START, key, sizeof key);
+    return o->tokenizer ? hash : hash_bytes(hash, job->share, job->train.n_parts * sizeof *job->share);
 }
 
-static bool streams_write(struct job *job, const char *dir, struct error *err) {
-    struct token_stream train = {.dir = dir, .split = "train", .tokenizer = job->tokenizer};
-    struct token_stream val = {.dir = dir, .split = "val", .tokenizer = job->tokenizer};
-    bool own_val = job->options->val_path != NULL;
-    bool ok = stream_advance(&train, err) && stream_advance(&val, err) && /* there are both, if only empty */
-              inputs_encode(&job->train, &train, own_val ? NULL : &val, err) &&
-              (!own_val || inputs_encode(&job->val, &val, NULL, err));
+/* The shards of one part, in a directory of its name in `dir`; in `dir` itself where there are no parts. */
+static bool part_write(const struct job *job, const char *dir, size_t p, struct error *err) {
+    const char *name = job->train.parts[p].name;
+    char *place = string_format("%s%s%s", dir, *name ? "/" : "", name);
+    struct token_stream train = {.dir = place, .split = "train", .tokenizer = job->tokenizer};
+    struct token_stream val = {.dir = place, .split = "val", .tokenizer = job->tokenizer};
+    bool ok = directory_make(place, err) &&
+              stream_advance(&train, err) && stream_advance(&val, err) && /* there are both, if only empty */
+              inputs_encode(&job->train, p, &train, &val, err) && inputs_encode(&job->val, p, &val, NULL, err);
     struct error closing;
     if (!stream_finish(&train, ok, ok ? err : &closing)) ok = false;
     if (!stream_finish(&val, ok, ok ? err : &closing)) ok = false;
     if (ok && train.tokens == 0)
-        ok = error_set(err, EXIT_INPUT, "%s: holds no text; name a file with text", job->options->paths[0]);
+        ok = error_set(err, EXIT_INPUT, "%s: holds no text; name a file with text",
+                       *name ? name : job->options->paths[0]);
     if (ok && job->options->verbose)
-        fprintf(stderr, "%zu tokens to train on, %zu to validate\n", train.tokens, val.tokens);
+        fprintf(stderr, "%s%s%zu tokens to train on, %zu to validate\n", name, *name ? ": " : "", train.tokens,
+                val.tokens);
+    free(place);
     return ok;
 }
 
-/* What was left out, one path a line, so that a later run can say so, too. */
-static bool left_out_write(const struct job *job, const char *dir, struct error *err) {
+static bool parts_write(const struct job *job, const char *dir, struct error *err) {
+    bool ok = true;
+    for (size_t p = 0; ok && p < job->train.n_parts; p++) ok = part_write(job, dir, p, err);
+    return ok;
+}
+
+/* DIR/NAME, a text of one line each. */
+static bool lines_write(const char *dir, const char *name, char *const *lines, size_t n, struct error *err) {
     struct atomic_file file;
-    if (job->left_out.n == 0) return true;
-    char *path = string_format("%s/left-out.txt", dir);
+    char *path = string_format("%s/%s", dir, name);
     const bool opened = atomic_open(&file, path, err);
-    for (size_t i = 0; opened && i < job->left_out.n; i++) fprintf(file.file, "%s\n", job->left_out.inputs[i].path);
+    for (size_t i = 0; opened && i < n; i++) fprintf(file.file, "%s\n", lines[i]);
     free(path);
     return opened && atomic_commit(&file, err);
+}
+
+/* What was left out, so that a later run can say so, too; and what parts there are, so that a lost one is missed. */
+static bool lists_write(const struct job *job, const char *dir, struct error *err) {
+    const struct input_list *list = &job->train, *out = &job->left_out;
+    const size_t n = out->n > list->n_parts ? out->n : list->n_parts;
+    char **lines = array_alloc(n, sizeof *lines);
+    for (size_t i = 0; i < out->n; i++) lines[i] = out->inputs[i].path;
+    bool ok = out->n == 0 || lines_write(dir, "left-out.txt", lines, out->n, err);
+    for (size_t p = 0; p < list->n_parts; p++) lines[p] = list->parts[p].name;
+    ok = ok && (!*lines[0] || lines_write(dir, "parts.txt", lines, list->n_parts, err));
+    free(lines);
+    return ok;
 }
 
 static void left_out_tell(const struct prepare_options *o, const char *dir) {
@@ -508,7 +359,7 @@ static bool job_tokenizer(struct job *job, struct error *err) {
     job->tokenizer = o->tokenizer;
     while (!job->tokenizer) {
         if (o->verbose) fprintf(stderr, "training a tokenizer of %d pieces\n", vocab);
-        job->tokenizer = tokenizer_make(&job->train, o->val_path == NULL, vocab, &most, err);
+        job->tokenizer = tokenizer_make(&job->train, job->share, vocab, &most, err);
         if (!job->tokenizer && (!o->vocab_at_most || most <= 0 || most >= vocab)) return false;
         vocab = most;
     }
@@ -521,8 +372,8 @@ static bool job_run(struct job *job, const char *dir, struct error *err) {
     if ((o->val_path && !held_out_leave(job, err)) || !job_tokenizer(job, err)) return false;
     if (o->verbose) fprintf(stderr, "encoding %zu files\n", job->train.n + job->val.n);
     char *model = string_format("%s/tokenizer.model", dir);
-    const bool ok = tokenizer_save(job->tokenizer, model, err) && left_out_write(job, dir, err) &&
-                    streams_write(job, dir, err);
+    const bool ok = tokenizer_save(job->tokenizer, model, err) && lists_write(job, dir, err) &&
+                    parts_write(job, dir, err);
     free(model);
     if (!o->tokenizer) tokenizer_free(job->tokenizer);
     return ok;
@@ -559,13 +410,45 @@ static bool vocab_check(const struct prepare_options *o, const char *dir, struct
     return true;
 }
 
+/* Lists the inputs, and says of each what becomes of its text. */
+static bool job_list(struct job *job, struct error *err) {
+    const struct prepare_options *o = job->options;
+    char *val_paths[] = {(char *)o->val_path};
+    if (!inputs_list(&job->train, o->paths, o->n_paths, o->parts, o->verbose, err)) return false;
+    if (!o->val_path) {
+        inputs_hold_out(&job->train);
+        return true;
+    }
+    if (*job->train.parts->name)
+        return error_set(err, EXIT_USAGE, "--val %s: each part of this corpus holds out text of its own; leave out "
+                         "--val", o->val_path);
+    if (!inputs_list(&job->val, val_paths, 1, false, o->verbose, err)) return false;
+    for (size_t i = 0; i < job->train.n; i++) job->train.inputs[i].use = INPUT_TRAIN;
+    for (size_t i = 0; i < job->val.n; i++) job->val.inputs[i].use = INPUT_TRAIN;
+    return true;
+}
+
+/* A tokenizer's text is the mixture that is trained on, as far as a part has so much. */
+static bool job_shares(struct job *job, struct error *err) {
+    const size_t n = job->train.n_parts;
+    struct part_weight *weights = array_alloc(n, sizeof *weights);
+    double bytes = 0;
+    job->share = array_alloc(n, sizeof *job->share);
+    for (size_t p = 0; p < n; p++) {
+        weights[p] = (struct part_weight){.name = job->train.parts[p].name, .size = job->train.parts[p].bytes};
+        bytes += weights[p].size;
+    }
+    const bool ok = part_shares(weights, n, job->options->part_alpha, job->options->part_weights, err);
+    for (size_t p = 0; ok && p < n; p++)
+        job->share[p] = fmin(1, fmin(bytes, TRAINING_BYTES) * weights[p].share / weights[p].size);
+    free(weights);
+    return ok;
+}
+
 char *data_prepare(const struct prepare_options *options, struct error *err) {
     struct job job = {.options = options};
-    char *val_paths[] = {(char *)options->val_path};
     char *dir = NULL;
-    bool found;
-    bool ok = inputs_list(&job.train, options->paths, options->n_paths, options->verbose, err) &&
-              (!options->val_path || inputs_list(&job.val, val_paths, 1, options->verbose, err));
+    bool found, ok = job_list(&job, err) && job_shares(&job, err);
     if (ok) {
         dir = cache_path(options, job_hash(&job));
         cache_sweep(options->cache);
@@ -576,6 +459,7 @@ char *data_prepare(const struct prepare_options *options, struct error *err) {
     inputs_free(&job.train);
     inputs_free(&job.val);
     inputs_free(&job.left_out);
+    free(job.share);
     if (ok) return dir;
     free(dir);
     return NULL;

@@ -624,7 +624,7 @@ static void weights_need_parts(void **state) {
     struct mixture_options o = plain;
     for (int i = 0; i < 3; i++) {
         o.weights = (const char *[]){"en=1", "", "=1"}[i];
-        refuse(*state, o, EXIT_USAGE, "--part-weights: this corpus has no parts", "; name its parts, as in en=FILES");
+        refuse(*state, o, EXIT_USAGE, "--part-weights: this corpus has no parts", "; name its parts, as in en=PATH");
     }
     char *dir = string_format("%s/c", (char *)*state);
     mkdir(dir, 0777);
