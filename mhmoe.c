@@ -542,6 +542,8 @@ double model_loss(struct model *m, double scale, size_t *count) {
     return sum;
 }
 
+const real *model_losses(const struct model *m) { return m->acts->losses; }
+
 void model_backward(struct model *m, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;

@@ -136,6 +136,9 @@ void model_forward(struct model *m, const struct batch *batch);
  * only a few rows at a time, become their own gradients in place. */
 double model_loss(struct model *m, double scale, size_t *count);
 
+/* Of each row of the last model_loss, -log p(target); 0 where the target is TARGET_NONE. Valid until the next one. */
+const real *model_losses(const struct model *m);
+
 /* Finishes it: adds to grad_memory the gradient of scale * sum + router_scale * (balance_weight * E7 + z_weight *
  * z-loss, summed over the layers). To be called after model_loss with scale > 0. */
 void model_backward(struct model *m, double router_scale);

@@ -15,7 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "data/loader.h"
+#include "data/inputs.h"
+#include "data/mixture.h"
 #include "data/prepare.h"
 #include "mhmoe.h"
 #include "src/math/kernels.h"
@@ -25,6 +26,7 @@
 #include "src/run/runlog.h"
 #include "src/run/runplot.h"
 #include "src/run/runstate.h"
+#include "src/run/score.h"
 #include "src/base/text.h"
 #include "src/run/training.h"
 #include "src/base/util.h"
@@ -67,7 +69,8 @@ struct train {
     struct checkpoint resumed; /* with --resume, open while the rest is being set up */
     struct checkpoint source;  /* with --from, the same */
     json_t *inherited;         /* of it: see src/run/inherit.h */
-    struct loader *train_data, *val_data;
+    struct mixture *train_data, *val_data;
+    struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
     bool saved;              /* last.safetensors holds it as it is now */
@@ -111,7 +114,7 @@ enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 1 };
 
 /* Of the tokens to train on and of those held out. */
 static char *data_hash_format(const struct train *t) {
-    const uint64_t both[] = {loader_data_hash(t->train_data), loader_data_hash(t->val_data)};
+    const uint64_t both[] = {mixture_data_hash(t->train_data), mixture_data_hash(t->val_data)};
     return string_format("%016" PRIx64, hash_bytes(HASH_START, both, sizeof both));
 }
 
@@ -172,7 +175,7 @@ static bool run_restore(struct train *t, const struct checkpoint *c, struct erro
     const size_t n = checkpoint_tensors(t, true, tensors) - 1; /* the tokenizer is loaded already */
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) return false;
-    loader_seek(t->train_data, (uint64_t)t->run.position);
+    mixture_seek(t->train_data, (uint64_t)t->run.position);
     model_pack(&t->model);
     t->saved = true;
     return true;
@@ -218,12 +221,6 @@ static bool log_open(struct train *t, struct error *err) {
     json_object_set_new(entry, "from", json_string(t->source.path));
     json_object_update(entry, t->inherited);
     return runlog_write(&t->log, entry, err);
-}
-
-static void entry_set(json_t *entry, const char *prefix, const char *name, json_t *value) {
-    char *key = string_format("%s%s", prefix, name);
-    json_object_set_new(entry, key, value);
-    free(key);
 }
 
 /* Picks of each expert since the statistics were cleared, one array a MoE layer. */
@@ -286,7 +283,7 @@ static size_t memory_peak(const struct train *t, const struct model_cost *cost) 
     const size_t program = ((size_t)13 << 19) + ((size_t)3 << 16) * (size_t)omp_get_max_threads();
     const size_t tokens = (size_t)t->options.batch * (size_t)t->options.accumulate * (size_t)t->config.seq;
     return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof *t->inputs +
-           loader_bytes(t->train_data) + loader_bytes(t->val_data) + program;
+           mixture_bytes(t->train_data) + mixture_bytes(t->val_data) + program;
 }
 
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
@@ -302,50 +299,62 @@ static bool cost_show(const struct train *t, struct error *err) {
            (double)c.parameter_bytes / 1e6);
     printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
     printf("                   %.1f MB in all, at its peak\n", (double)memory_peak(t, &c) / 1e6);
-    printf("training tokens    %zu, %zu sequences an epoch\n", loader_tokens(t->train_data),
-           loader_windows(t->train_data));
+    printf("training tokens    %zu, %zu sequences an epoch\n", mixture_tokens(t->train_data),
+           mixture_windows(t->train_data));
     printf("epochs             %.2f in %" PRId64 " steps\n",
-           (double)t->options.steps * t->options.batch * t->options.accumulate / (double)loader_windows(t->train_data),
+           (double)t->options.steps * t->options.batch * t->options.accumulate / (double)mixture_windows(t->train_data),
            t->options.steps);
     return output_check(err);
 }
 
 /* ---- The loop ----------------------------------------------------------------------------------- */
 
-/* What a validation finds. */
-struct score {
-    double loss;          /* mean, nats a token */
-    double bits_per_byte; /* of the targets' text; infinite where they have no bytes (all ends of text) */
-    size_t windows;
-};
-
-static double target_bytes(const struct train *t, size_t rows) {
-    double bytes = 0;
-    for (size_t i = 0; i < rows; i++) {
-        size_t size = 0;
-        if (t->targets[i] != TARGET_NONE) tokenizer_piece(t->tokenizer, t->targets[i], &size);
-        bytes += (double)size;
-    }
-    return bytes;
+static size_t piece_bytes(const void *tokenizer, int32_t token) {
+    size_t size;
+    tokenizer_piece(tokenizer, token, &size);
+    return size;
 }
 
-/* Over the first `windows` held-out sequences, the same ones each time. Cut short by a signal it says nothing. */
-static bool evaluate(struct train *t, size_t windows, struct score *score, struct error *err) {
+/* Over the first `windows` held-out sequences of a part, the same ones each time. */
+static bool part_evaluate(struct train *t, size_t part, size_t windows, struct error *err) {
     const size_t T = (size_t)t->config.seq, batch = (size_t)t->options.batch;
-    double sum = 0, bytes = 0;
-    size_t total = 0, count;
-    model_clear_statistics(&t->model);
-    loader_seek(t->val_data, 0);
+    struct loader *data = mixture_loader(t->val_data, part);
+    struct score_sums sums = {.windows = windows};
+    size_t count;
+    loader_seek(data, 0);
     for (size_t w = 0, rows; w < windows && !stop_signal; w += rows) {
         rows = windows - w < batch ? windows - w : batch;
-        if (!loader_next(t->val_data, (int)rows, t->inputs, t->targets, err)) return false;
+        if (!loader_next(data, (int)rows, t->inputs, t->targets, err)) return false;
         model_forward(&t->model, &(struct batch){.B = rows, .T = T, .tokens = t->inputs, .targets = t->targets});
-        sum += model_loss(&t->model, 0, &count);
-        total += count;
-        bytes += target_bytes(t, rows * T);
+        model_loss(&t->model, 0, &count);
+        score_add(&sums, model_losses(&t->model), t->targets, rows * T, piece_bytes, t->tokenizer);
+    }
+    t->parts[part].score = score_of(&sums);
+    return true;
+}
+
+/* At most `limit` held-out sequences of a part; all of them with 0. */
+static size_t part_windows(const struct train *t, size_t part, int limit) {
+    const size_t all = loader_windows(mixture_loader(t->val_data, part));
+    return limit > 0 && (size_t)limit < all ? (size_t)limit : all;
+}
+
+static size_t val_windows(const struct train *t, int limit) {
+    size_t windows = 0;
+    for (size_t p = 0; p < mixture_parts(t->val_data); p++) windows += part_windows(t, p, limit);
+    return windows;
+}
+
+/* Over at most `limit` held-out sequences of each part. Cut short by a signal it says nothing. */
+static bool evaluate(struct train *t, int limit, struct score *score, struct error *err) {
+    const size_t n = mixture_parts(t->val_data);
+    model_clear_statistics(&t->model);
+    for (size_t p = 0; p < n && !stop_signal; p++) {
+        t->parts[p].tokens = mixture_served(t->train_data, p) * (size_t)t->config.seq;
+        if (!part_evaluate(t, p, part_windows(t, p, limit), err)) return false;
     }
     if (stop_signal) return true;
-    *score = (struct score){sum / (double)total, sum / M_LN2 / bytes, windows};
+    *score = parts_mean(t->parts, n);
     return isfinite(score->loss) ||
            error_set(err, EXIT_DIVERGED,
                      "%s: step %" PRId64 ": the validation loss is not finite; best.safetensors is as it "
@@ -353,33 +362,26 @@ static bool evaluate(struct train *t, size_t windows, struct score *score, struc
                      t->dir.path, t->run.step);
 }
 
+static bool has_parts(const struct train *t) { return *mixture_name(t->train_data, 0); }
+
 /* Tells a score and logs it, under names that begin with `prefix`. */
 static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what,
                          struct error *err) {
+    const bool final = strcmp(prefix, "final_") == 0;
+    const size_t n = mixture_parts(t->val_data);
     json_t *entry = entry_new(t);
     progress_clear();
-    fprintf(stderr, "step %" PRId64 ": %s %.4f, perplexity %.2f", t->run.step, what, s->loss, exp(s->loss));
-    entry_set(entry, prefix, "loss", json_number(s->loss));
-    entry_set(entry, prefix, "perplexity", json_number(exp(s->loss)));
-    if (isfinite(s->bits_per_byte)) {
-        fprintf(stderr, ", %.4f bits per byte", s->bits_per_byte);
-        entry_set(entry, prefix, "bits_per_byte", json_number(s->bits_per_byte));
-    }
-    fprintf(stderr, "\n");
-    entry_set(entry, prefix, "windows", json_integer((json_int_t)s->windows));
+    if (final && has_parts(t)) parts_tell(t->parts, n);
+    score_tell(t->run.step, has_parts(t) ? "mean of the parts" : what, s);
+    score_log(entry, prefix, s);
+    if (has_parts(t)) json_object_set_new(entry, "parts", parts_json(t->parts, n, prefix, final));
     entry_set(entry, prefix, "load", load_json(&t->model));
     return runlog_write(&t->log, entry, err);
 }
 
-/* At most `limit` held-out sequences. */
-static size_t val_windows(const struct train *t, int limit) {
-    const size_t all = loader_windows(t->val_data);
-    return (size_t)limit < all ? (size_t)limit : all;
-}
-
 /* Validates, logs, keeps the best model so far: all over the same sequences, so that figures can be compared. */
 static bool validate(struct train *t, struct score *score, struct error *err) {
-    if (!evaluate(t, val_windows(t, t->options.eval_windows), score, err)) return false;
+    if (!evaluate(t, t->options.eval_windows, score, err)) return false;
     if (stop_signal) return true;
     t->run.val_loss = score->loss;
     if (!score_report(t, score, "val_", "validation loss", err)) return false;
@@ -393,6 +395,8 @@ static bool plots_draw(struct train *t, struct error *err) {
     const struct model *m = &t->model;
     return directory_make(rundir_path(&t->dir, "plots", path), err) &&
            runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
+           (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
+                                           mixture_parts(t->val_data), err)) &&
            (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
                                              m->sizes.E, (size_t)t->config.moe_every, err));
 }
@@ -401,10 +405,10 @@ static bool plots_draw(struct train *t, struct error *err) {
 static bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
     struct score score = *validation;
     const int limit = t->options.final_windows;
-    const size_t windows = limit > 0 ? val_windows(t, limit) : loader_windows(t->val_data);
-    if (windows != score.windows && !evaluate(t, windows, &score, err)) return false;
+    const size_t windows = val_windows(t, limit);
+    if (windows != score.windows && !evaluate(t, limit, &score, err)) return false;
     if (stop_signal) return true;
-    const bool all = windows == loader_windows(t->val_data);
+    const bool all = windows == val_windows(t, 0);
     return score_report(t, &score, "final_", all ? "loss on all held-out text" : "loss on held-out text", err) &&
            plots_draw(t, err);
 }
@@ -437,7 +441,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const double start = time_seconds();
     size_t targets = 0, count;
     double sum = 0;
-    if (!loader_next(t->train_data, o->batch * o->accumulate, t->inputs, t->targets, err)) return false;
+    if (!mixture_next(t->train_data, o->batch * o->accumulate, t->inputs, t->targets, err)) return false;
     for (size_t i = 0; i < all_rows; i++) targets += t->targets[i] != TARGET_NONE;
     memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
@@ -458,7 +462,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
     const double lr = training_rate(o, t->run.step);
     t->run.step++;
-    t->run.position = (int64_t)loader_position(t->train_data);
+    t->run.position = (int64_t)mixture_position(t->train_data);
     t->saved = false;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
@@ -613,12 +617,7 @@ static void idle_options_tell(struct train *t) {
         note_print("--vocab has no effect with --from: the weights are for its %d tokens", initial.vocab);
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
         note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
-    if (t->options.schedule != SCHEDULE_WSD && options_given(groups, GROUPS, t->given, "decay-steps"))
-        note_print("--decay-steps has no effect without --schedule wsd");
-    if (t->options.schedule == SCHEDULE_CONSTANT && options_given(groups, GROUPS, t->given, "final-lr"))
-        note_print("--final-lr has no effect with --schedule constant");
-    if (t->options.steps > 0 && t->options.warmup >= t->options.steps)
-        note_print("--warmup is as long as the run: it ends before the learning rate's peak");
+    training_tell(&t->options, groups, GROUPS, t->given);
 }
 
 /* An empty name, as of a shell's variable that is not set, would mean the root of the disk. */
@@ -688,6 +687,29 @@ static char *default_corpus(struct error *err) {
     return string_format("%s", dir);
 }
 
+/* What is trained on, as a mixture of the parts that the options ask for; and what is held out, part by part. */
+static bool mixtures_open(struct train *t, struct error *err) {
+    const struct training *o = &t->options;
+    const struct mixture_options train = {.seq = t->config.seq, .shuffle = true, .seed = (uint64_t)o->seed,
+                                          .cache_bytes = (size_t)1 << 30, .alpha = o->part_alpha,
+                                          .weights = o->part_weights};
+    struct mixture_options val = train;
+    val.seed = 0;
+    val.alpha = 1;
+    val.weights = NULL;
+    if (!(t->train_data = mixture_open(t->data_dir, "train", &train, err)) ||
+        !(t->val_data = mixture_open(t->data_dir, "val", &val, err)))
+        return false;
+    const size_t n = mixture_parts(t->train_data);
+    t->parts = array_alloc(n, sizeof *t->parts);
+    for (size_t p = 0; p < n; p++)
+        t->parts[p] = (struct part_score){.name = mixture_name(t->train_data, p),
+                                          .trained = mixture_share(t->train_data, p) > 0};
+    if (!has_parts(t) && (o->parts || o->part_alpha != 1))
+        note_print("--%s has no effect: this corpus has no parts", o->parts ? "parts" : "part-alpha");
+    return true;
+}
+
 /* Finds or makes tokenizer and shards, opens them, and sets the model's vocabulary. */
 static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *earlier, struct error *err) {
     const struct training *o = &t->options;
@@ -701,7 +723,9 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
     } else {
         struct option_group groups[GROUPS];
         option_groups(t, groups);
-        const struct prepare_options prepare = {.paths = corpora, .n_paths = n, .val_path = o->val,
+        const struct prepare_options prepare = {.paths = corpora, .n_paths = n, .parts = o->parts,
+                                                .part_alpha = o->part_alpha, .part_weights = o->part_weights,
+                                                .val_path = o->val,
                                                 .vocab = t->config.vocab,
                                                 .vocab_at_most = !options_given(groups, GROUPS, t->given, "vocab"),
                                                 .tokenizer = t->tokenizer, .cache = o->cache, .verbose = true};
@@ -713,12 +737,8 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
         free(path);
         if (!t->tokenizer) return false;
     }
-    const size_t cache_bytes = (size_t)1 << 30;
-    const uint64_t seed = (uint64_t)o->seed;
-    t->train_data = loader_open(t->data_dir, "train", t->config.seq, true, seed, cache_bytes, err);
-    if (t->train_data) t->val_data = loader_open(t->data_dir, "val", t->config.seq, true, 0, cache_bytes, err);
-    if (!t->val_data) return false;
-    if (loader_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
+    if (!mixtures_open(t, err)) return false;
+    if (mixture_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
         return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name the corpus again",
                          t->data_dir, earlier ? earlier->path : o->tokenizer ? o->tokenizer : "its own");
     t->config.vocab = tokenizer_vocab(t->tokenizer);
@@ -792,8 +812,9 @@ static void train_close(struct train *t) {
     free(t->inputs);
     free(t->targets);
     tokenizer_free(t->tokenizer);
-    if (t->train_data) loader_close(t->train_data);
-    if (t->val_data) loader_close(t->val_data);
+    if (t->train_data) mixture_close(t->train_data);
+    if (t->val_data) mixture_close(t->val_data);
+    free(t->parts);
     runlog_close(&t->log);
     if (t->resumed.path) checkpoint_close(&t->resumed);
     if (t->source.path) checkpoint_close(&t->source);
@@ -821,7 +842,7 @@ static bool run_open(struct train *t, const char *corpus, struct error *err) {
     if (o->from && !(t->inherited = model_inherits(&t->config, &t->source, err))) return false;
     if (o->from) inheritance_tell(t->inherited, t->source.path);
     if (o->dry_run) return true;
-    return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, corpus, err);
+    return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, input_path(corpus), err);
 }
 
 /* The run proper. */

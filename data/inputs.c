@@ -111,7 +111,7 @@ static void input_add(struct input_list *list, const char *path, size_t name, co
     struct input *input = &list->inputs[list->n++];
     *input = (struct input){.path = string_format("%s", path), .part = list->n_parts - 1,
                             .size = held.data ? held.size : (size_t)info->st_size, .held = held};
-    input->name = input->path + name;
+    input->order = hash_bytes(HASH_START, path + name, strlen(path + name));
     list->parts[input->part].bytes += bytes_likely(input);
     uint64_t identity[] = {input->size, held.data ? 0 : (uint64_t)info->st_mtim.tv_sec,
                            held.data ? 0 : (uint64_t)info->st_mtim.tv_nsec};
@@ -340,19 +340,37 @@ void inputs_free(struct input_list *list) {
 
 /* ---- What is held out ---- */
 
-void inputs_hold_out(struct input_list *list) {
-    for (size_t p = 0; p < list->n_parts; p++) {
-        struct input *lowest = NULL; /* of those that may be held out whole, by the hash of its name */
-        uint64_t low = UINT64_MAX;
-        bool some = false;
-        for (struct input *input = list->inputs; input < list->inputs + list->n; input++) {
-            if (input->part != p || input->size == 0) continue;
-            const uint64_t hash = hash_bytes(HASH_START, input->name, strlen(input->name));
-            const bool cut = bytes_likely(input) * HELD_OUT > list->parts[p].bytes, out = hash % HELD_OUT == 0;
-            input->use = cut ? INPUT_CUT : out ? INPUT_HELD_OUT : INPUT_TRAIN;
-            some |= cut || out;
-            if (!cut && hash < low) lowest = input, low = hash;
-        }
-        if (!some && lowest) lowest->use = INPUT_HELD_OUT;
+static int order_compare(const void *a, const void *b) {
+    const struct input *const *x = a, *const *y = b;
+    return (*x)->order < (*y)->order ? -1 : (*x)->order > (*y)->order;
+}
+
+/* A part of which nothing is held out yet holds out the first of its inputs. */
+static void part_hold_out(const struct input_list *list, size_t part) {
+    struct input *first = NULL;
+    for (struct input *input = list->inputs; input < list->inputs + list->n; input++) {
+        if (input->part != part || input->size == 0) continue;
+        if (input->use != INPUT_TRAIN) return;
+        if (!first || input->order < first->order) first = input;
     }
+    if (first) first->use = INPUT_HELD_OUT;
+}
+
+void inputs_hold_out(struct input_list *list) {
+    struct input **small = array_alloc(list->n, sizeof *small);
+    double bytes = 0, out = 0;
+    size_t n = 0;
+    for (struct input *input = list->inputs; input < list->inputs + list->n; input++) {
+        input->use = bytes_likely(input) * HELD_OUT > list->parts[input->part].bytes ? INPUT_CUT : INPUT_TRAIN;
+        if (input->use == INPUT_CUT || input->size == 0) continue;
+        small[n++] = input;
+        bytes += bytes_likely(input);
+    }
+    qsort(small, n, sizeof *small, order_compare);
+    for (size_t i = 0; i < n && (out * HELD_OUT < bytes || small[i]->order == small[i - 1]->order); i++) {
+        small[i]->use = INPUT_HELD_OUT;
+        out += bytes_likely(small[i]);
+    }
+    free(small);
+    for (size_t p = 0; p < list->n_parts; p++) part_hold_out(list, p);
 }

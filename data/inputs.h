@@ -15,7 +15,7 @@ enum input_use { INPUT_CUT, INPUT_TRAIN, INPUT_HELD_OUT }; /* its end is held ou
 
 struct input {
     char *path;
-    const char *name;  /* its end: the path below the directory that was given; the last name of a file that was */
+    uint64_t order;    /* a hash of its name: the path below the directory that was given, or the last name of a file */
     size_t part;
     size_t size;       /* on disk */
     struct bytes held; /* what came through a pipe and can be read only once; else empty */
@@ -48,7 +48,8 @@ void inputs_free(struct input_list *list);
 const char *input_path(const char *argument);
 
 /* Chooses what is held out: of an input that is more than a twentieth of its part the last twentieth (INPUT_CUT); of
- * the others a twentieth, whole, by the hash of their names, so that the same name is held out in every part. */
+ * the others a twentieth of their bytes, but at least one, whole, in the order of the hashes of their names: so the
+ * same name is held out in every part, and a file that is added later changes next to nothing. */
 void inputs_hold_out(struct input_list *list);
 
 /* The text of an input, out of its gzip members where it is a .gz. One that is held is lent, not copied; text_release

@@ -96,6 +96,12 @@ static bool write_failed(const struct runlog *log, const char *why, struct error
     return error_set(err, EXIT_OUTPUT, "%s: cannot write: %s; free some space and --resume", log->path, why);
 }
 
+void entry_set(json_t *entry, const char *prefix, const char *name, json_t *value) {
+    char *key = string_format("%s%s", prefix, name);
+    json_object_set_new(entry, key, value);
+    free(key);
+}
+
 bool runlog_write(struct runlog *log, json_t *entry, struct error *err) {
     errno = 0;
     const bool written = entry && json_dumpf(entry, log->file, JSON_COMPACT | JSON_REAL_PRECISION(9)) == 0 &&

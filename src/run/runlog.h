@@ -24,6 +24,9 @@ bool runlog_create(struct runlog *log, const char *path, struct error *err);
 bool runlog_resume(struct runlog *log, const char *path, int64_t step,
                    bool (*past)(const void *context, const json_t *entry), const void *context, struct error *err);
 
+/* Sets PREFIXNAME in an entry; takes the reference. */
+void entry_set(json_t *entry, const char *prefix, const char *name, json_t *value);
+
 /* Writes an entry, a whole line, and drops the reference. EXIT_OUTPUT. */
 bool runlog_write(struct runlog *log, json_t *entry, struct error *err);
 

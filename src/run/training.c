@@ -25,7 +25,14 @@ const struct option_spec training_options[] = {
      "threads (0: as many as processors); the result is the same for any number", NULL},
     {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
     {"val", 0, OPTION_STRING, FIELD(val), NULL, 0, 0, NULL, "FILE",
-     "held-out text (default: the last 5% of each file)", "Data"},
+     "held-out text (default: a twentieth of the corpus: of a large file its end, of many files whole ones)", "Data"},
+    {"parts", 0, OPTION_FLAG, FIELD(parts), "false", 0, 0, NULL, NULL,
+     "the sub-directories of the corpus are its parts (languages, domains), as with en=PATH de=PATH: mixed as the next "
+     "two options say, and validated each by itself", NULL},
+    {"part-alpha", 0, OPTION_REAL, FIELD(part_alpha), "1", 0, 10, NULL, "A",
+     "how often a sequence is of a part: in proportion to the part's tokens ^ A (1: as they come, 0: all alike)", NULL},
+    {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",
+     "the same by a weight for each part, as in en=2,de=1 (0: only validate)", NULL},
     {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
      "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
     {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
@@ -83,8 +90,19 @@ double training_rate(const struct training *o, int64_t step) {
     return learning_rate(&s, step);
 }
 
+void training_tell(const struct training *o, const struct option_group *groups, size_t n, const bool *given) {
+    if (o->part_weights && options_given(groups, n, given, "part-alpha"))
+        note_print("--part-alpha has no effect with --part-weights");
+    if (o->schedule != SCHEDULE_WSD && options_given(groups, n, given, "decay-steps"))
+        note_print("--decay-steps has no effect without --schedule wsd");
+    if (o->schedule == SCHEDULE_CONSTANT && options_given(groups, n, given, "final-lr"))
+        note_print("--final-lr has no effect with --schedule constant");
+    if (o->steps > 0 && o->warmup >= o->steps)
+        note_print("--warmup is as long as the run: it ends before the learning rate's peak");
+}
+
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
-static const char *const fixed_options[] = {"seed", "eval-windows", NULL};
+static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
                                            "clip", NULL};

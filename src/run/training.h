@@ -7,12 +7,12 @@
 
 /* One field an option, see training_options. */
 struct training {
-    char *out, *resume, *from, *match, *val, *tokenizer, *cache, *prompt;
+    char *out, *resume, *from, *match, *val, *part_weights, *tokenizer, *cache, *prompt;
     int64_t steps, until, warmup, decay_steps, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
     int schedule; /* enum schedule_kind */
-    double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip;
-    bool dry_run, recompute;
+    double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
+    bool dry_run, recompute, parts;
 };
 extern const struct option_spec training_options[];
 
@@ -21,6 +21,9 @@ void training_set_earlier(struct training *o);
 
 /* The learning rate of the step that follows `step` others. */
 double training_rate(const struct training *o, int64_t step);
+
+/* Notes on standard error on those that have no effect beside the others; `given` as of options_parse. */
+void training_tell(const struct training *o, const struct option_group *groups, size_t n, const bool *given);
 
 /* What of it a checkpoint keeps: the values on which the run depends. New reference. */
 json_t *training_kept(const struct training *o);
