@@ -259,6 +259,40 @@ static void test_result_unfinished(void **state) {
                      LOG_OLD);
 }
 
+#define FIGURES_DE "{\"final_loss\":3.5,\"final_bits_per_byte\":2.5,\"tokens\":70}"
+#define FIGURES_EN "{\"tokens\":80,\"final_bits_per_byte\":3,\"final_loss\":5}"
+
+static void expect_part(const struct result *r, size_t i, const char *name, double loss, double bits_per_byte) {
+    assert_true(i < r->n_parts);
+    assert_string_equal(r->parts[i].name, name);
+    assert_true(r->parts[i].loss == loss && r->parts[i].bits_per_byte == bits_per_byte);
+}
+
+/* The final figures of parts, by name whatever their order; not those of validations, and not an earlier end's. */
+static void test_result_parts(void **state) {
+    (void)state;
+    struct result r;
+    assert_int_equal(read_text(TRAINED "{\"step\":2,\"tokens\":14,\"final_loss\":1,\"parts\":{\"a\":" FIGURES_EN
+                               ",\"en\":" FIGURES_EN ",\"de\":" FIGURES_EN "}}\n"
+                               "{\"step\":3,\"tokens\":22,\"val_loss\":4.5,\"parts\":{\"no\":{\"val_loss\":9}}}\n"
+                               "{\"step\":3,\"tokens\":22,\"final_loss\":4.25,\"final_bits_per_byte\":2.75,"
+                               "\"parts\":{\"en\":" FIGURES_EN ",\"de\":" FIGURES_DE "}}\n", &r, 3), LOG_FINISHED);
+    assert_int_equal(r.n_parts, 2);
+    expect_part(&r, 0, "de", 3.5, 2.5);
+    expect_part(&r, 1, "en", 5, 3);
+    assert_true(r.loss == 4.25 && r.bits_per_byte == 2.75);
+    result_free(&r);
+    assert_true(r.n_parts == 0 && !r.parts);
+    /* a figure that is null (not a number) or missing is none, not 0 */
+    assert_int_equal(read_text(TRAINED VALIDATED "{\"step\":3,\"tokens\":22,\"final_loss\":4.25,\"parts\":"
+                               "{\"x\":{\"final_loss\":null}}}\n", &r, 3), LOG_FINISHED);
+    assert_true(r.n_parts == 1 && isnan(r.parts[0].loss) && isnan(r.parts[0].bits_per_byte));
+    result_free(&r);
+    assert_int_equal(read_text(TRAINED VALIDATED ENDED, &r, 3), LOG_FINISHED);
+    assert_true(r.n_parts == 0 && !r.parts);
+    result_free(&r);
+}
+
 /* ---- The program ---- */
 
 #define TINY                                                                                                      \
@@ -460,6 +494,57 @@ static void test_parts(void **state) {
         "first3/report.csv | cmp - a");
 }
 
+/* A trainer that knows parts, made of one that does not: it notes what it is asked for, trains on `text`, and ends
+ * with figures of two parts, larger for larger seeds. */
+static void parted_write(void) {
+    run("cat > parted << 'END' && chmod +x parted\n"
+        "#!/bin/sh\necho \"$*\" >> asked; out= seed=\n"
+        "for a; do shift; case $a in --part*|*=text) ;; *) set -- \"$@\" \"$a\";; esac\n"
+        "case $a in --out=*) out=${a#*=};; --seed=*) seed=${a#*=};; esac; done\n"
+        "train \"$@\" text || exit; test -n \"$out\" || exit 0\n"
+        "figures() { echo '\"final_loss\":'$1',\"final_bits_per_byte\":'$1; }\n"
+        "all=$(figures $((seed + 1)).5) en=$(figures $seed.25) de=$(figures $((seed + 2)).75)\n"
+        "sed -i 's/\"final_loss.*/'$all',\"parts\":{\"en\":{'$en'},\"de\":{'$de'}}}/' $out/log.jsonl\nEND");
+}
+
+#define PARTED                                                                                                      \
+    "compare --train ./parted --study languages --models smoe,xmoe --seeds 2 --lrs 2e-3 --channels 24 "             \
+    "--attn-heads 2 --seq 16 --vocab 300 --batch 2 --threads 1 --steps 20 --out "
+
+/* What is said of parts reaches every ./train; what they end with, the report. All of it belongs to the plan. */
+static void test_corpus_parts(void **state) {
+    (void)state;
+    static const char *const others[][2] = {
+        {"--part-alpha 0.5 en=text de=text", "parts: got null, it has \"d\""},
+        {"--parts e --part-alpha 0.5 en=text de=text", "parts: got \"e\", it has \"d\""},
+        {"--parts d --part-alpha 0.75 en=text de=text", "part-alpha: got \"0.75\", it has \"0.5\""},
+        {"--parts d en=text de=text", "part-alpha: got null, it has \"0.5\""},
+        {"--parts d --part-alpha 0.5 --part-weights en=1,de=2 en=text de=text",
+         "part-weights: got \"en=1,de=2\", it has null"},
+        {"--parts d --part-alpha 0.5 en=text fr=text",
+         "corpora: got [\"en=text\", \"fr=text\"], it has [\"en=text\", \"de=text\"]"},
+    };
+    parted_write();
+    run(PARTED "parted.d --parts d --part-alpha 0.5 en=text de=text");
+    /* a look at the corpus, two models measured, four runs */
+    run("test $(wc -l < asked) = 7 && "
+        "test $(grep -c -- ' --parts=d --part-alpha=0.5 .* -- en=text de=text$' asked) = 7");
+    run("grep -Fq '| SMoE, top-1 of 8 | 4.2500 ± 0.7071 | 1.7500 ± 0.7071 | 3.0000 ± 0.7071 | baseline |' "
+        "parted.d/report.md && grep -q '^| X-MoE.* | +0.0000 | 0.0000 | not told apart |$' parted.d/report.md");
+    run("head -1 parted.d/report.csv | grep -q ',final_loss_de,bits_per_byte_de,final_loss_en,bits_per_byte_en$' && "
+        "test $(grep -c ',3.75,3.75,1.25,1.25$' parted.d/report.csv) = 2");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *command = string_format(PARTED "parted.d %s", others[i][0]);
+        char *says = string_format("parted.d/plan.json: a plan for something else (%s); give ", others[i][1]);
+        refuse_compare(EXIT_MISMATCH, says, command);
+        free(command);
+        free(says);
+    }
+    run(PARTED "parted.d --parts d --part-alpha 0.5 en=text de=text && test $(wc -l < asked) = 7");
+    run(PARTED "weighted.d --part-weights en=1,de=2 en=text de=text");
+    run("test $(grep -c -- ' --part-weights=en=1,de=2 .* -- en=text de=text$' asked) = 7");
+}
+
 /* A race goes on only when all parts of its round are there; of a finished run its log is enough. */
 static void test_parts_search(void **state) {
     (void)state;
@@ -573,11 +658,12 @@ int main(void) {
         cmocka_unit_test(test_search_threshold), cmocka_unit_test(test_search_rounds),
         cmocka_unit_test(test_search_widens), cmocka_unit_test(test_search_widens_late),
         cmocka_unit_test(test_search_diverges), cmocka_unit_test(test_result),
-        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_program),
+        cmocka_unit_test(test_result_unfinished), cmocka_unit_test(test_result_parts), cmocka_unit_test(test_program),
         cmocka_unit_test(test_block_program), cmocka_unit_test(test_search_program),
         cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_failing), cmocka_unit_test(test_failing_twice), cmocka_unit_test(test_jobs_stopped),
-        cmocka_unit_test(test_parts), cmocka_unit_test(test_parts_search), cmocka_unit_test(test_left_half_way),
+        cmocka_unit_test(test_parts), cmocka_unit_test(test_parts_search), cmocka_unit_test(test_corpus_parts),
+        cmocka_unit_test(test_left_half_way),
         cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
     };
     if (!workplace_enter()) return EXIT_OUTPUT;

@@ -90,6 +90,33 @@ static void made_close(struct made_up *u) {
     }
 }
 
+/* Made-up runs of a corpus with parts: a run's figures there, less its mean. They are given in an order that is not
+ * that of the columns; H = 2 does not know the last, and its names are in another order. */
+static const struct {
+    const char *name;
+    double loss, bits_per_byte;
+} made_parts[] = {{"de", 0.5, -0.25}, {"en.us", -1, 0.125}, {"zh-cn", 0.5, 0.125}};
+enum { PARTS = sizeof made_parts / sizeof *made_parts };
+
+static void parts_make(struct result *r, size_t n, bool backwards) {
+    r->parts = array_alloc(n, sizeof *r->parts);
+    for (size_t p = 0; p < n; p++) {
+        const size_t at = backwards ? n - 1 - p : p;
+        r->parts[r->n_parts++] = (struct part_result){string_format("%s", made_parts[at].name),
+                                                      r->loss + made_parts[at].loss,
+                                                      r->bits_per_byte + made_parts[at].bits_per_byte};
+    }
+}
+
+/* Finals and what was searched for. */
+static void made_part(struct made_up *u) {
+    for (size_t i = 0; i < MODELS; i++)
+        for (size_t seed = 0; seed < SEEDS; seed++) {
+            parts_make(&u->models[i].finals[seed], i == 3 ? PARTS - 1 : PARTS, i == 3);
+            for (size_t k = 0; k < RATES; k++) parts_make(&u->models[i].search.trials[k].results[seed], PARTS, false);
+        }
+}
+
 static char text[1 << 16];
 
 static void report_read(struct made_up *u, const char *name) {
@@ -219,6 +246,114 @@ static void test_csv(void **state) {
     made_close(&u);
 }
 
+/* Models and parts: each figure where it belongs, the mean with its difference to the baseline. */
+static void test_parts(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    made_part(&u);
+    report_read(&u, "report.md");
+    expect("\n## Parts\n");
+    expect("\n| Final loss | de | en.us | zh-cn | mean of parts | difference of the mean | standard error | verdict |\n"
+           "| --- | --: | --: | --: | --: | --: | --: | --- |\n"
+           "| SMoE, top-1 of 8 | 4.6500 ± 0.1000 | 3.1500 ± 0.1000 | 4.6500 ± 0.1000 | 4.1500 ± 0.1000 | "
+           "baseline | | |\n"
+           "| dense | 4.5800 ± 0.1253 | 3.0800 ± 0.1253 | 4.5800 ± 0.1253 | 4.0800 ± 0.1253 | -0.0700 | 0.0153 | "
+           "better |\n"
+           "| fine-grained SMoE, top-2 | 4.7500 ± 0.1250 | 3.2500 ± 0.1250 | 4.7500 ± 0.1250 | 4.2500 ± 0.1250 | "
+           "+0.1000 | 0.0232 | worse |\n"
+           "| MH-MoE, H = 2 | 4.7500 ± 0.1252 | 3.2500 ± 0.1252 | nan ± nan | 4.2500 ± 0.1252 | +0.1000 | 0.0233 | "
+           "not told apart |\n");
+    /* half of the losses, and so of their spread and differences */
+    expect("\n| Bits per byte | de | en.us | zh-cn | mean of parts | ");
+    expect("| SMoE, top-1 of 8 | 1.8250 ± 0.0500 | 2.2000 ± 0.0500 | 2.2000 ± 0.0500 | 2.0750 ± 0.0500 | "
+           "baseline |");
+    expect("| dense | 1.7900 ± 0.0626 | 2.1650 ± 0.0626 | 2.1650 ± 0.0626 | 2.0400 ± 0.0626 | -0.0350 | 0.0076 | "
+           "better |\n");
+    expect("The corpus has 3 parts. Each is held out");
+    report_read(&u, "loss-tokens.svg");
+    expect("Validation loss, mean over parts and seeds");
+    expect("dense: 3.5 at 3000");
+    made_close(&u);
+}
+
+/* Verdicts of the two figures are each its own: bits per byte of the dense model are made to vary. */
+static void test_parts_verdicts(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    made_part(&u);
+    u.models[1].finals[0].bits_per_byte += 0.25;
+    report_read(&u, "report.md");
+    expect(" | 4.0800 ± 0.1253 | -0.0700 | 0.0153 | better |\n");
+    expect(" | 2.1233 ± 0.0922 | +0.0483 | 0.0758 | not told apart |\n"); /* 0.2, -0.025, -0.03 */
+    made_close(&u);
+}
+
+static void test_parts_csv(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    made_part(&u);
+    result_free(&u.models[2].finals[1]);
+    u.models[2].finals[1] = result_diverged();
+    report_read(&u, "report.csv");
+    expect("tokens_per_second,seconds,final_loss_de,bits_per_byte_de,final_loss_en.us,bits_per_byte_en.us,"
+           "final_loss_zh-cn,bits_per_byte_zh-cn\nmain,");
+    expect("\nmain,smoe,search,0.004,3,6,3000,1000,100,10,1,5.5,244.691932,5,10,20,6,4.75,4.5,5.125,6,5.125\n");
+    expect("\nmain,smoe,final,0.002,3,6,3000,1000,100,10,1,4.15,63.4340003,2.075,107,39,4.65,1.825,3.15,2.2,"
+           "4.65,2.2\n");
+    expect(",inf,inf,inf,nan,nan,inf,inf,inf,inf,inf,inf\nmain,fine,final,0.002,3,"); /* diverged, and so all of it */
+    expect("2.0548,400,120,4.6096,1.8048,3.1096,2.1798,nan,nan\n");
+    report_read(&u, "report.md");
+    expect("| fine-grained SMoE, top-2 | inf ± "); /* of the first part */
+    made_close(&u);
+}
+
+/* Where the corpus has none the report has nothing of them, and where its first runs diverged they are known from the
+ * others. */
+static void test_parts_known(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    report_read(&u, "report.md");
+    expect_not("parts");
+    expect_not("Parts");
+    report_read(&u, "loss-seconds.svg");
+    expect("Validation loss, mean over seeds");
+    made_part(&u);
+    for (size_t seed = 0; seed < SEEDS; seed++) {
+        result_free(&u.models[0].finals[seed]);
+        u.models[0].finals[seed] = result_diverged();
+    }
+    report_read(&u, "report.md");
+    expect("| Final loss | de | en.us | zh-cn | mean of parts |");
+    expect("| dense | 4.5800 ± 0.1253 | ");
+    made_close(&u);
+}
+
+/* The report says which corpus, and how often its parts were trained on. */
+static void test_parts_heading(void **state) {
+    (void)state;
+    struct made_up u;
+    char *named[] = {"en=x.txt", "de=y"};
+    made_open(&u);
+    made_part(&u);
+    u.request.parts_dir = "many/languages";
+    u.request.part_alpha = "0.5";
+    report_read(&u, "report.md");
+    expect("\nCorpus: the parts in `many/languages`. 2 blocks");
+    expect("The corpus has 3 parts, trained on with `--part-alpha 0.5`. Each");
+    u.request.parts_dir = u.request.part_alpha = NULL;
+    u.request.part_weights = "de=2,en=1";
+    u.request.corpora = named;
+    u.request.n_corpora = 2;
+    report_read(&u, "report.md");
+    expect("\nCorpus: `en=x.txt` `de=y`. 2 blocks");
+    expect("The corpus has 3 parts, trained on with `--part-weights de=2,en=1`. Each");
+    made_close(&u);
+}
+
 /* Each point of the plots says its value: the mean over the seeds. */
 static void test_plots(void **state) {
     (void)state;
@@ -259,7 +394,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results), cmocka_unit_test(test_differences), cmocka_unit_test(test_search),
         cmocka_unit_test(test_heading), cmocka_unit_test(test_csv),         cmocka_unit_test(test_plots),
-        cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_parts),   cmocka_unit_test(test_parts_verdicts),
+        cmocka_unit_test(test_parts_csv),   cmocka_unit_test(test_parts_known), cmocka_unit_test(test_parts_heading),
     };
     if (!workplace_enter() || mkdir("made", 0777) != 0) return EXIT_OUTPUT;
     return cmocka_run_group_tests(tests, NULL, workplace_remove);

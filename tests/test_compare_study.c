@@ -161,6 +161,10 @@ static void test_studies(void **state) {
                                                   H2 " --router cosine --balance aux" MATCHED,
                                                   H2 " --router softmax --balance bias" MATCHED,
                                                   H2 " --router softmax --balance none" MATCHED, NULL});
+    check_models("languages", (const char *const[]){SMOE, "--ffn dense", "--ffn smoe --topk 1 --router cosine" MATCHED,
+                                                    "--ffn smoe --topk 2" MATCHED, H2 MATCHED,
+                                                    "--ffn mhmoe --topk 3 --moe-heads 3" MATCHED,
+                                                    "--ffn mhmoe --topk 3 --moe-heads 4" MATCHED, NULL});
 }
 
 /* What a model is compared with stands earlier in the table, so that it is measured before it is matched. */
@@ -235,6 +239,40 @@ static void test_shares(void **state) {
         assert_true(words_have(&w, want));
         words_free(&w);
         free(want);
+    }
+}
+
+/* How many words begin so. */
+static size_t words_begin(const struct words *w, const char *start) {
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++) n += strncmp(w->items[i], start, strlen(start)) == 0;
+    return n;
+}
+
+/* What is said of a corpus's parts reaches every model of every study as it is, and nothing does that was not said. */
+static void test_corpus_parts(void **state) {
+    (void)state;
+    static char *said[] = {"en=a b.txt", "de=x=y"};
+    struct request r = request;
+    for (int given = 0; given < 16; given++) {
+        r.parts_dir = given & 1 ? "d/parts" : NULL;
+        r.part_alpha = given & 2 ? "0.50" : NULL;
+        r.part_weights = given & 4 ? "en=2,de=1" : NULL;
+        r.corpora = said;
+        r.n_corpora = given & 8 ? 2 : 0;
+        for (size_t s = 0; study_words[s]; s++)
+            for (size_t i = 0; i < studies[s].n; i++) {
+                struct words w = {0};
+                command_start(&w, &r, &(struct study_run){&studies[s].models[i], 0.002, 3, 50}, "D");
+                const size_t end = w.n - r.n_corpora;
+                assert_true(words_have(&w, "--parts=d/parts") == !!r.parts_dir);
+                assert_true(words_have(&w, "--part-alpha=0.50") == !!r.part_alpha);
+                assert_true(words_have(&w, "--part-weights=en=2,de=1") == !!r.part_weights);
+                assert_int_equal(words_begin(&w, "--part"), !!r.parts_dir + !!r.part_alpha + !!r.part_weights);
+                assert_string_equal(w.items[end - 1], "--");
+                for (size_t c = 0; c < r.n_corpora; c++) assert_string_equal(w.items[end + c], said[c]);
+                words_free(&w);
+            }
     }
 }
 
@@ -340,6 +378,7 @@ int main(void) {
         cmocka_unit_test(test_plan), cmocka_unit_test(test_search_stage), cmocka_unit_test(test_warmup),
         cmocka_unit_test(test_rates), cmocka_unit_test(test_part), cmocka_unit_test(test_studies),
         cmocka_unit_test(test_baselines), cmocka_unit_test(test_runs), cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_corpus_parts),
         cmocka_unit_test(test_block), cmocka_unit_test(test_study_fits), cmocka_unit_test(test_study_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

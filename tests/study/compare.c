@@ -55,6 +55,13 @@ static const struct option_spec compare_options[] = {
     {"part", 0, OPTION_STRING, FIELD(part), NULL, 0, 0, NULL, "I/N",
      "only the I-th of N parts of the runs, each on a machine of its own; afterwards all runs' directories go into one "
      "--out", NULL},
+    {"parts", 0, OPTION_STRING, FIELD(parts_dir), NULL, 0, 0, NULL, "DIR",
+     "a corpus of parts (languages, domains), one in each sub-directory of DIR, as ./train has it; or name them: "
+     "en=PATH de=PATH", NULL},
+    {"part-alpha", 0, OPTION_STRING, FIELD(part_alpha), NULL, 0, 0, NULL, "A",
+     "how often a part is trained on, as ./train has it", NULL},
+    {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",
+     "the same by explicit weights, as in en=2,de=1", NULL},
     {"common", 0, OPTION_STRING, FIELD(common), NULL, 0, 0, NULL, "OPTIONS",
      "more options of ./train for all models, as in '--embedding-lr 4 --schedule wsd'", NULL},
     {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
@@ -75,13 +82,14 @@ static const struct option_spec compare_options[] = {
 };
 
 static const struct program_info program = {
-    "compare", "compare [OPTION]... [CORPUS]...",
+    "compare", "compare [OPTION]... [CORPUS | PART=PATH]...",
     "Trains the models of a study on equal terms (data, order, steps, search for a learning rate) and reports on "
     "their costs, losses and speed. The same command again goes on where it was interrupted.",
     "Examples:\n"
     "  make compare\n"
     "  make compare ARGS=\"--minutes 480 --layers 4 --channels 192 --seq 128 --vocab 2048 --out runs/night\"\n"
-    "  make compare ARGS=\"--study heads --minutes 30 --jobs 8 --out runs/heads my.txt\"\n",
+    "  make compare ARGS=\"--study heads --minutes 30 --jobs 8 --out runs/heads my.txt\"\n"
+    "  make compare ARGS=\"--study languages --minutes 480 --parts data/corpora/multilingual --out runs/languages\"\n",
     NULL,
 };
 

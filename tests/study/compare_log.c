@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include "statistics.h"
 
 struct reading {
@@ -13,6 +15,34 @@ struct reading {
 };
 
 static double number(const json_t *entry, const char *key) { return json_number_value(json_object_get(entry, key)); }
+
+static void parts_free(struct result *r) {
+    for (size_t i = 0; i < r->n_parts; i++) free(r->parts[i].name);
+    free(r->parts);
+    r->parts = NULL;
+    r->n_parts = 0;
+}
+
+static int part_compare(const void *a, const void *b) {
+    return strcmp(((const struct part_result *)a)->name, ((const struct part_result *)b)->name);
+}
+
+/* A number that is not there is none, and shows. */
+static double part_number(const json_t *part, const char *key) {
+    return json_is_number(json_object_get(part, key)) ? number(part, key) : NAN;
+}
+
+static void parts_read(struct result *r, json_t *parts) {
+    const char *name;
+    json_t *part;
+    parts_free(r); /* of an earlier end, from which the run went on */
+    if (json_object_size(parts) == 0) return;
+    r->parts = array_alloc(json_object_size(parts), sizeof *r->parts);
+    json_object_foreach(parts, name, part)
+        r->parts[r->n_parts++] = (struct part_result){string_format("%s", name), part_number(part, "final_loss"),
+                                                      part_number(part, "final_bits_per_byte")};
+    qsort(r->parts, r->n_parts, sizeof *r->parts, part_compare);
+}
 
 static void entry_read(void *context, const json_t *entry) {
     struct reading *in = context;
@@ -33,6 +63,7 @@ static void entry_read(void *context, const json_t *entry) {
         r->loss = number(entry, "final_loss");
         r->bits_per_byte = number(entry, "final_bits_per_byte");
         r->tokens = tokens;
+        parts_read(r, json_object_get(entry, "parts"));
         in->ended = step;
     }
 }
@@ -56,5 +87,6 @@ struct result result_diverged(void) {
 void result_free(struct result *r) {
     curve_free(&r->by_tokens);
     curve_free(&r->by_seconds);
+    parts_free(r);
     *r = (struct result){0};
 }

@@ -6,12 +6,20 @@
 #include <stdint.h>
 #include "../../src/run/runlog.h"
 
+/* What a run ends with on one part of its corpus. */
+struct part_result {
+    char *name;
+    double loss, bits_per_byte; /* final */
+};
+
 struct result {
     double loss, bits_per_byte; /* final; infinite if it diverged */
     double tokens;              /* trained */
     double rate, seconds;       /* median tokens/s; training in all */
     struct curve by_tokens;     /* validations */
     struct curve by_seconds;    /* the same over seconds of training */
+    struct part_result *parts;  /* (n_parts), by name; of these the losses above are plain means */
+    size_t n_parts;             /* 0: a corpus without parts */
 };
 
 enum log_state {

@@ -14,6 +14,33 @@
 
 static size_t seeds_of(const struct comparison *c) { return (size_t)c->request->seeds; }
 
+/* The first run that tells what the corpus's parts are; NULL if it has none. */
+static const struct result *parts_of(const struct comparison *c) {
+    for (size_t i = 0; i < c->study->n; i++)
+        for (size_t s = 0; s < seeds_of(c); s++)
+            if (c->models[i].finals[s].n_parts > 0) return &c->models[i].finals[s];
+    return NULL;
+}
+
+/* A figure that a run has as a whole and for each part: where in the one, and where in the other. */
+struct figure {
+    const char *key, *name;
+    size_t whole, part;
+};
+static const struct figure figures[] = {
+    {"final_loss", "Final loss", offsetof(struct result, loss), offsetof(struct part_result, loss)},
+    {"bits_per_byte", "Bits per byte", offsetof(struct result, bits_per_byte),
+     offsetof(struct part_result, bits_per_byte)},
+};
+enum { FIGURES = sizeof figures / sizeof *figures };
+
+/* Infinite if the run diverged, as all of it then is; NaN if the run does not know the part. */
+static double part_figure(const struct result *r, const char *part, const struct figure *f) {
+    for (size_t i = 0; i < r->n_parts; i++)
+        if (strcmp(r->parts[i].name, part) == 0) return *(const double *)((const char *)&r->parts[i] + f->part);
+    return isinf(r->loss) ? INFINITY : NAN;
+}
+
 /* One field of each final run, (seeds). */
 static double *finals_field(const struct comparison *c, const struct model_result *m, size_t offset) {
     double *values = array_alloc(seeds_of(c), sizeof *values);
@@ -95,9 +122,9 @@ static double seconds_to(const struct comparison *c, const struct model_result *
     return sum / (double)*reached;
 }
 
-static struct paired difference(const struct comparison *c, const struct model_result *m) {
-    double *a = finals_field(c, m, offsetof(struct result, loss));
-    double *b = finals_field(c, model_named(c, m->model->baseline), offsetof(struct result, loss));
+static struct paired difference(const struct comparison *c, const struct model_result *m, size_t offset) {
+    double *a = finals_field(c, m, offset);
+    double *b = finals_field(c, model_named(c, m->model->baseline), offset);
     const struct paired p = paired_difference(a, b, seeds_of(c));
     free(a);
     free(b);
@@ -117,6 +144,8 @@ static const struct model_result *baseline_of(const struct comparison *c, const 
 
 /* ---- report.md ---- */
 
+static const char *const verdicts[] = {"better", "not told apart", "worse"};
+
 /* The rates that the search began with, and what it does with them. */
 static void search_method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
@@ -134,12 +163,25 @@ static void search_method_print(FILE *out, const struct comparison *c) {
             r->seeds, SEARCH_SEEDS < r->seeds ? SEARCH_SEEDS : r->seeds, r->widen, r->seeds);
 }
 
+/* What the losses of a run are where its corpus has parts. */
+static void parts_method_print(FILE *out, const struct comparison *c) {
+    const struct request *r = c->request;
+    const struct result *parts = parts_of(c);
+    if (!parts) return;
+    fprintf(out, "The corpus has %zu parts", parts->n_parts);
+    if (r->part_alpha) fprintf(out, ", trained on with `--part-alpha %s`", r->part_alpha);
+    if (r->part_weights) fprintf(out, ", trained on with `--part-weights %s`", r->part_weights);
+    fprintf(out, ". Each is held out and validated by itself: every loss is the plain mean over parts, each with the "
+                 "same weight, whatever its size.\n");
+}
+
 static void method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
     const double tokens = (double)c->steps * r->batch * r->seq;
     fprintf(out, "# %s (`--block %s`)\n\nCorpus:", c->study->question, block_words[r->block]);
     for (size_t i = 0; i < r->n_corpora; i++) fprintf(out, " `%s`", r->corpora[i]);
-    if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
+    if (r->parts_dir) fprintf(out, " the parts in `%s`", r->parts_dir);
+    else if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
     fprintf(out, ". %d blocks of %d channels, 1 in %d with experts; vocabulary %d, sequences of %d.\n",
             r->layers, r->channels, r->moe_every, r->vocab, r->seq);
     fprintf(out,
@@ -150,6 +192,7 @@ static void method_print(FILE *out, const struct comparison *c) {
     fprintf(out, "The final loss is over all held-out text; validations on the way, and curves, are over the same %d "
                  "sequences of it each time.\n",
             r->eval_windows);
+    parts_method_print(out, c);
     if (r->jobs > 1)
         fprintf(out, "%d runs beside each other, so that each had only its share of the machine: tokens/s and seconds "
                      "are under that load.\n", r->jobs);
@@ -239,7 +282,6 @@ static void searched_print(FILE *out, const struct search *s) {
 }
 
 static void differences_print(FILE *out, const struct comparison *c) {
-    static const char *const verdicts[] = {"better", "not told apart", "worse"};
     const double t = student_95(seeds_of(c));
     fprintf(out,
             "\n## Differences\n\nFinal loss minus that of the baseline with the same seed. The spread supports an "
@@ -251,13 +293,50 @@ static void differences_print(FILE *out, const struct comparison *c) {
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i], *b = baseline_of(c, m);
         if (m == b) continue;
-        const struct paired p = difference(c, m);
+        const struct paired p = difference(c, m, offsetof(struct result, loss));
         fprintf(out, "| %s | %s | %+.4f | %.4f | %s |", m->model->label, b->model->label, p.mean, p.error,
                 verdicts[1 + paired_verdict(p)]);
         searched_print(out, &m->search);
         searched_print(out, &b->search);
         fputc('\n', out);
     }
+}
+
+/* A table of models and parts. */
+static void parts_table(FILE *out, const struct comparison *c, const struct figure *f) {
+    const struct result *parts = parts_of(c);
+    double *values = array_alloc(seeds_of(c), sizeof *values);
+    fprintf(out, "\n| %s |", f->name);
+    for (size_t p = 0; p < parts->n_parts; p++) fprintf(out, " %s |", parts->parts[p].name);
+    fprintf(out, " mean of parts | difference of the mean | standard error | verdict |\n| --- |");
+    for (size_t p = 0; p < parts->n_parts; p++) fprintf(out, " --: |");
+    fprintf(out, " --: | --: | --: | --- |\n");
+    for (size_t i = 0; i < c->study->n; i++) {
+        const struct model_result *m = &c->models[i];
+        fprintf(out, "| %s |", m->model->label);
+        for (size_t p = 0; p < parts->n_parts; p++) {
+            for (size_t s = 0; s < seeds_of(c); s++)
+                values[s] = part_figure(&m->finals[s], parts->parts[p].name, f);
+            fprintf(out, " %.4f ± %.4f |", mean(values, seeds_of(c)), deviation(values, seeds_of(c)));
+        }
+        fprintf(out, " %.4f ± %.4f |", finals_statistic(c, m, f->whole, mean),
+                finals_statistic(c, m, f->whole, deviation));
+        if (baseline_of(c, m) == m) {
+            fprintf(out, " baseline | | |\n");
+            continue;
+        }
+        const struct paired d = difference(c, m, f->whole);
+        fprintf(out, " %+.4f | %.4f | %s |\n", d.mean, d.error, verdicts[1 + paired_verdict(d)]);
+    }
+    free(values);
+}
+
+static void parts_print(FILE *out, const struct comparison *c) {
+    if (!parts_of(c)) return;
+    fprintf(out, "\n## Parts\n\nOver all held-out text of each part: mean and sample standard deviation over the "
+                 "seeds. The difference of the mean is to that of the baseline with the same seed, and its verdict as "
+                 "above; a single part's order was not tested.\n");
+    for (size_t i = 0; i < FIGURES; i++) parts_table(out, c, &figures[i]);
 }
 
 /* Whether an order is old or new at the end. The learning rate falls towards the end of these runs, so a column is
@@ -295,15 +374,24 @@ struct purpose {
 
 static void run_print(FILE *out, const struct comparison *c, const struct model_result *m, struct purpose p,
                       size_t seed, const struct result *r) {
-    fprintf(out, "%s,%s,%s,%g,%zu,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g\n", c->study->name,
+    const struct result *parts = parts_of(c);
+    fprintf(out, "%s,%s,%s,%g,%zu,%" PRId64 ",%.0f,%.0f,%.0f,%.0f,%.0f,%.9g,%.9g,%.9g,%.9g,%.9g", c->study->name,
             m->model->name, p.stage, p.lr, seed, p.steps, r->tokens, m->whole.parameters, m->whole.multiply_adds,
             m->layer.parameters, m->layer.multiply_adds, r->loss, exp(r->loss), r->bits_per_byte, r->rate, r->seconds);
+    for (size_t i = 0; parts && i < parts->n_parts; i++)
+        for (size_t f = 0; f < FIGURES; f++)
+            fprintf(out, ",%.9g", part_figure(r, parts->parts[i].name, &figures[f]));
+    fputc('\n', out);
 }
 
 static void csv_print(FILE *out, const struct comparison *c) {
     const int64_t searched = search_steps(c->steps, c->request->search_fraction);
+    const struct result *parts = parts_of(c);
     fprintf(out, "study,model,stage,lr,seed,steps,tokens,parameters,multiply_adds,layer_parameters,"
-                 "layer_multiply_adds,final_loss,perplexity,bits_per_byte,tokens_per_second,seconds\n");
+                 "layer_multiply_adds,final_loss,perplexity,bits_per_byte,tokens_per_second,seconds");
+    for (size_t i = 0; parts && i < parts->n_parts; i++)
+        for (size_t f = 0; f < FIGURES; f++) fprintf(out, ",%s_%s", figures[f].key, parts->parts[i].name);
+    fputc('\n', out);
     for (size_t i = 0; i < c->study->n; i++) {
         const struct model_result *m = &c->models[i];
         const struct search *s = &m->search;
@@ -326,7 +414,8 @@ static bool plot_write(const struct comparison *c, const char *name, bool second
     for (size_t i = 0; i < n; i++)
         series[i] = (struct plot_series){c->study->models[i].name, curves[i].x, curves[i].y, curves[i].n};
     char *path = string_format("%s/%s", c->request->out, name);
-    const bool drawn = plot_lines(path, "Validation loss, mean over seeds",
+    const bool drawn = plot_lines(path, parts_of(c) ? "Validation loss, mean over parts and seeds"
+                                                    : "Validation loss, mean over seeds",
                                   (struct plot_axis){seconds ? "seconds of training" : "tokens", false},
                                   (struct plot_axis){"loss (nats a token)", false}, series, n, err);
     free(path);
@@ -342,6 +431,7 @@ static void markdown_print(FILE *out, const struct comparison *c) {
     results_print(out, c);
     differences_print(out, c);
     way_print(out, c);
+    parts_print(out, c);
     fprintf(out, "\nEach run: `report.csv`. Curves: `loss-tokens.svg`, `loss-seconds.svg`.\n");
 }
 

@@ -64,6 +64,17 @@ static const struct study_model routers_models[] = {
     {"none", "MH-MoE, H = 2, softmax, no balance", "smoe", true, 0, MHMOE "2 --router softmax --balance none"},
 };
 
+/* P1's models, each in the SMoE's matrices: X-MoE is that with a cosine router. */
+static const struct study_model languages_models[] = {
+    SMOE,
+    {"dense", "dense", "smoe", false, 0, "--ffn dense"},
+    {"xmoe", "X-MoE: SMoE with a cosine router", "smoe", true, 0, "--ffn smoe --topk 1 --router cosine"},
+    {"fine", "fine-grained SMoE, top-2", "smoe", true, 0, "--ffn smoe --topk 2"},
+    {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MHMOE "2"},
+    {"mhmoe-h3", "MH-MoE, H = 3", "smoe", true, 0, MHMOE "3"},
+    {"mhmoe-h4", "MH-MoE, H = 4", "smoe", true, 0, MHMOE "4"},
+};
+
 #define STUDY(name, question) {#name, question, name##_models, sizeof name##_models / sizeof *name##_models}
 const struct study studies[] = {
     STUDY(main, "MH-MoE against dense, SMoE and fine-grained SMoE at equal cost"),
@@ -71,8 +82,9 @@ const struct study studies[] = {
     STUDY(experts, "the number of experts, MH-MoE against SMoE at equal cost"),
     STUDY(ablation, "head and merge layers, each at the cost of the baseline"),
     STUDY(routers, "routers and balancing"),
+    STUDY(languages, "P1's models at equal cost, of many languages"),
 };
-const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", NULL};
+const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", "languages", NULL};
 
 bool part_parse(const char *text, size_t *part, size_t *parts) {
     int length = 0;
@@ -225,6 +237,9 @@ void command_start(struct words *w, const struct request *r, const struct study_
     words_add(w, "--eval-windows=%d", r->eval_windows);
     words_add(w, "--sample-every=0");
     words_add(w, "--vocab=%d", r->vocab);
+    if (r->parts_dir) words_add(w, "--parts=%s", r->parts_dir);
+    if (r->part_alpha) words_add(w, "--part-alpha=%s", r->part_alpha);
+    if (r->part_weights) words_add(w, "--part-weights=%s", r->part_weights);
     words_add(w, "--seq=%d", r->seq);
     words_add(w, "--layers=%d", r->layers);
     words_add(w, "--channels=%d", r->channels);
