@@ -32,7 +32,8 @@ TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
 IN_DOUBLE = kernels attention position ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
-ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) tests/study/routing.c tests/study/wordnet.c)
+ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \
+            $(addprefix tests/study/,dependence.c routing.c wordnet.c))
 COMPARE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/compare*.c))
 
 all: train sample
@@ -64,7 +65,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
-$(BUILD)/test_measure: $(filter-out %/analyse.o,$(ANALYSE))
+$(BUILD)/test_measure $(BUILD)/test_dependence: $(filter-out %/analyse.o,$(ANALYSE))
 $(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: $(filter-out %/compare.o,$(COMPARE))
 $(BUILD)/test_routing $(BUILD)/test_wordnet: $(BUILD)/test_%: $(BUILD)/tests/study/%.o
 # It counts the products that a forward pass executes.

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "../data/loader.h"
+#include "../data/shard.h"
 #include "command.h"
 #include "prose.h"
 #include "small_model.h"
@@ -50,6 +51,10 @@ static json_t *analysis_read(const char *dir) {
 
 static const json_t *model_at(const json_t *analysis, size_t i) {
     return json_array_get(json_object_get(analysis, "models"), i);
+}
+
+static void expect_near(double got, double want) {
+    if (!(fabs(got - want) < 1e-8)) fail_msg("got %.10g, want %.10g", got, want); /* printed with nine figures */
 }
 
 static double number_of(const json_t *object, const char *key) {
@@ -214,6 +219,146 @@ static void text_may_be_any_file(void **state) {
     json_decref(analysis);
 }
 
+/* ---- A corpus of parts ---- */
+
+enum { SHORT = 11 }; /* another model's sequences */
+
+/* A part of a prepared corpus, with held-out text alone. */
+static void part_make(const char *name, const char *text) {
+    struct checkpoint c;
+    struct error err;
+    size_t n = 0, capacity = 0;
+    int32_t *ids = NULL;
+    assert_true(checkpoint_open(&c, "runs/parted/best.safetensors", &err));
+    tokenizer *t = tokenizer_from_checkpoint(&c, &err);
+    char *dir = string_format("%s/%s", checkpoint_string(&c, "data_dir", &err), name);
+    char *path = string_format("%s/val-00000.shard", dir);
+    tokenizer_encode(t, text, strlen(text), &ids, &n, &capacity);
+    assert_true(directory_make(dir, &err));
+    struct shard_writer *w = shard_create(path, tokenizer_vocab(t), tokenizer_hash(t), &err);
+    assert_true(w && shard_append(w, ids, n, &err) && shard_close(w, true, &err));
+    tokenizer_free(t);
+    checkpoint_close(&c);
+    free(dir);
+    free(path);
+    free(ids);
+}
+
+/* A run, and one of shorter sequences, whose corpus has three parts, made in another order than that of their names. */
+static void parts_make(void) {
+    char *first = prose(40, 3), *second = prose(20, 4);
+    run(TRAIN "--vocab 301 --moe-heads 2 --cache parted --out runs/parted");
+    run(TRAIN "--vocab 301 --ffn smoe --seq 11 --cache parted --out runs/short");
+    run("rm parted/*/*.shard");
+    part_make("ru", second);
+    part_make("de", first);
+    part_make("en", "0123456789 01 23 45 67 89 9876543210 012345678901234567890123456789, 0123 4567 8901 and no more");
+    free(first);
+    free(second);
+}
+
+/* Window number i of `count` of a part. Its targets include the token after it. */
+static void window_of_part(const char *part, size_t i, size_t count, int32_t *inputs, int32_t *targets) {
+    struct checkpoint c;
+    struct error err;
+    assert_true(checkpoint_open(&c, "runs/parted/best.safetensors", &err));
+    char *dir = string_format("%s/%s", checkpoint_string(&c, "data_dir", &err), part);
+    struct loader *l = loader_open(dir, "val", SEQ, false, 0, 1 << 20, &err);
+    assert_non_null(l);
+    loader_seek(l, i * ((loader_tokens(l) - 1) / SEQ) / count);
+    assert_true(loader_next(l, 1, inputs, targets, &err));
+    checkpoint_close(&c);
+    loader_close(l);
+    free(dir);
+}
+
+static const char *const part_names[] = {"de", "en", "ru"};
+
+/* The shares of picks that a model reports of each part are those that it counts on `count` windows of it, read as
+ * sequences of `length` which end where the part does; and so is its loss. */
+static void parts_expect(const json_t *model, const char *path, size_t count, size_t length) {
+    struct checkpoint c;
+    struct model m;
+    struct error err;
+    size_t predicted;
+    double loss = 0;
+    assert_true(checkpoint_open(&c, path, &err));
+    assert_true(model_load(&m, &c, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, &err));
+    const json_t *layers = json_object_get(json_object_get(model, "parts"), "layers");
+    assert_int_equal(json_array_size(layers), LAYERS);
+    for (size_t p = 0; p < 3; p++) {
+        int32_t inputs[40 * SEQ], targets[40 * SEQ];
+        for (size_t i = 0; i < count; i++)
+            window_of_part(part_names[p], i, count, inputs + i * SEQ, targets + i * SEQ);
+        model_clear_statistics(&m);
+        for (size_t at = 0; at < count * SEQ; at += length) {
+            const size_t left = count * SEQ - at, T = left < length ? left : length;
+            model_forward(&m, &(struct batch){.B = 1, .T = T, .tokens = inputs + at, .targets = targets + at});
+            loss += model_loss(&m, 0, &predicted);
+        }
+        for (size_t lm = 0; lm < LAYERS; lm++) {
+            const json_t *shares = json_object_get(json_array_get(layers, lm), "shares");
+            for (size_t e = 0; e < EXPERTS; e++) {
+                const double got = json_number_value(json_array_get(json_array_get(shares, p), e));
+                const double picks = (double)(count * SEQ * m.sizes.H * TOPK);
+                expect_near(got, m.load[lm * EXPERTS + e] / picks);
+            }
+        }
+    }
+    expect_near(number_of(model, "loss"), loss / (double)(3 * count * SEQ));
+    model_destroy(&m);
+    checkpoint_close(&c);
+}
+
+/* As many windows of each part as --windows allows and the shortest has, spread over what each has. */
+static void parts_have_equal_shares(void **state) {
+    (void)state;
+    static const struct { int windows; size_t each; } cases[] = {{6, 2}, {8, 2}, {1, 1}, {0, 5}, {512, 5}};
+    parts_make();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run("analyse runs/parted runs/short --windows %d --out parts --samples 0", cases[i].windows);
+        json_t *analysis = analysis_read("parts"), *text = json_object_get(analysis, "text");
+        assert_int_equal(json_array_size(json_object_get(text, "parts")), 3);
+        for (size_t p = 0; p < 3; p++)
+            assert_string_equal(json_string_value(json_array_get(json_object_get(text, "parts"), p)), part_names[p]);
+        expect_near(number_of(text, "windows_of_each"), (double)cases[i].each);
+        assert_true(number_of(text, "tokens") == (double)(3 * cases[i].each * SEQ));
+        char *name = string_format(", held out: %zu windows of 17 tokens of each of 3 parts", cases[i].each);
+        assert_non_null(strstr(json_string_value(json_object_get(text, "name")), name));
+        parts_expect(model_at(analysis, 0), "runs/parted/best.safetensors", cases[i].each, SEQ);
+        parts_expect(model_at(analysis, 1), "runs/short/best.safetensors", cases[i].each, SHORT);
+        json_decref(analysis);
+        free(name);
+    }
+}
+
+static void parts_are_the_same_for_any_threads(void **state) {
+    (void)state;
+    run("rm -r parts; analyse runs/parted runs/short --out parts --threads 1 --tokens 20 && mv parts parts1 && "
+        "analyse runs/parted runs/short --out parts --threads 3 --tokens 20 && diff -r parts parts1 && "
+        "grep -q 'id=\"parts\"' parts/report.html && ls parts/plots/*-parts.svg");
+    run("sh '%s/tests/study/report_browser.sh' parts/report.html >&2", repository);
+}
+
+/* Nothing of parts is said of another text, of a corpus without, or of one that has a single part, which is read like
+ * any. */
+static void no_parts_are_told_of(void **state) {
+    (void)state;
+    static const char *const texts[] = {"runs/smoe", "runs/parted --text corpus.txt", "runs/parted"};
+    for (size_t i = 0; i < 3; i++) {
+        run("%s; analyse %s --out none --samples 0 --windows 3", i == 2 ? "rm -r parted/*/de parted/*/en" : "true",
+            texts[i]);
+        json_t *analysis = analysis_read("none");
+        assert_int_equal(json_object_size(json_object_get(analysis, "text")), 3);
+        assert_null(json_object_get(model_at(analysis, 0), "parts"));
+        assert_true(number_of(json_object_get(analysis, "text"), "tokens") == 3 * SEQ);
+        json_decref(analysis);
+        run("! grep -qi 'parts</a>\\|id=.parts' none/report.html && ! ls none/plots/*-parts.svg 2>/dev/null");
+    }
+    run("mkdir $(ls -d parted/*/)de");
+    refuse(3, "/de", "prepare the text again", "analyse runs/parted --out refused");
+}
+
 static void threads_change_nothing(void **state) {
     (void)state;
     run("analyse '" ODD "' runs/smoe --windows 9 --out t --threads 1 --tokens 20 && mv t t1 && "
@@ -314,6 +459,8 @@ int main(void) {
         cmocka_unit_test(numbers_are_the_models_own),   cmocka_unit_test(numbers_agree_with_each_other),
         cmocka_unit_test(words_are_found),
         cmocka_unit_test(stability_is_of_equal_models), cmocka_unit_test(text_may_be_any_file),
+        cmocka_unit_test(parts_have_equal_shares),      cmocka_unit_test(parts_are_the_same_for_any_threads),
+        cmocka_unit_test(no_parts_are_told_of),
         cmocka_unit_test(threads_change_nothing),       cmocka_unit_test(report_is_whole),
         cmocka_unit_test(report_does_without),          cmocka_unit_test(logs_may_be_damaged),
         cmocka_unit_test(bad_input_is_refused),

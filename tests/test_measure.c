@@ -33,7 +33,8 @@ static const char *const logs[MODELS] = {"none/log.jsonl", "one/log.jsonl", "two
 static const size_t first_tokens[] = {0, 5, 17, 17, 30, 3, 44, 9, 60, 21, 22, 23, 8}; /* of the words below */
 
 static int32_t tokens[N], targets[N];
-static const struct text text = {"a text", tokens, targets, N, N - 1, 150.5};
+static const struct text text = {.name = "a text", .tokens = tokens, .targets = targets, .n = N, .predicted = N - 1,
+                                 .bytes = 150.5};
 static struct subject subjects[MODELS];
 static json_t *analysis;
 static char repository[4096];
@@ -259,7 +260,8 @@ static void even_shares_are_equal_terms(void **state) {
     enum { TOKENS = 12, E = 6 };
     static int32_t some[TOKENS], picks[3][TOKENS * 2 * 3];
     static const struct { size_t H, K; } kinds[3] = {{1, 1}, {1, 3}, {2, 3}};
-    const struct text short_text = {"t", some, some, TOKENS, TOKENS, 1};
+    const struct text short_text = {.name = "t", .tokens = some, .targets = some, .n = TOKENS, .predicted = TOKENS,
+                                    .bytes = 1};
     struct subject s[3];
     for (size_t m = 0; m < 3; m++) {
         const size_t H = kinds[m].H, K = kinds[m].K;

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "../../data/loader.h"
+#include "../../data/mixture.h"
 #include "../../src/run/runlog.h"
 #include "../../src/base/text.h"
 #include "../../tokenizer/writer.h"
@@ -36,7 +36,8 @@ static const struct option_spec analyse_options[] = {
     {"text", 0, OPTION_STRING, FIELD(text), NULL, 0, 0, NULL, "FILE",
      "text to route (default: what the first model's run held out)", "Input"},
     {"windows", 'w', OPTION_INT, FIELD(windows), "512", 0, 1 << 30, NULL, "N",
-     "only the text's first N sequences of the first model's length (0: all)", NULL},
+     "only the text's first N sequences of the first model's length (0: all); where the corpus has parts, N of all "
+     "together, as many of each and spread over it", NULL},
     {"wordnet", 0, OPTION_STRING, FIELD(wordnet), NULL, 0, 0, NULL, "DIR",
      "WordNet's index.noun, index.verb, ... (default: /usr/share/wordnet or data/corpora/wordnet, if there)",
      NULL},
@@ -86,28 +87,18 @@ static void text_alloc(struct text *t, size_t n) {
     t->targets = array_alloc(n, sizeof *t->targets);
 }
 
-/* The validation data of the run that made the checkpoint. The last window of a split is moved back to be full;
- * what it would show twice is left out. */
-static bool text_of_data(struct text *text, const char *dir, const struct checkpoint *c, uint64_t tokenizer, int seq,
-                         int windows, struct error *err) {
-    struct stat info;
-    if (stat(dir, &info) != 0)
-        return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name a text with --text", dir,
-                         c->path);
-    struct loader *l = loader_open(dir, "val", seq, false, 0, (size_t)64 << 20, err);
-    if (!l) return false;
-    if (loader_tokenizer_hash(l) != tokenizer) {
-        error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name a text with --text", dir,
-                  c->path);
-        loader_close(l);
-        return false;
-    }
-    const size_t T = (size_t)seq, all = loader_windows(l), some = windows ? (size_t)windows : all;
+/* Whose validation data is read, and how much of it. */
+struct held_out {
+    const struct checkpoint *c;
+    uint64_t tokenizer;
+    int seq, windows;
+};
+
+/* The last window of a split is moved back to be full; what it would show twice is left out. */
+static bool text_of_whole(struct text *text, const struct held_out *h, struct loader *l, struct error *err) {
+    const size_t T = (size_t)h->seq, all = loader_windows(l), some = h->windows ? (size_t)h->windows : all;
     const size_t count = some < all ? some : all;
     bool ok = true;
-    char *shown = text_as_utf8(dir, strlen(dir));
-    text->name = string_format("%s, held out", shown);
-    free(shown);
     text_alloc(text, count * T);
     for (size_t w = 0; w < count && ok; w++) {
         int32_t *tokens = text->tokens + text->n, *targets = text->targets + text->n;
@@ -118,16 +109,63 @@ static bool text_of_data(struct text *text, const char *dir, const struct checkp
         memmove(targets, targets + seen, (T - seen) * sizeof *targets);
         text->n += T - seen;
     }
-    loader_close(l);
     return ok;
 }
 
-static bool text_of_run(struct text *text, const struct checkpoint *c, uint64_t tokenizer, int seq, int windows,
-                        struct error *err) {
-    const char *escaped = checkpoint_string(c, "data_dir", err);
+/* Without the last where it shows something twice. */
+static size_t windows_full(const struct loader *l, size_t T) { return (loader_tokens(l) - 1) / T; }
+
+/* As many full windows of each part as the shortest has, or as were asked for, spread evenly over the part: those side
+ * by side would be of one page. */
+static bool text_of_parts(struct text *text, const struct held_out *h, const struct mixture *m, struct error *err) {
+    const size_t T = (size_t)h->seq, P = mixture_parts(m), share = (size_t)h->windows / P;
+    size_t windows = SIZE_MAX;
+    text->parts = array_alloc(P, sizeof *text->parts);
+    for (size_t p = 0; p < P; p++) {
+        const size_t full = windows_full(mixture_loader(m, p), T);
+        if (full < windows) windows = full;
+        text->parts[text->P++] = string_format("%s", mixture_name(m, p));
+    }
+    if (h->windows && share < windows) windows = share ? share : 1;
+    text->windows = windows;
+    text->length = T;
+    text_alloc(text, P * windows * T);
+    for (size_t i = 0; i < P * windows; i++, text->n += T) {
+        struct loader *l = mixture_loader(m, i / windows);
+        loader_seek(l, i % windows * windows_full(l, T) / windows);
+        if (!loader_next(l, 1, text->tokens + text->n, text->targets + text->n, err)) return false;
+    }
+    string_append(&text->name, ": %zu windows of %zu tokens of each of %zu parts", windows, T, P);
+    return true;
+}
+
+/* The validation data of the run that made the checkpoint. */
+static bool text_of_data(struct text *text, const struct held_out *h, const char *dir, struct error *err) {
+    struct stat info;
+    if (stat(dir, &info) != 0)
+        return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name a text with --text", dir,
+                         h->c->path);
+    const struct mixture_options options = {.seq = h->seq, .alpha = 1, .cache_bytes = (size_t)64 << 20};
+    struct mixture *m = mixture_open(dir, "val", &options, err);
+    if (!m) return false;
+    bool ok = mixture_tokenizer_hash(m) == h->tokenizer;
+    if (ok) {
+        char *shown = text_as_utf8(dir, strlen(dir));
+        text->name = string_format("%s, held out", shown);
+        free(shown);
+        ok = mixture_parts(m) > 1 ? text_of_parts(text, h, m, err) : text_of_whole(text, h, mixture_loader(m, 0), err);
+    } else
+        error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name a text with --text", dir,
+                  h->c->path);
+    mixture_close(m);
+    return ok;
+}
+
+static bool text_of_run(struct text *text, const struct held_out *h, struct error *err) {
+    const char *escaped = checkpoint_string(h->c, "data_dir", err);
     if (!escaped) return false;
     char *dir = text_unescape(escaped);
-    const bool ok = text_of_data(text, dir, c, tokenizer, seq, windows, err);
+    const bool ok = text_of_data(text, h, dir, err);
     free(dir);
     return ok;
 }
@@ -157,8 +195,8 @@ static bool text_of_file(struct text *text, const char *path, const tokenizer *t
 
 static bool text_read(struct text *text, const struct options *o, const struct checkpoint *c, const tokenizer *t,
                       int seq, struct error *err) {
-    if (!(o->text ? text_of_file(text, o->text, t, seq, o->windows, err)
-                  : text_of_run(text, c, tokenizer_hash(t), seq, o->windows, err)))
+    const struct held_out held_out = {c, tokenizer_hash(t), seq, o->windows};
+    if (!(o->text ? text_of_file(text, o->text, t, seq, o->windows, err) : text_of_run(text, &held_out, err)))
         return false;
     for (size_t i = 0; i < text->n; i++) {
         size_t size = 0;
@@ -184,7 +222,13 @@ static void picks_note(void *context, size_t lm, const int32_t *picks, size_t N)
 
 enum { BATCH = 8 };
 
-/* Every token once: full sequences in batches, and what is left at the end as a shorter one. */
+/* Where the part that token `at` is of ends. */
+static size_t part_end(const struct text *text, size_t at) {
+    const size_t part = text->windows * text->length;
+    return text->P ? (at / part + 1) * part : text->n;
+}
+
+/* Every token once: full sequences in batches, and what is left at the end (of a part) as a shorter one. */
 static void text_route(struct model *m, const struct text *text, struct subject *s) {
     const size_t T = m->sizes.T, n = text->n;
     struct noting noting = {.n = n, .H = m->sizes.H, .K = m->sizes.K};
@@ -192,7 +236,7 @@ static void text_route(struct model *m, const struct text *text, struct subject 
     m->on_picks = picks_note;
     m->on_picks_context = &noting;
     while (noting.at < n) {
-        const size_t left = n - noting.at, full = left / T < BATCH ? left / T : BATCH;
+        const size_t left = part_end(text, noting.at) - noting.at, full = left / T < BATCH ? left / T : BATCH;
         const size_t rows = full ? full : 1, length = full ? T : left;
         size_t count;
         model_forward(m, &(struct batch){.B = rows, .T = length, .tokens = text->tokens + noting.at,
@@ -401,6 +445,8 @@ int main(int argc, char **argv) {
     free(common.text.name);
     free(common.text.tokens);
     free(common.text.targets);
+    for (size_t p = 0; p < common.text.P; p++) free(common.text.parts[p]);
+    free(common.text.parts);
     tokenizer_free(common.tokenizer);
     free(plots);
     const struct option_group group = {analyse_options, o};

@@ -8,12 +8,15 @@
 #include "wordnet.h"
 #include "../../tokenizer/tokenizer.h"
 
-/* Held-out text, in order. */
+/* Held-out text, in order. Of a corpus with parts (languages, domains) it is as many windows of each part, one part
+ * after another. */
 struct text {
     char *name;
     int32_t *tokens, *targets; /* (n) what a model reads, and what comes next (TARGET_NONE after the end) */
     size_t n, predicted;       /* predicted: targets but TARGET_NONE */
     double bytes;              /* that the targets stand for */
+    char **parts;              /* (P) by name */
+    size_t P, windows, length; /* P: 0 without two parts. Windows of each part, tokens of each window */
 };
 
 /* A model, and how it routed the text. */

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include "dependence.h"
 #include "routing.h"
 
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
@@ -400,6 +401,89 @@ static json_t *model_row(const struct subject *s, size_t number, const struct te
     return row;
 }
 
+/* ---- Parts -------------------------------------------------------------------------------------- */
+
+enum { DRAWS = 999 }; /* of the null */
+
+/* What each layer's experts have to do with the parts, and (the last of each array) all layers on average. */
+struct parted {
+    double *tables;  /* (LM, P, E) picks */
+    double *bits;    /* (LM + 1) */
+    double *null;    /* (LM + 1, DRAWS) */
+    double entropy;  /* of the parts, in bits */
+};
+
+static void parted_layer(struct parted *d, const struct subject *s, const struct text *text, size_t lm) {
+    const size_t LM = s->sizes.LM, E = s->sizes.E, W = text->P * text->windows;
+    const struct picks r = routing_of(s, text, lm);
+    double *counts = array_alloc(W * E, sizeof *counts), *table = d->tables + lm * text->P * E;
+    size_t *part = array_alloc(W, sizeof *part);
+    for (size_t w = 0; w < W; w++) part[w] = w / text->windows;
+    const struct windows windows = {counts, part, W, E, text->P};
+    windows_count(&r, text->length, counts);
+    parts_count(&windows, part, table);
+    information_null(&windows, 1, d->null + lm * DRAWS, DRAWS);
+    d->bits[lm] = mutual_information(table, text->P, E);
+    d->bits[LM] += d->bits[lm] / (double)LM;
+    for (size_t i = 0; i < DRAWS; i++) d->null[LM * DRAWS + i] += d->null[lm * DRAWS + i] / (double)LM;
+    d->entropy = rows_entropy(table, text->P, E);
+    free(counts);
+    free(part);
+}
+
+static json_t *parted_row(const struct parted *d, size_t at, const char *label) {
+    const struct excess x = excess_over(d->bits[at], d->null + at * DRAWS, DRAWS);
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "layer", label, "information", number(d->bits[at]),
+                     "information_share", number(d->bits[at] / d->entropy), "null_mean", number(x.null_mean), "null_95",
+                     number(x.null_95), "excess", number(x.excess), "excess_share", number(x.excess / d->entropy),
+                     "above_null", x.above);
+}
+
+/* Of all picks of each part, the share that went to each expert: a row a part. */
+static json_t *shares_of(const double *table, size_t P, size_t E) {
+    json_t *rows = json_array();
+    double *shares = array_alloc(E, sizeof *shares);
+    for (size_t p = 0; p < P; p++) {
+        double total = 0;
+        for (size_t e = 0; e < E; e++) total += table[p * E + e];
+        for (size_t e = 0; e < E; e++) shares[e] = table[p * E + e] / total;
+        json_array_append_new(rows, numbers(shares, E));
+    }
+    free(shares);
+    return rows;
+}
+
+/* One part has nothing to be told from. */
+static void parts_add(json_t *model, const struct subject *s, const struct text *text) {
+    const size_t LM = s->sizes.LM, E = s->sizes.E;
+    if (text->P < 2) return;
+    struct parted d = {array_alloc(LM * text->P * E, 8), array_alloc(LM + 1, 8), array_alloc((LM + 1) * DRAWS, 8), 0};
+    json_t *rows = json_array();
+    for (size_t lm = 0; lm < LM; lm++) parted_layer(&d, s, text, lm);
+    for (size_t lm = 0; lm < LM; lm++) {
+        char *label = layer_label(s, lm);
+        json_t *row = parted_row(&d, lm, label);
+        json_object_set_new(row, "shares", shares_of(d.tables + lm * text->P * E, text->P, E));
+        json_array_append_new(rows, row);
+        free(label);
+    }
+    json_object_set_new(model, "parts", json_pack("{s:o, s:o, s:o}", "entropy", number(d.entropy), "layers", rows,
+                                                  "all", parted_row(&d, LM, "all")));
+    free(d.tables), free(d.bits), free(d.null);
+}
+
+/* What the text has of each part. */
+static void parts_describe(json_t *analysis, const struct text *text) {
+    json_t *names = json_array(), *described = json_object_get(analysis, "text");
+    for (size_t p = 0; p < text->P; p++) json_array_append_new(names, json_string(text->parts[p]));
+    json_object_set_new(described, "parts", names);
+    json_object_set_new(described, "windows_of_each", json_integer((json_int_t)text->windows));
+    json_object_set_new(described, "tokens_of_a_window", json_integer((json_int_t)text->length));
+    json_object_set_new(described, "null_draws", json_integer(DRAWS));
+}
+
+/* ---- Models together ---------------------------------------------------------------------------- */
+
 static json_t *model_measure(const struct subject *s, size_t number, const struct text *text,
                              const struct words *words, bool wordnet, double most) {
     json_t *model = model_row(s, number, text), *layers = json_array();
@@ -412,6 +496,7 @@ static json_t *model_measure(const struct subject *s, size_t number, const struc
     json_object_set_new(model, "layers", layers);
     json_object_set_new(model, "all", all_row(s, &c, most));
     deciles_add(model, s, text, &c);
+    parts_add(model, s, text);
     if (wordnet) senses_add(model, words, &c, s->sizes.LM);
     json_object_set(model, "samples", s->samples);
     counts_free(&c);
@@ -446,8 +531,8 @@ static double sweep_end(const struct subject *subjects, size_t n) {
 }
 
 /* What the ratios count, for a reader of the numbers alone. */
-static json_t *meanings(void) {
-    return json_pack(
+static json_t *meanings(bool parts) {
+    json_t *meanings = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
         "active_even", "share of experts with more than an even share of their layer's picks (K/E of all sub-tokens)",
         "active_even_tokens", "share of experts reached by more tokens than if every pick were drawn evenly",
@@ -456,6 +541,12 @@ static json_t *meanings(void) {
         "active_picks", "share of experts with more than 1/E picks a token; H times K times easier to pass",
         "active_subtokens", "share of experts that more than 1/E of all sub-tokens picked; K times easier to pass",
         "sweep", "the last three above multiples of 1/E");
+    if (parts)
+        json_object_set_new(meanings, "parts", json_string(
+            "shares: a row a part, of its picks the share that went to each expert; information: mutual information of "
+            "a pick's expert and its part in bits, _share: over the parts' entropy; null: the same with whole windows "
+            "dealt out to the parts anew, mean and 95% quantile; excess: information less null_mean"));
+    return meanings;
 }
 
 json_t *analysis_measure(const struct subject *subjects, size_t n, const struct text *text,
@@ -464,8 +555,10 @@ json_t *analysis_measure(const struct subject *subjects, size_t n, const struct 
     json_t *models = json_array();
     for (size_t i = 0; i < n; i++)
         json_array_append_new(models, model_measure(&subjects[i], i + 1, text, words, wordnet_dir != NULL, most));
-    return json_pack("{s:o, s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "meaning", meanings(), "text", "name", text->name,
-                     "tokens", (json_int_t)text->n, "words", (json_int_t)words->n, "wordnet",
-                     wordnet_dir ? json_string(wordnet_dir) : json_null(), "models", models, "stability",
-                     stability_measure(subjects, n, text));
+    json_t *analysis = json_pack("{s:o, s:{s:s, s:I, s:I}, s:o, s:o, s:o}", "meaning", meanings(text->P > 1), "text",
+                                 "name", text->name, "tokens", (json_int_t)text->n, "words", (json_int_t)words->n,
+                                 "wordnet", wordnet_dir ? json_string(wordnet_dir) : json_null(), "models", models,
+                                 "stability", stability_measure(subjects, n, text));
+    if (text->P > 1) parts_describe(analysis, text);
+    return analysis;
 }

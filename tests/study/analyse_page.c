@@ -4,10 +4,12 @@
 
 #include <dirent.h>
 #include <fnmatch.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "../../src/base/text.h"
+#include "routing.h"
 
 /* A table as blocks, for screens that are too narrow for it as `which`. */
 #define BLOCKS(which) \
@@ -73,6 +75,18 @@ const char *text_at(const json_t *object, const char *key) {
 
 double number_at(const json_t *object, const char *key) {
     return json_number_value(json_object_get(object, key));
+}
+
+double *numbers_of(const json_t *array) {
+    const size_t n = json_array_size(array);
+    double *x = array_alloc(n, sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = json_number_value(json_array_get(array, i));
+    return x;
+}
+
+void section_title(struct report *r, const json_t *model) {
+    const bool plain = strcmp(text_at(model, "name"), text_at(model, "label")) == 0;
+    subheading(r, text_at(model, plain ? "name" : "title"));
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------- */
@@ -176,4 +190,32 @@ void figure_lines(struct report *r, const char *kind, const char *title, const c
 void figure_heatmap(struct report *r, const char *kind, const char *title, const struct heatmap *map,
                     const char *caption) {
     figure(r, kind, title, &(struct drawing){NULL, NULL, 0, map}, caption);
+}
+
+/* ---- Load ---------------------------------------------------------------------------------------- */
+
+struct load_map load_map_make(size_t rows, size_t cols) {
+    return (struct load_map){array_alloc(rows * cols, sizeof(double)), 2, array_alloc(rows, sizeof(char *)), 0,
+                             cols};
+}
+
+void load_map_add(struct load_map *m, char *label, const double *counts) {
+    double total = 0, *row = m->values + m->rows * m->cols;
+    for (size_t e = 0; e < m->cols; e++) total += counts[e];
+    shares_relative(counts, m->cols, total, row);
+    for (size_t e = 0; e < m->cols; e++) {
+        if (total == 0) row[e] = NAN;
+        else if (row[e] > m->high) m->high = row[e];
+    }
+    m->labels[m->rows++] = label;
+}
+
+void load_map_draw(struct report *r, struct load_map *m, const char *kind, const char *title, const char *row_title,
+                   const char *caption) {
+    const struct heatmap map = {row_title, "expert", (const char *const *)m->labels, m->values, m->rows, m->cols, 0,
+                                m->high};
+    figure_heatmap(r, kind, title, &map, caption);
+    for (size_t i = 0; i < m->rows; i++) free(m->labels[i]);
+    free(m->labels);
+    free(m->values);
 }

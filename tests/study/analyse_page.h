@@ -37,10 +37,31 @@ void figure_lines(struct report *r, const char *kind, const char *title, const c
 void figure_heatmap(struct report *r, const char *kind, const char *title, const struct heatmap *map,
                     const char *caption);
 
+/* A heat map under construction: rows of picks, each scaled to multiples of an even share. */
+struct load_map {
+    double *values, high;
+    char **labels;
+    size_t rows, cols;
+};
+struct load_map load_map_make(size_t rows, size_t cols);
+/* counts (cols); the label is taken over. A row of nothing is a gap. */
+void load_map_add(struct load_map *m, char *label, const double *counts);
+/* Draws the map and frees it. */
+void load_map_draw(struct report *r, struct load_map *m, const char *kind, const char *title, const char *row_title,
+                   const char *caption);
+
 /* An earlier report may have had more plots: none of them shall pass for one of this report. */
 void figures_remove(const char *dir);
 
 const char *text_at(const json_t *object, const char *key);
 double number_at(const json_t *object, const char *key);
+double *numbers_of(const json_t *array); /* malloc'ed */
+
+/* The heading of what is said of one model: its whole name. */
+void section_title(struct report *r, const json_t *model);
+
+/* Which experts serve which part of the corpus (analyse_parts.c): nothing where there are no two. */
+bool has_parts(const json_t *analysis);
+void section_parts(struct report *r, const json_t *analysis, const json_t *models);
 
 #endif

@@ -101,12 +101,6 @@ static void constants_explain(struct report *r, const json_t *model) {
     fputs("</p>\n", r->out);
 }
 
-/* The heading of what is said of one model: its whole name. */
-static void section_title(struct report *r, const json_t *model) {
-    const bool plain = strcmp(text_at(model, "name"), text_at(model, "label")) == 0;
-    subheading(r, text_at(model, plain ? "name" : "title"));
-}
-
 static void section_model(struct report *r, const json_t *model) {
     section_title(r, model);
     constants_explain(r, model);
@@ -419,48 +413,6 @@ static void section_activation(struct report *r, const json_t *models) {
 
 /* ---- Load --------------------------------------------------------------------------------------- */
 
-/* A heat map under construction: rows of picks, each scaled to multiples of an even share. */
-struct load_map {
-    double *values, high;
-    char **labels;
-    size_t rows, cols;
-};
-
-static struct load_map load_map_make(size_t rows, size_t cols) {
-    return (struct load_map){array_alloc(rows * cols, sizeof(double)), 2, array_alloc(rows, sizeof(char *)), 0,
-                             cols};
-}
-
-/* counts (cols); the label is taken over. A row of nothing is a gap. */
-static void load_map_add(struct load_map *m, char *label, const double *counts) {
-    double total = 0, *row = m->values + m->rows * m->cols;
-    for (size_t e = 0; e < m->cols; e++) total += counts[e];
-    shares_relative(counts, m->cols, total, row);
-    for (size_t e = 0; e < m->cols; e++) {
-        if (total == 0) row[e] = NAN;
-        else if (row[e] > m->high) m->high = row[e];
-    }
-    m->labels[m->rows++] = label;
-}
-
-/* Draws the map and frees it. */
-static void load_map_draw(struct report *r, struct load_map *m, const char *kind, const char *title,
-                          const char *row_title, const char *caption) {
-    const struct heatmap map = {row_title, "expert", (const char *const *)m->labels, m->values, m->rows, m->cols, 0,
-                                m->high};
-    figure_heatmap(r, kind, title, &map, caption);
-    for (size_t i = 0; i < m->rows; i++) free(m->labels[i]);
-    free(m->labels);
-    free(m->values);
-}
-
-static double *numbers_of(const json_t *array) {
-    const size_t n = json_array_size(array);
-    double *x = array_alloc(n, sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = json_number_value(json_array_get(array, i));
-    return x;
-}
-
 /* The load of each layer, or with `heads` of each place in a token by itself. */
 static struct load_map load_map_of(const json_t *model, bool heads) {
     const json_t *layers = json_object_get(model, "layers"), *layer;
@@ -717,7 +669,7 @@ static void section_samples(struct report *r, const json_t *models) {
 
 /* ---- The page ----------------------------------------------------------------------------------- */
 
-static void title_print(struct report *r, const json_t *models) {
+static void title_print(struct report *r, const json_t *analysis, const json_t *models) {
     size_t i;
     const json_t *model;
     fputs("<h1>How experts are used</h1>\n<p>", r->out);
@@ -726,8 +678,10 @@ static void title_print(struct report *r, const json_t *models) {
                   number_at(model, "step"));
     fputs("</p>\n<nav><a href=\"#models\">Models</a><a href=\"#loss\">Loss</a><a "
           "href=\"#activation\">Activation</a><a href=\"#load\">Load</a><a href=\"#training\">Training</a><a "
-          "href=\"#divergence\">Divergence</a><a href=\"#words\">Words</a><a href=\"#stability\">Stability</a><a "
-          "href=\"#samples\">Samples</a></nav>\n",
+          "href=\"#divergence\">Divergence</a>",
+          r->out);
+    if (has_parts(analysis)) fputs("<a href=\"#parts\">Parts</a>", r->out);
+    fputs("<a href=\"#words\">Words</a><a href=\"#stability\">Stability</a><a href=\"#samples\">Samples</a></nav>\n",
           r->out);
 }
 
@@ -741,13 +695,14 @@ bool report_write(const char *dir, const json_t *analysis, struct error *err) {
     json_t *models = models_labelled(json_object_get(analysis, "models"));
     struct report report = {.out = file.file, .dir = dir, .err = err, .ok = true}, *r = &report;
     page_start(r);
-    title_print(r, models);
+    title_print(r, analysis, models);
     section_models(r, analysis, models);
     section_loss(r, models);
     section_activation(r, models);
     section_load(r, models);
     section_training_load(r, models);
     section_divergence(r, models);
+    section_parts(r, analysis, models);
     section_words(r, analysis, models);
     section_stability(r, analysis, models);
     section_samples(r, models);
