@@ -515,20 +515,19 @@ static void parted_write(void) {
 static void test_corpus_parts(void **state) {
     (void)state;
     static const char *const others[][2] = {
-        {"--part-alpha 0.5 en=text de=text", "parts: got null, it has \"d\""},
-        {"--parts e --part-alpha 0.5 en=text de=text", "parts: got \"e\", it has \"d\""},
-        {"--parts d --part-alpha 0.75 en=text de=text", "part-alpha: got \"0.75\", it has \"0.5\""},
-        {"--parts d en=text de=text", "part-alpha: got null, it has \"0.5\""},
-        {"--parts d --part-alpha 0.5 --part-weights en=1,de=2 en=text de=text",
+        {"--part-alpha 0.5 en=text de=text", "parts: got false, it has true"},
+        {"--parts --part-alpha 0.75 en=text de=text", "part-alpha: got \"0.75\", it has \"0.5\""},
+        {"--parts en=text de=text", "part-alpha: got null, it has \"0.5\""},
+        {"--parts --part-alpha 0.5 --part-weights en=1,de=2 en=text de=text",
          "part-weights: got \"en=1,de=2\", it has null"},
-        {"--parts d --part-alpha 0.5 en=text fr=text",
+        {"--parts --part-alpha 0.5 en=text fr=text",
          "corpora: got [\"en=text\", \"fr=text\"], it has [\"en=text\", \"de=text\"]"},
     };
     parted_write();
-    run(PARTED "parted.d --parts d --part-alpha 0.5 en=text de=text");
+    run(PARTED "parted.d --parts --part-alpha 0.5 en=text de=text");
     /* a look at the corpus, two models measured, four runs */
     run("test $(wc -l < asked) = 7 && "
-        "test $(grep -c -- ' --parts=d --part-alpha=0.5 .* -- en=text de=text$' asked) = 7");
+        "test $(grep -c -- ' --parts --part-alpha=0.5 .* -- en=text de=text$' asked) = 7");
     run("grep -Fq '| SMoE, top-1 of 8 | 4.2500 ± 0.7071 | 1.7500 ± 0.7071 | 3.0000 ± 0.7071 | baseline |' "
         "parted.d/report.md && grep -q '^| X-MoE.* | +0.0000 | 0.0000 | not told apart |$' parted.d/report.md");
     run("head -1 parted.d/report.csv | grep -q ',final_loss_de,bits_per_byte_de,final_loss_en,bits_per_byte_en$' && "
@@ -540,7 +539,7 @@ static void test_corpus_parts(void **state) {
         free(command);
         free(says);
     }
-    run(PARTED "parted.d --parts d --part-alpha 0.5 en=text de=text && test $(wc -l < asked) = 7");
+    run(PARTED "parted.d --parts --part-alpha 0.5 en=text de=text && test $(wc -l < asked) = 7");
     run(PARTED "weighted.d --part-weights en=1,de=2 en=text de=text");
     run("test $(grep -c -- ' --part-weights=en=1,de=2 .* -- en=text de=text$' asked) = 7");
 }

@@ -254,7 +254,7 @@ static void test_parts(void **state) {
     made_part(&u);
     report_read(&u, "report.md");
     expect("\n## Parts\n");
-    expect("\n| Final loss | de | en.us | zh-cn | mean of parts | difference of the mean | standard error | verdict |\n"
+    expect("\n| Final loss | de | en.us | zh-cn | mean | difference of the mean | standard error | verdict |\n"
            "| --- | --: | --: | --: | --: | --: | --: | --- |\n"
            "| SMoE, top-1 of 8 | 4.6500 ± 0.1000 | 3.1500 ± 0.1000 | 4.6500 ± 0.1000 | 4.1500 ± 0.1000 | "
            "baseline | | |\n"
@@ -265,12 +265,13 @@ static void test_parts(void **state) {
            "| MH-MoE, H = 2 | 4.7500 ± 0.1252 | 3.2500 ± 0.1252 | nan ± nan | 4.2500 ± 0.1252 | +0.1000 | 0.0233 | "
            "not told apart |\n");
     /* half of the losses, and so of their spread and differences */
-    expect("\n| Bits per byte | de | en.us | zh-cn | mean of parts | ");
+    expect("\n| Bits per byte | de | en.us | zh-cn | mean | ");
     expect("| SMoE, top-1 of 8 | 1.8250 ± 0.0500 | 2.2000 ± 0.0500 | 2.2000 ± 0.0500 | 2.0750 ± 0.0500 | "
            "baseline |");
     expect("| dense | 1.7900 ± 0.0626 | 2.1650 ± 0.0626 | 2.1650 ± 0.0626 | 2.0400 ± 0.0626 | -0.0350 | 0.0076 | "
            "better |\n");
-    expect("The corpus has 3 parts. Each is held out");
+    expect("over the same 65 sequences of each part each time.\nThe corpus has 3 parts. Each is held out and validated "
+           "by itself; every loss is the plain mean over the parts that are trained on, ");
     report_read(&u, "loss-tokens.svg");
     expect("Validation loss, mean over parts and seeds");
     expect("dense: 3.5 at 3000");
@@ -317,6 +318,7 @@ static void test_parts_known(void **state) {
     struct made_up u;
     made_open(&u);
     report_read(&u, "report.md");
+    expect("over the same 65 sequences of it each time.\n");
     expect_not("parts");
     expect_not("Parts");
     report_read(&u, "loss-seconds.svg");
@@ -327,7 +329,7 @@ static void test_parts_known(void **state) {
         u.models[0].finals[seed] = result_diverged();
     }
     report_read(&u, "report.md");
-    expect("| Final loss | de | en.us | zh-cn | mean of parts |");
+    expect("| Final loss | de | en.us | zh-cn | mean |");
     expect("| dense | 4.5800 ± 0.1253 | ");
     made_close(&u);
 }
@@ -339,12 +341,16 @@ static void test_parts_heading(void **state) {
     char *named[] = {"en=x.txt", "de=y"};
     made_open(&u);
     made_part(&u);
-    u.request.parts_dir = "many/languages";
+    char *many[] = {"many/languages"};
+    u.request.parts = true;
+    u.request.corpora = many;
+    u.request.n_corpora = 1;
     u.request.part_alpha = "0.5";
     report_read(&u, "report.md");
     expect("\nCorpus: the parts in `many/languages`. 2 blocks");
     expect("The corpus has 3 parts, trained on with `--part-alpha 0.5`. Each");
-    u.request.parts_dir = u.request.part_alpha = NULL;
+    u.request.parts = false;
+    u.request.part_alpha = NULL;
     u.request.part_weights = "de=2,en=1";
     u.request.corpora = named;
     u.request.n_corpora = 2;

@@ -255,7 +255,7 @@ static void test_corpus_parts(void **state) {
     static char *said[] = {"en=a b.txt", "de=x=y"};
     struct request r = request;
     for (int given = 0; given < 16; given++) {
-        r.parts_dir = given & 1 ? "d/parts" : NULL;
+        r.parts = given & 1;
         r.part_alpha = given & 2 ? "0.50" : NULL;
         r.part_weights = given & 4 ? "en=2,de=1" : NULL;
         r.corpora = said;
@@ -265,10 +265,10 @@ static void test_corpus_parts(void **state) {
                 struct words w = {0};
                 command_start(&w, &r, &(struct study_run){&studies[s].models[i], 0.002, 3, 50}, "D");
                 const size_t end = w.n - r.n_corpora;
-                assert_true(words_have(&w, "--parts=d/parts") == !!r.parts_dir);
+                assert_true(words_have(&w, "--parts") == r.parts);
                 assert_true(words_have(&w, "--part-alpha=0.50") == !!r.part_alpha);
                 assert_true(words_have(&w, "--part-weights=en=2,de=1") == !!r.part_weights);
-                assert_int_equal(words_begin(&w, "--part"), !!r.parts_dir + !!r.part_alpha + !!r.part_weights);
+                assert_int_equal(words_begin(&w, "--part"), r.parts + !!r.part_alpha + !!r.part_weights);
                 assert_string_equal(w.items[end - 1], "--");
                 for (size_t c = 0; c < r.n_corpora; c++) assert_string_equal(w.items[end + c], said[c]);
                 words_free(&w);

@@ -55,9 +55,9 @@ static const struct option_spec compare_options[] = {
     {"part", 0, OPTION_STRING, FIELD(part), NULL, 0, 0, NULL, "I/N",
      "only the I-th of N parts of the runs, each on a machine of its own; afterwards all runs' directories go into one "
      "--out", NULL},
-    {"parts", 0, OPTION_STRING, FIELD(parts_dir), NULL, 0, 0, NULL, "DIR",
-     "a corpus of parts (languages, domains), one in each sub-directory of DIR, as ./train has it; or name them: "
-     "en=PATH de=PATH", NULL},
+    {"parts", 0, OPTION_FLAG, FIELD(parts), "false", 0, 0, NULL, NULL,
+     "the corpus's sub-directories are its parts (languages, domains), as ./train has it; or name each: en=PATH",
+     NULL},
     {"part-alpha", 0, OPTION_STRING, FIELD(part_alpha), NULL, 0, 0, NULL, "A",
      "how often a part is trained on, as ./train has it", NULL},
     {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",

@@ -171,17 +171,17 @@ static void parts_method_print(FILE *out, const struct comparison *c) {
     fprintf(out, "The corpus has %zu parts", parts->n_parts);
     if (r->part_alpha) fprintf(out, ", trained on with `--part-alpha %s`", r->part_alpha);
     if (r->part_weights) fprintf(out, ", trained on with `--part-weights %s`", r->part_weights);
-    fprintf(out, ". Each is held out and validated by itself: every loss is the plain mean over parts, each with the "
-                 "same weight, whatever its size.\n");
+    fprintf(out, ". Each is held out and validated by itself; every loss is the plain mean over the parts that are "
+                 "trained on, each with the same weight, whatever its size.\n");
 }
 
 static void method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
     const double tokens = (double)c->steps * r->batch * r->seq;
     fprintf(out, "# %s (`--block %s`)\n\nCorpus:", c->study->question, block_words[r->block]);
+    if (r->parts) fprintf(out, " the parts in");
     for (size_t i = 0; i < r->n_corpora; i++) fprintf(out, " `%s`", r->corpora[i]);
-    if (r->parts_dir) fprintf(out, " the parts in `%s`", r->parts_dir);
-    else if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
+    if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
     fprintf(out, ". %d blocks of %d channels, 1 in %d with experts; vocabulary %d, sequences of %d.\n",
             r->layers, r->channels, r->moe_every, r->vocab, r->seq);
     fprintf(out,
@@ -190,8 +190,8 @@ static void method_print(FILE *out, const struct comparison *c) {
             c->steps, r->batch * r->seq, tokens, warmup_steps(r, c->steps));
     search_method_print(out, c);
     fprintf(out, "The final loss is over all held-out text; validations on the way, and curves, are over the same %d "
-                 "sequences of it each time.\n",
-            r->eval_windows);
+                 "sequences of %s each time.\n",
+            r->eval_windows, parts_of(c) ? "each part" : "it");
     parts_method_print(out, c);
     if (r->jobs > 1)
         fprintf(out, "%d runs beside each other, so that each had only its share of the machine: tokens/s and seconds "
@@ -308,7 +308,7 @@ static void parts_table(FILE *out, const struct comparison *c, const struct figu
     double *values = array_alloc(seeds_of(c), sizeof *values);
     fprintf(out, "\n| %s |", f->name);
     for (size_t p = 0; p < parts->n_parts; p++) fprintf(out, " %s |", parts->parts[p].name);
-    fprintf(out, " mean of parts | difference of the mean | standard error | verdict |\n| --- |");
+    fprintf(out, " mean | difference of the mean | standard error | verdict |\n| --- |");
     for (size_t p = 0; p < parts->n_parts; p++) fprintf(out, " --: |");
     fprintf(out, " --: | --: | --: | --- |\n");
     for (size_t i = 0; i < c->study->n; i++) {
@@ -333,9 +333,9 @@ static void parts_table(FILE *out, const struct comparison *c, const struct figu
 
 static void parts_print(FILE *out, const struct comparison *c) {
     if (!parts_of(c)) return;
-    fprintf(out, "\n## Parts\n\nOver all held-out text of each part: mean and sample standard deviation over the "
-                 "seeds. The difference of the mean is to that of the baseline with the same seed, and its verdict as "
-                 "above; a single part's order was not tested.\n");
+    fprintf(out, "\n## Parts\n\nOver all held-out text of each part, and the mean over the parts that are trained on: "
+                 "mean and sample standard deviation over the seeds. The difference of the mean is to that of the "
+                 "baseline with the same seed, and its verdict as above; a single part's order was not tested.\n");
     for (size_t i = 0; i < FIGURES; i++) parts_table(out, c, &figures[i]);
 }
 

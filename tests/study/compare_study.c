@@ -237,7 +237,7 @@ void command_start(struct words *w, const struct request *r, const struct study_
     words_add(w, "--eval-windows=%d", r->eval_windows);
     words_add(w, "--sample-every=0");
     words_add(w, "--vocab=%d", r->vocab);
-    if (r->parts_dir) words_add(w, "--parts=%s", r->parts_dir);
+    if (r->parts) words_add(w, "--parts");
     if (r->part_alpha) words_add(w, "--part-alpha=%s", r->part_alpha);
     if (r->part_weights) words_add(w, "--part-weights=%s", r->part_weights);
     words_add(w, "--seq=%d", r->seq);

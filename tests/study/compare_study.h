@@ -26,7 +26,8 @@ extern const char *const study_words[];
 /* What one call of the program asks for: one field an option, and the corpora. */
 struct request {
     char *out, *train, *lrs, *common, *mhmoe, *part;
-    char *parts_dir, *part_alpha, *part_weights; /* ./train's, as they are; NULL: not given */
+    char *part_alpha, *part_weights; /* ./train's, as they are; NULL: not given */
+    bool parts;
     int study, seeds, widen, jobs, threads, block, vocab, seq, layers, channels, attn_heads, moe_every, batch;
     int eval_windows;
     double minutes, search_fraction;
