@@ -217,7 +217,7 @@ static const struct {
 } shapes[MODELS] = {{"smoe<1>", 1, 2, 6}, {"mhmoe", 3, 1, 4}};
 static int32_t tokens[N], targets[N];
 static char *names[P] = {"de", "en-us", "zh&"};
-static const struct text text = {"a text", tokens, targets, N, N, 150.5, names, P, WINDOWS, LENGTH};
+static const struct text text = {"a text", tokens, targets, N, names, P, WINDOWS, LENGTH};
 static struct subject subjects[MODELS];
 static json_t *analysis;
 

@@ -33,8 +33,7 @@ static const char *const logs[MODELS] = {"none/log.jsonl", "one/log.jsonl", "two
 static const size_t first_tokens[] = {0, 5, 17, 17, 30, 3, 44, 9, 60, 21, 22, 23, 8}; /* of the words below */
 
 static int32_t tokens[N], targets[N];
-static const struct text text = {.name = "a text", .tokens = tokens, .targets = targets, .n = N, .predicted = N - 1,
-                                 .bytes = 150.5};
+static const struct text text = {.name = "a text", .tokens = tokens, .targets = targets, .n = N};
 static struct subject subjects[MODELS];
 static json_t *analysis;
 static char repository[4096];
@@ -66,7 +65,8 @@ static int analysis_make(void **state) {
         *m = (struct subject){.name = (char *)s->name, .path = "run/best.safetensors", .log = (char *)logs[i],
                               .config_text = (char *)s->config, .config = {.moe_every = 2}, .step = 7 + (int64_t)i,
                               .sizes = {.V = V, .H = s->H, .K = s->K, .E = s->E, .LM = LM, .F = 12},
-                              .cost = {.parameters = 1234, .active_parameters = 567}, .loss = 1.25 + (double)i};
+                              .cost = {.parameters = 1234, .active_parameters = 567}, .loss = 1.25 + (double)i,
+                              .bits_per_byte = i < 4 ? 3.5 + (double)i : INFINITY};
         m->picks = array_alloc(LM * N * s->H * s->K, sizeof *m->picks);
         picks_make(m->picks, s, &rng);
         m->samples = json_pack("[s]", "<i>one\nline");
@@ -189,7 +189,7 @@ static void models_are_described(void **state) {
         expect(m, "step", 7 + (double)i), expect(m, "moe_layers", LM), expect(m, "heads", (double)shapes[i].H);
         expect(m, "topk", (double)shapes[i].K), expect(m, "experts", (double)shapes[i].E), expect(m, "hidden", 12);
         expect(m, "parameters", 1234), expect(m, "active_parameters", 567), expect(m, "loss", 1.25 + (double)i);
-        expect(m, "bits_per_byte", (1.25 + (double)i) * (N - 1) / log(2) / 150.5);
+        expect(m, "bits_per_byte", i < 4 ? 3.5 + (double)i : NAN); /* a text without bytes */
         assert_true(!json_object_get(m, "log_note") == (i != 1));
         assert_int_equal(json_array_size(json_object_get(m, "layers")), LM);
         expect_text(layer_at(i, 0), "layer", "block 1"), expect_text(layer_at(i, 1), "layer", "block 3");
@@ -260,8 +260,7 @@ static void even_shares_are_equal_terms(void **state) {
     enum { TOKENS = 12, E = 6 };
     static int32_t some[TOKENS], picks[3][TOKENS * 2 * 3];
     static const struct { size_t H, K; } kinds[3] = {{1, 1}, {1, 3}, {2, 3}};
-    const struct text short_text = {.name = "t", .tokens = some, .targets = some, .n = TOKENS, .predicted = TOKENS,
-                                    .bytes = 1};
+    const struct text short_text = {.name = "t", .tokens = some, .targets = some, .n = TOKENS};
     struct subject s[3];
     for (size_t m = 0; m < 3; m++) {
         const size_t H = kinds[m].H, K = kinds[m].K;

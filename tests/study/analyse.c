@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "../../data/mixture.h"
 #include "../../src/run/runlog.h"
+#include "../../src/run/score.h"
 #include "../../src/base/text.h"
 #include "../../tokenizer/writer.h"
 
@@ -196,15 +197,7 @@ static bool text_of_file(struct text *text, const char *path, const tokenizer *t
 static bool text_read(struct text *text, const struct options *o, const struct checkpoint *c, const tokenizer *t,
                       int seq, struct error *err) {
     const struct held_out held_out = {c, tokenizer_hash(t), seq, o->windows};
-    if (!(o->text ? text_of_file(text, o->text, t, seq, o->windows, err) : text_of_run(text, &held_out, err)))
-        return false;
-    for (size_t i = 0; i < text->n; i++) {
-        size_t size = 0;
-        if (text->targets[i] != TARGET_NONE) tokenizer_piece(t, text->targets[i], &size);
-        text->bytes += (double)size;
-        text->predicted += text->targets[i] != TARGET_NONE;
-    }
-    return true;
+    return o->text ? text_of_file(text, o->text, t, seq, o->windows, err) : text_of_run(text, &held_out, err);
 }
 
 /* ---- A model over the text ---------------------------------------------------------------------- */
@@ -222,6 +215,12 @@ static void picks_note(void *context, size_t lm, const int32_t *picks, size_t N)
 
 enum { BATCH = 8 };
 
+static size_t piece_bytes(const void *t, int32_t token) {
+    size_t size;
+    tokenizer_piece(t, token, &size);
+    return size;
+}
+
 /* Where the part that token `at` is of ends. */
 static size_t part_end(const struct text *text, size_t at) {
     const size_t part = text->windows * text->length;
@@ -229,8 +228,9 @@ static size_t part_end(const struct text *text, size_t at) {
 }
 
 /* Every token once: full sequences in batches, and what is left at the end (of a part) as a shorter one. */
-static void text_route(struct model *m, const struct text *text, struct subject *s) {
+static void text_route(struct model *m, const struct text *text, const tokenizer *t, struct subject *s) {
     const size_t T = m->sizes.T, n = text->n;
+    struct score_sums sums = {0};
     struct noting noting = {.n = n, .H = m->sizes.H, .K = m->sizes.K};
     s->picks = noting.picks = array_alloc(m->sizes.LM * n * m->sizes.H * m->sizes.K, sizeof *s->picks);
     m->on_picks = picks_note;
@@ -241,11 +241,14 @@ static void text_route(struct model *m, const struct text *text, struct subject 
         size_t count;
         model_forward(m, &(struct batch){.B = rows, .T = length, .tokens = text->tokens + noting.at,
                                          .targets = text->targets + noting.at});
-        s->loss += model_loss(m, 0, &count);
+        model_loss(m, 0, &count);
+        score_add(&sums, model_losses(m), text->targets + noting.at, rows * length, piece_bytes, t);
         noting.at += rows * length;
     }
     m->on_picks = NULL;
-    s->loss /= (double)text->predicted;
+    const struct score score = score_of(&sums);
+    s->loss = score.loss;
+    s->bits_per_byte = score.bits_per_byte;
 }
 
 /* ---- What it writes ----------------------------------------------------------------------------- */
@@ -327,7 +330,7 @@ static bool subject_measure(struct subject *s, struct model *m, const struct che
     s->step = strtoll(step, NULL, 10);
     if (!common->text.name && !text_read(&common->text, common->options, c, common->tokenizer, m->config.seq, err))
         return false;
-    text_route(m, &common->text, s);
+    text_route(m, &common->text, common->tokenizer, s);
     s->samples = samples_write(m, common->tokenizer, common->options);
     return true;
 }

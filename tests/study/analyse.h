@@ -13,8 +13,7 @@
 struct text {
     char *name;
     int32_t *tokens, *targets; /* (n) what a model reads, and what comes next (TARGET_NONE after the end) */
-    size_t n, predicted;       /* predicted: targets but TARGET_NONE */
-    double bytes;              /* that the targets stand for */
+    size_t n;
     char **parts;              /* (P) by name */
     size_t P, windows, length; /* P: 0 without two parts. Windows of each part, tokens of each window */
 };
@@ -29,6 +28,7 @@ struct subject {
     struct model_cost cost;
     int64_t step;
     double loss;               /* nats a token on the text */
+    double bits_per_byte;      /* infinite where the text has no bytes */
     int32_t *picks;            /* (LM, n, H, K) */
     json_t *samples;           /* array of strings */
 };

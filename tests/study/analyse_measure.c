@@ -385,17 +385,17 @@ static char *layer_label(const struct subject *s, size_t lm) {
     return string_format("block %zu", (lm + 1) * (size_t)s->config.moe_every - 1);
 }
 
-static json_t *model_row(const struct subject *s, size_t number, const struct text *text) {
+static json_t *model_row(const struct subject *s, size_t place) {
     const struct sizes *z = &s->sizes;
     json_t *config = json_loads(s->config_text, 0, NULL);
     json_t *row =
-        json_pack("{s:I, s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "number",
-                  (json_int_t)number, "name", s->name, "checkpoint", s->path, "log", s->log, "step",
+        json_pack("{s:I, s:s, s:s, s:s, s:I, s:O, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:o}", "number",
+                  (json_int_t)place, "name", s->name, "checkpoint", s->path, "log", s->log, "step",
                   (json_int_t)s->step, "ffn", json_object_get(config, "ffn"), "moe_layers", (json_int_t)z->LM,
                   "heads", (json_int_t)z->H, "experts", (json_int_t)z->E, "topk", (json_int_t)z->K, "hidden",
                   (json_int_t)z->F, "parameters", (json_int_t)s->cost.parameters, "active_parameters",
                   (json_int_t)s->cost.active_parameters, "loss", s->loss, "bits_per_byte",
-                  s->loss * (double)text->predicted / M_LN2 / text->bytes);
+                  number(s->bits_per_byte));
     if (s->log_note) json_object_set_new(row, "log_note", json_string(s->log_note));
     json_object_set_new(row, "config", config);
     return row;
@@ -486,7 +486,7 @@ static void parts_describe(json_t *analysis, const struct text *text) {
 
 static json_t *model_measure(const struct subject *s, size_t number, const struct text *text,
                              const struct words *words, bool wordnet, double most) {
-    json_t *model = model_row(s, number, text), *layers = json_array();
+    json_t *model = model_row(s, number), *layers = json_array();
     struct counts c = counts_make(s, text);
     for (size_t lm = 0; lm < s->sizes.LM; lm++) {
         char *label = layer_label(s, lm);
