@@ -15,8 +15,9 @@ static void parts_explain(struct report *r, const json_t *text, double entropy) 
     fprintf(r->out, "<p>The text has %zu parts, and %.0f windows of %.0f tokens of each, spread evenly over what was "
             "held out of it. In the maps each row is a part: 1 is an even share of its picks. <em>Mutual "
             "information</em> is how many bits the expert of a pick tells about the part that the token is of, out of "
-            "the %.3f that it takes to know it.</p>\n", json_array_size(parts), number_at(text, "windows_of_each"),
-            number_at(text, "tokens_of_a_window"), entropy);
+            "the %.3f that it takes to know it. It does not say why: an expert of certain words, whatever part they "
+            "stand in, tells the part in which they are common.</p>\n",
+            json_array_size(parts), number_at(text, "windows_of_each"), number_at(text, "tokens_of_a_window"), entropy);
     fprintf(r->out, "<p>A finite text has some by chance, the more the more experts there are. Beside it stands what "
             "chance gives: the same figure with the parts dealt out to the windows anew, %.0f times. Whole windows are "
             "dealt out, since the tokens of one are about one thing and not independent of each other; token by token, "
