@@ -544,6 +544,23 @@ static void test_corpus_parts(void **state) {
     run("test $(grep -c -- ' --part-weights=en=1,de=2 .* -- en=text de=text$' asked) = 7");
 }
 
+/* With ./train itself: report.csv has what the run's log ends with, and the loss is the mean of the parts'. */
+static void test_corpus_parts_trained(void **state) {
+    (void)state;
+    run("mkdir -p langs/de langs/en; head -200 text > langs/en/a.txt; tail -150 text | tr a-m A-M > langs/de/b.txt");
+    run("compare --train train --study languages --models smoe,mhmoe-h4 --seeds 2 --lrs 2e-3 --channels 24 "
+        "--attn-heads 2 --seq 16 --vocab 300 --batch 2 --threads 1 --steps 20 --out trained --parts --part-alpha 0.5 "
+        "langs");
+    run("grep -q '^Corpus: the parts in `langs`\\. ' trained/report.md && grep -q 'has 2 parts, .*--part-alpha 0.5`' "
+        "trained/report.md && grep -q '^| Bits per byte | de | en | mean |' trained/report.md");
+    run("tail -n +2 trained/report.csv | awk -F, '{ m = ($17 + $19) / 2 - $12; b = ($18 + $20) / 2 - $14\n"
+        "if (m < -1e-6 || m > 1e-6 || b < -1e-6 || b > 1e-6 || $17 == $19) exit 1; n++ } END { exit n != 4 }'");
+    run("log=trained/smoe-lr0.002-seed1-steps20/log.jsonl line=$(grep ',final,0.002,1,' trained/report.csv | head -1)\n"
+        "for i in 1 2; do own=$(tail -1 $log | grep -o '\"final_loss\":[0-9.]*' | sed -n $((i + 1))p | cut -d: -f2)\n"
+        "awk \"BEGIN { d = $own - $(echo $line | cut -d, -f$((15 + 2 * i))); exit d < -1e-6 || d > 1e-6 }\" || exit; "
+        "done");
+}
+
 /* A race goes on only when all parts of its round are there; of a finished run its log is enough. */
 static void test_parts_search(void **state) {
     (void)state;
@@ -662,6 +679,7 @@ int main(void) {
         cmocka_unit_test(test_seeds_raised), cmocka_unit_test(test_jobs), cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_failing), cmocka_unit_test(test_failing_twice), cmocka_unit_test(test_jobs_stopped),
         cmocka_unit_test(test_parts), cmocka_unit_test(test_parts_search), cmocka_unit_test(test_corpus_parts),
+        cmocka_unit_test(test_corpus_parts_trained),
         cmocka_unit_test(test_left_half_way),
         cmocka_unit_test(test_signal), cmocka_unit_test(test_plan_fixes), cmocka_unit_test(test_refusals),
     };
