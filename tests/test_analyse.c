@@ -344,6 +344,24 @@ static void parts_have_equal_shares(void **state) {
     }
 }
 
+/* What ./train makes of a corpus with parts is found again. */
+static void parts_of_a_run(void **state) {
+    (void)state;
+    run("mkdir -p langs/words langs/digits; cp corpus.txt langs/words; seq 9000 | shuf --random-source=corpus.txt | "
+        "tr '\\n' ' ' >langs/digits/numbers.txt");
+    run("train langs --parts --part-alpha 0.5 --vocab 301 --seq 17 --layers 2 --channels 12 --attn-heads 3 --experts 5 "
+        "--topk 2 --expert-hidden 7 --moe-heads 2 --batch 3 --steps 2 --sample-every 0 --cache cache --out runs/langs");
+    run("analyse runs/langs --out langs.d --samples 0 --windows 41");
+    json_t *analysis = analysis_read("langs.d"), *text = json_object_get(analysis, "text");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(text, "parts"), 0)), "digits");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(text, "parts"), 1)), "words");
+    assert_true(number_of(text, "windows_of_each") == 20);
+    const json_t *parts = json_object_get(model_at(analysis, 0), "parts"), *all = json_object_get(parts, "all");
+    expect_near(number_of(parts, "entropy"), 1);
+if (!json_is_true(json_object_get(all, "above_null"))) fail_msg("%s", json_dumps(all, 0));
+    json_decref(analysis);
+}
+
 static void parts_are_the_same_for_any_threads(void **state) {
     (void)state;
     run("rm -r parts; analyse runs/parted runs/short --out parts --threads 1 --tokens 20 && mv parts parts1 && "
@@ -472,7 +490,7 @@ int main(void) {
         cmocka_unit_test(words_are_found),
         cmocka_unit_test(stability_is_of_equal_models), cmocka_unit_test(text_may_be_any_file),
         cmocka_unit_test(parts_have_equal_shares),      cmocka_unit_test(parts_are_the_same_for_any_threads),
-        cmocka_unit_test(no_parts_are_told_of),
+        cmocka_unit_test(no_parts_are_told_of),         cmocka_unit_test(parts_of_a_run),
         cmocka_unit_test(threads_change_nothing),       cmocka_unit_test(report_is_whole),
         cmocka_unit_test(report_does_without),          cmocka_unit_test(logs_may_be_damaged),
         cmocka_unit_test(bad_input_is_refused),
