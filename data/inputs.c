@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
+#include "../src/base/rng.h"
 
 enum {
     BINARY_PROBE = 8 << 10, /* a NUL in so many bytes makes a file in a directory binary */
@@ -104,6 +105,14 @@ static double bytes_likely(const struct input *input) {
     return (double)input->size * (input_packed(input) ? GZIP_RATIO : 1);
 }
 
+/* Where a name is in the order in which names are held out. FNV alone would have names beside each other that differ in
+ * their last letters, chapter10 to chapter19, say. */
+static uint64_t name_order(const char *name) {
+    struct rng rng;
+    rng_seed(&rng, hash_bytes(HASH_START, name, strlen(name)), 0);
+    return rng_next(&rng);
+}
+
 /* An input of the last part that the list has; its name begins at `name` of its path. */
 static void input_add(struct input_list *list, const char *path, size_t name, const struct stat *info,
                       struct bytes held) {
@@ -111,7 +120,7 @@ static void input_add(struct input_list *list, const char *path, size_t name, co
     struct input *input = &list->inputs[list->n++];
     *input = (struct input){.path = string_format("%s", path), .part = list->n_parts - 1,
                             .size = held.data ? held.size : (size_t)info->st_size, .held = held};
-    input->order = hash_bytes(HASH_START, path + name, strlen(path + name));
+    input->order = name_order(path + name);
     list->parts[input->part].bytes += bytes_likely(input);
     uint64_t identity[] = {input->size, held.data ? 0 : (uint64_t)info->st_mtim.tv_sec,
                            held.data ? 0 : (uint64_t)info->st_mtim.tv_nsec};
@@ -163,7 +172,7 @@ static bool entry_visit(struct input_list *list, FTS *walk, FTSENT *entry, const
     }
     if (!top && (entry->fts_name[0] == '.' || binary_is(entry->fts_path))) {
         if (verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", entry->fts_path);
-        list->skipped++;
+        list->parts[list->n_parts - 1].skipped++;
     } else
         input_add(list, entry->fts_path, name_start(entry, strlen(path)), entry->fts_statp, (struct bytes){0});
     return true;
@@ -304,7 +313,7 @@ static bool parts_check(const struct input_list *list, const struct sources *s, 
         for (size_t i = 0; i < list->n; i++) files += list->inputs[i].part == p;
         return error_set(err, EXIT_INPUT,
                          "%s: holds no text (%zu files, all empty; %zu skipped as hidden or binary); "
-                         "name a text file or a directory of text", s->all[p].path, files, list->skipped);
+                         "name a text file or a directory of text", s->all[p].path, files, list->parts[p].skipped);
     }
     return list->n_parts > 0 || error_set(err, EXIT_INPUT, "no input: name a text file or a directory of text");
 }
@@ -319,7 +328,7 @@ bool inputs_list(struct input_list *list, char **paths, size_t n, bool parts, bo
         if (list_part_begins(list, &s.all[i])) {
             list->parts = array_grow(list->parts, &capacity, list->n_parts + 1, sizeof *list->parts);
             list->parts[list->n_parts++] = (struct text_part){.name = string_format("%s", name)};
-            list->hash = hash_bytes(list->hash, name, strlen(name));
+            list->hash = hash_bytes(list->hash, name, strlen(name) + 1); /* or its end could be the path's start */
         }
         ok = path_add(list, s.all[i].path, verbose, err);
     }
@@ -345,7 +354,7 @@ static int order_compare(const void *a, const void *b) {
     return (*x)->order < (*y)->order ? -1 : (*x)->order > (*y)->order;
 }
 
-/* A part of which nothing is held out yet holds out the first of its inputs. */
+/* A part of which nothing is held out yet holds out the first of its inputs, and so do the others what has its name. */
 static void part_hold_out(const struct input_list *list, size_t part) {
     struct input *first = NULL;
     for (struct input *input = list->inputs; input < list->inputs + list->n; input++) {
@@ -353,20 +362,33 @@ static void part_hold_out(const struct input_list *list, size_t part) {
         if (input->use != INPUT_TRAIN) return;
         if (!first || input->order < first->order) first = input;
     }
-    if (first) first->use = INPUT_HELD_OUT;
+    for (struct input *input = list->inputs; first && input < list->inputs + list->n; input++)
+        if (input->order == first->order && input->use == INPUT_TRAIN) input->use = INPUT_HELD_OUT;
+}
+
+/* Of inputs in the order of their names cuts those that are large in their part, and what has the name of one: a name
+ * has one use in every part. Leaves the others in front and returns how many there are. */
+static size_t large_cut(const struct input_list *list, struct input **sorted) {
+    size_t n = 0;
+    for (size_t i = 0, end; i < list->n; i = end) {
+        bool large = false;
+        for (end = i; end < list->n && sorted[end]->order == sorted[i]->order; end++)
+            large |= bytes_likely(sorted[end]) * HELD_OUT > list->parts[sorted[end]->part].bytes;
+        for (size_t k = i; k < end; k++) {
+            sorted[k]->use = large ? INPUT_CUT : INPUT_TRAIN;
+            if (!large && sorted[k]->size > 0) sorted[n++] = sorted[k];
+        }
+    }
+    return n;
 }
 
 void inputs_hold_out(struct input_list *list) {
     struct input **small = array_alloc(list->n, sizeof *small);
     double bytes = 0, out = 0;
-    size_t n = 0;
-    for (struct input *input = list->inputs; input < list->inputs + list->n; input++) {
-        input->use = bytes_likely(input) * HELD_OUT > list->parts[input->part].bytes ? INPUT_CUT : INPUT_TRAIN;
-        if (input->use == INPUT_CUT || input->size == 0) continue;
-        small[n++] = input;
-        bytes += bytes_likely(input);
-    }
-    qsort(small, n, sizeof *small, order_compare);
+    for (size_t i = 0; i < list->n; i++) small[i] = &list->inputs[i];
+    qsort(small, list->n, sizeof *small, order_compare);
+    const size_t n = large_cut(list, small);
+    for (size_t i = 0; i < n; i++) bytes += bytes_likely(small[i]);
     for (size_t i = 0; i < n && (out * HELD_OUT < bytes || small[i]->order == small[i - 1]->order); i++) {
         small[i]->use = INPUT_HELD_OUT;
         out += bytes_likely(small[i]);

@@ -24,7 +24,8 @@ struct input {
 
 struct text_part {
     char *name;
-    double bytes; /* on disk, and of packed files what they are likely to hold */
+    double bytes;   /* on disk, and of packed files what they are likely to hold */
+    size_t skipped; /* hidden or binary */
 };
 
 struct input_list {
@@ -33,7 +34,6 @@ struct input_list {
     struct text_part *parts; /* in the order of their names; one without a name where there are none */
     size_t n_parts;
     uint64_t hash;           /* of names, paths, sizes and times */
-    size_t skipped;
 };
 
 /* Lists the files of paths, with directories walked in name order. Parts are named by paths NAME=PATH (which are not
@@ -47,9 +47,10 @@ void inputs_free(struct input_list *list);
 /* What an argument names: PATH of NAME=PATH, or itself. */
 const char *input_path(const char *argument);
 
-/* Chooses what is held out: of an input that is more than a twentieth of its part the last twentieth (INPUT_CUT); of
- * the others a twentieth of their bytes, but at least one, whole, in the order of the hashes of their names: so the
- * same name is held out in every part, and a file that is added later changes next to nothing. */
+/* Chooses what is held out: of an input that is more than a twentieth of its part the last twentieth (INPUT_CUT), and
+ * so of what has its name in another part; of the others a twentieth of their bytes, but at least one of each part,
+ * whole, in the order of the hashes of their names: so the same name is held out in every part, and a file that is
+ * added later changes next to nothing. */
 void inputs_hold_out(struct input_list *list);
 
 /* The text of an input, out of its gzip members where it is a .gz. One that is held is lent, not copied; text_release
