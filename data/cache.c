@@ -82,18 +82,35 @@ static bool shards_check(const char *dir, const tokenizer *t, struct error *err)
     return ok;
 }
 
-/* Each part in parts.txt, one a line. */
+/* How many directories an entry has: whoever opens it takes each for a part. */
+static size_t directories_count(const char *entry) {
+    struct dirent **names;
+    const int n = scandir(entry, &names, NULL, names_compare);
+    size_t count = 0;
+    for (int i = 0; i < n; i++) {
+        char *path = string_format("%s/%s", entry, names[i]->d_name);
+        struct stat info; /* of what a link leads to, too */
+        count += *names[i]->d_name != '.' && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+        free(path);
+    }
+    names_free(names, n);
+    return count;
+}
+
+/* Each part in parts.txt, one a line; and there are no others. */
 static bool parts_check(const char *entry, FILE *list, const tokenizer *t, struct error *err) {
     char *line = NULL;
-    size_t capacity = 0;
+    size_t capacity = 0, n = 0;
     bool ok = true;
-    while (ok && getline(&line, &capacity, list) > 0) {
+    for (; ok && getline(&line, &capacity, list) > 0; n++) {
         char *part = string_format("%s/%.*s", entry, (int)strcspn(line, "\n"), line);
         ok = shards_check(part, t, err);
         free(part);
     }
     free(line);
-    return ok;
+    const size_t found = ok ? directories_count(entry) : n;
+    return ok && (found == n || error_set(err, EXIT_INPUT, "%s: has other parts than parts.txt says (got %zu, want "
+                                          "%zu); delete this directory and name the corpus again", entry, found, n));
 }
 
 bool cache_check(const char *entry, struct error *err) {

@@ -60,6 +60,9 @@ static size_t piece_length(const char *text, size_t size, size_t limit) {
 
 /* ---- The tokenizer ---- */
 
+/* A stretch's worth of credit, less what rounding may have taken from shares that are 1. */
+static const double WHOLE = 1 - 1e-9;
+
 /* Hands out the training text, or where it is long evenly spaced stretches of it. */
 struct excerpt {
     const struct input_list *list;
@@ -90,7 +93,7 @@ static const char *excerpt_next(void *context, size_t *size) {
             *size = piece_length(stretch, s->end - s->at, STRETCH_BYTES);
             s->at += *size;
             s->credit += s->share[s->list->inputs[s->i].part];
-            if (s->credit < 1) continue;
+            if (s->credit < WHOLE) continue;
             s->credit -= 1;
             return stretch;
         }
@@ -302,6 +305,9 @@ static bool part_write(const struct job *job, const char *dir, size_t p, struct 
     if (ok && train.tokens == 0)
         ok = error_set(err, EXIT_INPUT, "%s: holds no text; name a file with text",
                        *name ? name : job->options->paths[0]);
+    if (ok && *name && val.tokens == 0)
+        ok = error_set(err, EXIT_INPUT, "%s: too little text to hold out a twentieth of it (%zu tokens in all); add "
+                       "text to this part, or leave it out", name, train.tokens);
     if (ok && job->options->verbose)
         fprintf(stderr, "%s%s%zu tokens to train on, %zu to validate\n", name, *name ? ": " : "", train.tokens,
                 val.tokens);
@@ -423,6 +429,9 @@ static bool job_list(struct job *job, struct error *err) {
         return error_set(err, EXIT_USAGE, "--val %s: each part of this corpus holds out text of its own; leave out "
                          "--val", o->val_path);
     if (!inputs_list(&job->val, val_paths, 1, false, o->verbose, err)) return false;
+    if (*job->val.parts->name)
+        return error_set(err, EXIT_USAGE, "--val %s: held-out text has no part's name; leave out %s=", o->val_path,
+                         job->val.parts->name);
     for (size_t i = 0; i < job->train.n; i++) job->train.inputs[i].use = INPUT_TRAIN;
     for (size_t i = 0; i < job->val.n; i++) job->val.inputs[i].use = INPUT_TRAIN;
     return true;
