@@ -21,7 +21,7 @@
 #include "mhmoe.h"
 #include "src/math/kernels.h"
 #include "src/run/optimizer.h"
-#include "src/run/parity.h"
+#include "src/run/match.h"
 #include "src/run/rundir.h"
 #include "src/run/runlog.h"
 #include "src/run/runplot.h"
@@ -546,51 +546,6 @@ static bool config_from(struct train *t, const char *from, struct error *err) {
     return ok;
 }
 
-/* The baseline of --match: from a config file, or the one in a run's directory. It has the same block, if it does not
- * say another. */
-static bool baseline_read(struct config *baseline, const char *match, int block, struct error *err) {
-    struct train other = {0};
-    struct option_group groups[GROUPS];
-    struct stat st;
-    const bool directory = stat(match, &st) == 0 && S_ISDIR(st.st_mode);
-    char *config = string_format("--config=%s%s", match, directory ? "/config" : "");
-    option_groups(&other, groups);
-    options_set_defaults(groups, GROUPS);
-    other.config.block = block;
-    const bool read = options_parse(groups, GROUPS, &program, 2, (char *[]){"train", config, NULL}, NULL, err) > 0;
-    const char *wrong = other.options.match ? "one with --match" : other.config.ffn == FFN_MHMOE ? "--ffn mhmoe" : NULL;
-    *baseline = other.config;
-    options_free(groups, GROUPS);
-    free(config);
-    if (!read || !wrong) return read;
-    return error_set(err, EXIT_USAGE, "--match %s: not a baseline (got %s, want --ffn smoe or dense); name the run or "
-                     "config file of one", match, wrong);
-}
-
-/* An option that --match sets may be given as well if it says the same. */
-static bool matched_check(const struct train *t, const char *name, int got, int want, struct error *err) {
-    struct option_group groups[GROUPS];
-    option_groups((struct train *)t, groups);
-    if (got == want || !options_given(groups, GROUPS, t->given, name)) return true;
-    return error_set(err, EXIT_USAGE, "--%s: --match sets it (got %d, parity takes %d); leave it out", name, got, want);
-}
-
-/* --match: sets experts and their width, and prints both sides. */
-static bool baseline_match(struct train *t, struct error *err) {
-    struct config baseline, matched = t->config;
-    const char *match = t->options.match;
-    if (t->options.resume)
-        return error_set(err, EXIT_USAGE, "--match and --resume both given; a resumed run keeps its experts");
-    if (!baseline_read(&baseline, match, matched.block, err) ||
-        !parity_match(&matched, &baseline, model_moe_layer, match, err) ||
-        !matched_check(t, "experts", t->config.experts, matched.experts, err) ||
-        !matched_check(t, "expert-hidden", t->config.expert_hidden, matched.expert_hidden, err))
-        return false;
-    t->config = matched;
-    parity_tell(&matched, &baseline, model_moe_layer);
-    return true;
-}
-
 /* No option is ignored in silence. */
 static void idle_options_tell(struct train *t) {
     struct config *config = &t->config;
@@ -667,7 +622,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
                          t->options.val, t->options.resume), -1;
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
-    if (first >= 0 && t->options.match && !baseline_match(t, err)) return -1;
+    if (first >= 0 && t->options.match && !match_baseline(groups, t->given, &program, model_moe_layer, err)) return -1;
     if (first >= 0 && (int64_t)t->options.batch * t->options.accumulate > INT_MAX)
         return error_set(err, EXIT_USAGE,
                          "--batch %d times --accumulate %d are more sequences than a step can have (at "
