@@ -5,93 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "../tokenizer/tokenizer.h"
 #include "../tokenizer/writer.h"
 #include "command.h"
-#include "small_model.h"
+#include "letters.h"
 
-enum { SEQ = 17 };
-
-/* ---- Models made by hand ---- */
-
-/* Letters a to p, rarer and rarer, a space and a newline: all of them pieces, and no merges. */
-static const char *letters_next(void *context, size_t *size) {
-    static char text[1000];
-    bool *given = context;
-    size_t n = 0;
-    if (*given) return NULL;
-    *given = true;
-    for (int letter = 0; letter < 16; letter++) {
-        for (int i = 0; i < 18 - letter; i++) {
-            text[n++] = (char)('a' + letter);
-            text[n++] = i % 2 ? '\n' : ' ';
-        }
-    }
-    *size = n;
-    return text;
-}
-
-enum { LETTERS_VOCAB = 2 + 256 + 18 };
-
-static tokenizer *letters_tokenizer(void) {
-    struct error err;
-    bool given = false;
-    tokenizer *t = tokenizer_train(letters_next, &given, LETTERS_VOCAB, NULL, &err);
-    if (!t) fail_msg("%s", err.text);
-    return t;
-}
-
-static struct tensor tokenizer_tensor(const tokenizer *t) {
-    size_t size;
-    const void *model = tokenizer_model(t, &size);
-    return (struct tensor){"tokenizer.model", DTYPE_U8, 1, {size}, (void *)model};
-}
-
-/* Writes the model's tensors with anything for a tokenizer (NULL: none) and for the metadata. */
-static void checkpoint_save(const char *path, const struct model *m, const struct tensor *tokenizer,
-                            const json_t *metadata) {
-    struct tensor tensors[MODEL_TENSORS + 1];
-    struct error err;
-    size_t n = model_state(m, tensors);
-    if (tokenizer) tensors[n++] = *tokenizer;
-    if (!checkpoint_write(path, tensors, n, metadata, &err)) fail_msg("%s", err.text);
-}
-
-static json_t *metadata_make(const char *config) {
-    return json_pack("{s:s, s:s}", "format", MODEL_FORMAT, "config", config);
-}
-
-static void model_save(const struct model *m, const char *path) {
-    tokenizer *t = letters_tokenizer();
-    const struct tensor tensor = tokenizer_tensor(t);
-    char *config = config_to_string(&m->config);
-    json_t *metadata = metadata_make(config);
-    checkpoint_save(path, m, &tensor, metadata);
-    json_decref(metadata);
-    free(config);
-    tokenizer_free(t);
-}
-
-/* Random weights in every tensor, except that bytes have embeddings, and so logits, of 0: the likeliest piece
- * is then a letter. GOLDEN goes through attention, routing, experts and the cache, and past the end of the
+/* What the letters' model says. GOLDEN goes through attention, routing, experts and the cache, and past the end of the
  * window. Each of its pieces leads by 0.023 or more, where logits differ by about 1 and rounding is 1e-6: no
  * other compiler or processor may change it. (A model trained here could be undecided.) */
-static struct model letters_model_as(int vocab, enum block_kind block) {
-    struct config config = small_config;
-    config.vocab = vocab;
-    config.seq = SEQ;
-    config.layers = 3;
-    config.moe_every = 2;
-    config.block = block;
-    config_preset(&config, NULL, 0, NULL);
-    struct model m = model_random(&config, MODEL_INFER, 1, 833);
-    real *head = config.tie ? m.params.wte : m.params.lmhead;
-    memset(head + 2 * m.sizes.C, 0, 256 * m.sizes.C * sizeof(real)); /* their ids: 2 to 257 */
-    memset(head, 0, m.sizes.C * sizeof(real));                       /* unknown */
-    return m;
-}
-static struct model letters_model_of(int vocab) { return letters_model_as(vocab, BLOCK_GPT2); }
-static struct model letters_model(void) { return letters_model_of(LETTERS_VOCAB); }
 static const char GOLDEN[] = "ab ddd doooooooooommlmmmjjjaaooodoooomdoooo\n";
 static const char GOLDEN_START[] = "jjjjjjjjjjjacccdpppooodoooooooooooommlmm\n"; /* without a prompt */
 
