@@ -1,21 +1,27 @@
-/* ./sample: a checkpoint and a prompt in, text out.
+/* ./sample: a checkpoint and a prompt in, text out; or what the model makes of text that is there: --score, --evaluate.
  *
  * Reads everything it needs, the tokenizer too, from the checkpoint. Text goes to standard output as it
  * comes, in whole UTF-8 characters; everything else to standard error. Generation is in mhmoe.c
- * (model_generate), the choice of a token in src/run/sampler.c. */
+ * (model_generate), the choice of a token in src/run/sampler.c. For scores see src/run/likelihood.h (which tokens are
+ * read for which) and src/run/questions.h; where they are JSON lines, those go to standard output, for other programs,
+ * and the summary to standard error, for whoever waits for it. */
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "mhmoe.h"
 #include "src/base/util.h"
+#include "src/run/likelihood.h"
+#include "src/run/questions.h"
+#include "src/run/runlog.h"
 #include "tokenizer/writer.h"
 
 struct options {
-    char *model, *prompt, *prompt_file;
-    int tokens, samples, top_k, threads, weights;
+    char *model, *prompt, *prompt_file, *score, *evaluate;
+    int tokens, samples, top_k, threads, weights, logprobs;
     double temperature, top_p;
     int64_t seed;
     bool greedy;
@@ -42,15 +48,30 @@ static const struct option_spec sample_options[] = {
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)", NULL},
     {"weights", 0, OPTION_CHOICE, FIELD(weights), "f32", 0, 0, storage_words, "KIND",
      "how matrices are held in memory: fewer bytes are read faster, and change the text a little", NULL},
+    {"score", 0, OPTION_BYTES, FIELD(score), NULL, 0, 0, NULL, "FILE",
+     "log-likelihood, perplexity and bits per byte of a text (- : standard input)", "Scoring, instead of writing"},
+    {"logprobs", 0, OPTION_INT, FIELD(logprobs), "0", 0, 1000, NULL, "N",
+     "with --score: each token, and the N likeliest in its place, as a JSON line (0: no lines)", NULL},
+    {"evaluate", 0, OPTION_BYTES, FIELD(evaluate), NULL, 0, 0, NULL, "FILE",
+     "accuracy on questions with choices, and how each was answered as a JSON line (- : standard input)", NULL},
     {0},
 };
 
 static const struct program_info program = {
     "sample", "sample [OPTION]...",
-    "Writes text with a model that ./train made.",
+    "Writes text with a model that ./train made, or scores text with it.",
     "Examples:\n"
     "  ./sample --prompt 'It was a truth' --tokens 100\n"
     "  ./sample --model runs/my/best.safetensors --temperature 0.6 --samples 3\n"
+    "  ./sample --score chapter.txt\n"
+    "  ./sample --evaluate questions.jsonl >answers.jsonl\n"
+    "\n"
+    "A text is scored from its start, as behind an end of text; one longer than the model reads at a\n"
+    "time in windows that overlap by half. Questions are objects, one a line, {\"context\": TEXT,\n"
+    "\"choices\": [TEXT, ...], \"answer\": NUMBER FROM 0}; files of HellaSwag, PIQA (with \"label\") and ARC\n"
+    "are read as they are. The model chooses the text whose tokens have the highest mean\n"
+    "log-probability behind the context (accuracy), or the highest sum; of equals the first. As in\n"
+    "llm.c, a choice is tokenized by itself, behind a space.\n"
     "\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory.\n",
     NULL,
@@ -85,41 +106,273 @@ static char *checkpoint_newest(struct error *err) {
     return path;
 }
 
+/* ---- What is asked for ---- */
+
+static bool is_stdin(const char *name) { return strcmp(name, "-") == 0; }
+static const char *name_of(const char *name) { return is_stdin(name) ? "standard input" : name; }
+static FILE *file_named(const char *name) { return is_stdin(name) ? stdin : fopen(name, "rb"); }
+
+/* What the model is to be shown: a prompt, a text to score, or questions. */
+struct input {
+    char *text;
+    size_t size;
+    struct questions questions;
+};
+
 /* The prompt's bytes: the option, a file, or standard input. */
-static bool prompt_read(const struct options *o, char **text, size_t *size, struct error *err) {
-    const bool from_stdin = o->prompt && strcmp(o->prompt, "-") == 0;
-    *text = NULL;
-    *size = 0;
-    if (o->prompt_file && o->prompt)
-        return error_set(err, EXIT_USAGE, "--prompt and --prompt-file both given; choose one");
-    if (!o->prompt_file && !from_stdin) {
-        *text = string_format("%s", o->prompt ? o->prompt : "");
-        *size = strlen(*text);
+static bool prompt_read(const struct options *o, struct input *in, struct error *err) {
+    const char *file = o->prompt_file;
+    if (file && o->prompt) return error_set(err, EXIT_USAGE, "--prompt and --prompt-file both given; choose one");
+    if (!file && !(o->prompt && is_stdin(o->prompt))) {
+        in->text = string_format("%s", o->prompt ? o->prompt : "");
+        in->size = strlen(in->text);
         return true;
     }
-    const char *name = from_stdin ? "standard input" : o->prompt_file;
-    *text = file_contents(from_stdin ? stdin : fopen(o->prompt_file, "rb"), name, size, err);
-    return *text != NULL;
+    in->text = file_contents(file ? fopen(file, "rb") : stdin, file ? file : "standard input", &in->size, err);
+    return in->text != NULL;
 }
+
+static bool input_read(const struct options *o, struct input *in, struct error *err) {
+    *in = (struct input){0};
+    if (o->evaluate) return questions_read(&in->questions, file_named(o->evaluate), name_of(o->evaluate), err);
+    if (!o->score) return prompt_read(o, in, err);
+    in->text = file_contents(file_named(o->score), name_of(o->score), &in->size, err);
+    return in->text && (in->size > 0 || error_set(err, EXIT_INPUT, "%s: is empty; there is nothing to score",
+                                                  name_of(o->score)));
+}
+
+/* An option of writing that differs from its default, or NULL. */
+static const char *writing_option(const struct options *o) {
+    static const char *const names[] = {"tokens", "samples", "temperature", "top-k", "top-p", "greedy", "seed"};
+    struct options defaults = {0};
+    const struct option_group initial = {sample_options, &defaults}, group = {sample_options, (void *)o};
+    options_set_defaults(&initial, 1);
+    const char *found = o->prompt ? "prompt" : o->prompt_file ? "prompt-file" : NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++) {
+        char *mine = option_text(&group, names[i]), *theirs = option_text(&initial, names[i]);
+        if (strcmp(mine, theirs) != 0) found = names[i];
+        free(mine);
+        free(theirs);
+    }
+    return found;
+}
+
+/* One thing at a time, and nothing asked for that is not done. */
+static bool options_check(const struct options *o, struct error *err) {
+    const char *mode = o->score ? "score" : o->evaluate ? "evaluate" : NULL;
+    const char *idle = mode ? writing_option(o) : NULL;
+    if (o->score && o->evaluate) return error_set(err, EXIT_USAGE, "--score and --evaluate both given; choose one");
+    if (idle) return error_set(err, EXIT_USAGE, "--%s is of no use with --%s, which writes no text; leave it out", idle,
+                               mode);
+    if (o->logprobs > 0 && !o->score)
+        return error_set(err, EXIT_USAGE, "--logprobs is of no use without --score; name a text to score");
+    return true;
+}
+
+/* ---- Writing ---- */
 
 /* Ends the sample at the end-of-text token, or when nobody reads any more. */
 static bool emit_heard(void *writer, int32_t token) { return writer_emit(writer, token) && !ferror(stdout); }
 
-static void samples_write(struct model *m, const tokenizer *t, const struct options *o, const char *prompt,
-                          size_t size) {
+static void samples_write(struct model *m, const tokenizer *t, const struct options *o, const struct input *in) {
     size_t n;
-    int32_t *ids = prompt_encode(t, prompt, size, &n);
+    int32_t *ids = prompt_encode(t, in->text, in->size, &n);
     for (int i = 0; i < o->samples && !ferror(stdout); i++) {
         struct sampler sampler = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, {{0}}};
         struct writer writer = {t, {.out = stdout}};
         rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
         if (o->samples > 1) printf("%s--- sample %d ---\n", i ? "\n" : "", i + 1);
-        text_write(&writer.text, prompt, size);
+        text_write(&writer.text, in->text, in->size);
         model_generate(m, ids, n, (size_t)o->tokens, &sampler, emit_heard, &writer);
         text_end(&writer.text);
         printf("\n");
     }
     free(ids);
+}
+
+/* ---- Scoring a text ---- */
+
+/* Of the tokens of a span, of which the model has read the first `cached` already, what they cost: -log p, in nats. */
+static void span_score(struct model *m, const int32_t *tokens, const struct span *s, size_t cached, real *losses) {
+    const int32_t *window = tokens + s->start;
+    const size_t T = s->stop - 1 - s->start, from = s->from - 1 - s->start;
+    size_t count;
+    if (from > cached)
+        model_forward(m, &(struct batch){.B = 1, .T = from, .from = cached, .tokens = window + cached});
+    model_forward(m, &(struct batch){.B = 1, .T = T, .from = from, .tokens = window + from,
+                                     .targets = window + from + 1});
+    model_loss(m, 0, &count);
+    memcpy(losses, model_losses(m), count * sizeof *losses);
+}
+
+static bool line_write(json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)); /* as many digits as a float has */
+    json_decref(object);
+    return putchar('\n') != EOF;
+}
+
+static json_t *token_line(const tokenizer *t, int32_t id, double logprob) {
+    size_t size;
+    const char *bytes = tokenizer_piece(t, id, &size);
+    json_t *line = json_object();
+    token_describe(line, bytes, size);
+    json_object_set_new(line, "id", json_integer(id));
+    json_object_set_new(line, "logprob", json_number(logprob));
+    return line;
+}
+
+/* A line for each token of the span that was scored last, the first of which is at byte `offset` of the text. Returns
+ * where the next one is. */
+static size_t logprobs_write(struct model *m, const tokenizer *t, const int32_t *tokens, size_t n, int most,
+                           size_t offset, const real *losses) {
+    int32_t *best = array_alloc((size_t)most, sizeof *best);
+    for (size_t i = 0; i < n; i++) {
+        const real *logits = model_logits(m, i);
+        const double log_sum = (double)logits[tokens[i]] + (double)losses[i];
+        const size_t listed = logits_highest(logits, m->sizes.V, (size_t)most, best);
+        json_t *line = token_line(t, tokens[i], 0.0 - (double)losses[i]), *top = json_array();
+        json_object_set_new(line, "offset", json_integer((json_int_t)offset));
+        for (size_t k = 0; k < listed; k++)
+            json_array_append_new(top, token_line(t, best[k], (double)logits[best[k]] - log_sum));
+        json_object_set_new(line, "top", top);
+        if (!line_write(line)) break;
+        size_t size;
+        tokenizer_piece(t, tokens[i], &size);
+        offset += size;
+    }
+    free(best);
+    return offset;
+}
+
+static void text_score(struct model *m, const tokenizer *t, const struct options *o, const struct input *in) {
+    const size_t T = m->sizes.T;
+    size_t n = 1, capacity = 0, offset = 0;
+    int32_t *tokens = array_grow(NULL, &capacity, n, sizeof *tokens);
+    real *losses = array_alloc(T, sizeof *losses);
+    double nats = 0;
+    tokens[0] = tokenizer_end_of_text(t); /* as in training, where a text follows another */
+    tokenizer_encode(t, in->text, in->size, &tokens, &n, &capacity);
+    for (struct span s = {.stop = 1}; !ferror(stdout) && span_next(&s, T, n);) {
+        const size_t count = s.stop - s.from;
+        span_score(m, tokens, &s, 0, losses);
+        for (size_t i = 0; i < count; i++) nats += (double)losses[i];
+        if (o->logprobs > 0) offset = logprobs_write(m, t, tokens + s.from, count, o->logprobs, offset, losses);
+    }
+    const double mean = nats / (double)(n - 1);
+    FILE *out = o->logprobs > 0 ? stderr : stdout;
+    if (fflush(stdout) == 0)
+        fprintf(out, "%s: %zu bytes, %zu tokens\nlog-likelihood   %.4f nats (%.4f a token)\nperplexity       %.4f\n"
+                "bits per byte    %.4f\n", name_of(o->score), in->size, n - 1, 0 - nats, 0 - mean, exp(mean),
+                nats / M_LN2 / (double)in->size);
+    free(losses);
+    free(tokens);
+}
+
+/* ---- Answering questions ---- */
+
+struct choice {
+    double logprob; /* the sum over its tokens */
+    size_t tokens;
+};
+
+static double choice_mean(const struct choice *c) { return c->logprob / (double)c->tokens; }
+
+/* The highest; of equals the first. */
+static size_t choice_best(const struct choice *choices, size_t n, bool by_mean) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        const struct choice *a = &choices[i], *b = &choices[best];
+        if (by_mean ? choice_mean(a) > choice_mean(b) : a->logprob > b->logprob) best = i;
+    }
+    return best;
+}
+
+/* The choices' tokens one choice behind the other; the longest is of *longest tokens. malloc'ed. */
+static int32_t *choices_encode(const tokenizer *t, const struct question *q, struct choice *choices, size_t *longest) {
+    int32_t *ids = NULL;
+    size_t n = 0, capacity = 0;
+    *longest = 0;
+    for (size_t i = 0; i < q->n; i++) {
+        const size_t before = n;
+        char *text = string_format("%s%s", question_joint(q->context, q->choices[i]), q->choices[i]);
+        tokenizer_encode(t, text, strlen(text), &ids, &n, &capacity);
+        free(text);
+        choices[i] = (struct choice){0, n - before};
+        if (choices[i].tokens > *longest) *longest = choices[i].tokens;
+    }
+    return ids;
+}
+
+/* Fills choices (q->n). All are scored behind the same end of the context: as much as leaves room for the longest.
+ * Returns whether that is less than all of it. The model reads it once: the choices follow it in the KV cache. */
+static bool question_score(struct model *m, const tokenizer *t, const struct question *q, struct choice *choices) {
+    const size_t T = m->sizes.T;
+    size_t n, longest, cached = 0;
+    int32_t *context = prompt_encode(t, q->context, strlen(q->context), &n);
+    int32_t *ids = choices_encode(t, q, choices, &longest), *next = ids;
+    const size_t room = longest < T ? T + 1 - longest : 1, kept = n < room ? n : room;
+    int32_t *tokens = array_alloc(kept + longest, sizeof *tokens);
+    real *losses = array_alloc(T, sizeof *losses);
+    memcpy(tokens, context + n - kept, kept * sizeof *tokens);
+    for (size_t i = 0; i < q->n; i++) {
+        const size_t end = kept + choices[i].tokens;
+        memcpy(tokens + kept, next, choices[i].tokens * sizeof *tokens);
+        next += choices[i].tokens;
+        for (struct span s = {.stop = kept}; span_next(&s, T, end);) {
+            span_score(m, tokens, &s, cached, losses);
+            cached = s.start == 0 ? kept - 1 : 0; /* a later window has overwritten it */
+            for (size_t k = 0; k < s.stop - s.from; k++) choices[i].logprob -= (double)losses[k];
+        }
+    }
+    free(context);
+    free(ids);
+    free(tokens);
+    free(losses);
+    return kept < n;
+}
+
+/* Asks one question, and writes a line of how it was answered. */
+struct tally {
+    size_t right, right_by_sum, cut; /* contexts */
+    double chance;
+};
+static bool question_ask(struct model *m, const tokenizer *t, const struct question *q, struct tally *tally) {
+    struct choice *choices = array_alloc(q->n, sizeof *choices);
+    tally->cut += question_score(m, t, q, choices);
+    const size_t chosen = choice_best(choices, q->n, true), by_sum = choice_best(choices, q->n, false);
+    tally->right += chosen == q->answer;
+    tally->right_by_sum += by_sum == q->answer;
+    tally->chance += 1 / (double)q->n;
+    json_t *list = json_array();
+    for (size_t i = 0; i < q->n; i++)
+        json_array_append_new(list, json_pack("{s:o, s:I, s:o}", "logprob", json_number(choices[i].logprob), "tokens",
+                                              (json_int_t)choices[i].tokens, "mean",
+                                              json_number(choice_mean(&choices[i]))));
+    free(choices);
+    return line_write(json_pack("{s:I, s:I, s:I, s:b, s:I, s:b, s:o}", "line", (json_int_t)q->line, "answer",
+                                (json_int_t)q->answer, "chosen", (json_int_t)chosen, "correct", chosen == q->answer,
+                                "chosen_by_sum", (json_int_t)by_sum, "correct_by_sum", by_sum == q->answer, "choices",
+                                list));
+}
+
+static void share_print(const char *name, size_t k, size_t n, const char *how) {
+    double low, high;
+    wilson_interval(k, n, &low, &high);
+    fprintf(stderr, "%-14s %.2f%% (95%%: %.2f%% to %.2f%%), by the %s\n", name, 100 * (double)k / (double)n, 100 * low,
+            100 * high, how);
+}
+
+static void questions_ask(struct model *m, const tokenizer *t, const char *name, const struct questions *q) {
+    struct tally tally = {0};
+    for (size_t i = 0; i < q->n; i++)
+        if (!question_ask(m, t, &q->list[i], &tally)) return;
+    if (fflush(stdout) != 0) return; /* no summary of what did not arrive */
+    if (tally.cut > 0)
+        note_print("%s: %zu of %zu contexts are longer than the model reads (%zu tokens, with the choice): only their "
+                   "ends counted", name, tally.cut, q->n, m->sizes.T);
+    fprintf(stderr, "%s: %zu questions, chance %.2f%%\n", name, q->n, 100 * tally.chance / (double)q->n);
+    share_print("accuracy", tally.right, q->n, "mean log-probability of a choice's tokens");
+    share_print("unnormalised", tally.right_by_sum, q->n, "sum");
 }
 
 int main(int argc, char **argv) {
@@ -128,15 +381,16 @@ int main(int argc, char **argv) {
     struct error err;
     struct checkpoint checkpoint;
     struct model model;
-    char *prompt;
-    size_t size;
+    struct input input;
     program_start(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
     if (first >= 0 && first < argc)
         error_set(&err, EXIT_USAGE, "'%s' is not an option; a prompt goes behind --prompt", argv[first]);
     if (first != argc) error_exit(&err);
-    if (!threads_start(options.threads, &err) || !prompt_read(&options, &prompt, &size, &err)) error_exit(&err);
+    if (!options_check(&options, &err) || !threads_start(options.threads, &err) ||
+        !input_read(&options, &input, &err))
+        error_exit(&err);
     const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)options.weights};
     char *path = options.model ? checkpoint_path(options.model) : checkpoint_newest(&err);
     if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
@@ -150,11 +404,14 @@ int main(int argc, char **argv) {
     }
     checkpoint_close(&checkpoint);
 
-    samples_write(&model, t, &options, prompt, size);
+    if (options.evaluate) questions_ask(&model, t, name_of(options.evaluate), &input.questions);
+    else if (options.score) text_score(&model, t, &options, &input);
+    else samples_write(&model, t, &options, &input);
     if (!output_check(&err)) error_exit(&err);
     tokenizer_free(t);
     model_destroy(&model);
-    free(prompt);
+    questions_free(&input.questions);
+    free(input.text);
     free(path);
     options_free(&group, 1);
     return EXIT_DONE;
