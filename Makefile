@@ -33,7 +33,7 @@ IN_DOUBLE = kernels attention position ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \
-            $(addprefix tests/study/,dependence.c routing.c wordnet.c))
+            tests/study/dependence.c tests/study/routing.c data/wordnet.c)
 COMPARE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/compare*.c))
 
 all: train sample
@@ -47,6 +47,11 @@ $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 $(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)
 $(BUILD)/pages: $(BUILD)/data/pages.o $(BUILD)/src/base/util.o
 	$(LINK) -lxml2
+# What data/questions.sh runs.
+QUESTIONS = $(patsubst %,$(BUILD)/%.o,data/questions data/passages data/maker data/wordnet src/run/options \
+              src/base/rng src/base/text src/base/util)
+$(BUILD)/questions: $(QUESTIONS)
+	$(LINK) -ljansson -lm
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -67,7 +72,8 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(BUILD)/test_measure $(BUILD)/test_dependence: $(filter-out %/analyse.o,$(ANALYSE))
 $(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: $(filter-out %/compare.o,$(COMPARE))
-$(BUILD)/test_routing $(BUILD)/test_wordnet: $(BUILD)/test_%: $(BUILD)/tests/study/%.o
+$(BUILD)/test_routing: $(BUILD)/tests/study/routing.o
+$(BUILD)/test_wordnet: $(BUILD)/data/wordnet.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 # It has the calls fail by which files are written.
@@ -78,7 +84,7 @@ $(BUILD)/test_cache: LINK += $(addprefix -Wl$(comma)--wrap=,chmod fflush fopen f
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 
-test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/analyse $(BUILD)/compare $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/analyse $(BUILD)/compare $(BUILD)/questions $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 

@@ -320,7 +320,7 @@ static bool question_score(struct model *m, const tokenizer *t, const struct que
         next += choices[i].tokens;
         for (struct span s = {.stop = kept}; span_next(&s, T, end);) {
             span_score(m, tokens, &s, cached, losses);
-            cached = s.start == 0 ? kept - 1 : 0; /* a later window has overwritten it */
+            cached = kept - 1; /* none where a choice needs more than one span: they share a single token then */
             for (size_t k = 0; k < s.stop - s.from; k++) choices[i].logprob -= (double)losses[k];
         }
     }

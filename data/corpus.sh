@@ -28,9 +28,9 @@ extract_gcide() {
     gzip -dc <"$1/usr/share/dictd/gcide.dict.dz" >"$2/gcide.txt"
 }
 
-# Not a text to train on: the index of WordNet, from which build/analyse takes how many senses a word has.
+# Not a text to train on: WordNet, from which build/analyse takes how many senses a word has, and questions.sh questions.
 extract_wordnet() {
-    cp "$1"/usr/share/wordnet/index.* "$2"
+    cp "$1"/usr/share/wordnet/index.* "$1"/usr/share/wordnet/data.* "$1"/usr/share/wordnet/cntlist.rev "$2"
 }
 
 # Of LibreOffice's help the pages of Writer and those that its programs share: they are prose, where the others' are
@@ -97,7 +97,12 @@ wordnet)
     checksums="a490d99d93d017bf4822fe2f0ffa51fd73911ce271dc7535fade21f8814b5a04  index.noun
 e2ac24816c3a8289dcb72aaa9cf8db81fdf25ec34d792bfc96ac5b7a20c8b4ae  index.verb
 c9865d7b4d1f805bdef82ccdcea5282436e23083e6f6f1b33e716327c4eda810  index.adj
-6f5465ed5758fe9c8a2f7ec17b1300f3aa875756c70ff7cba162f7e71bcf88ea  index.adv"
+6f5465ed5758fe9c8a2f7ec17b1300f3aa875756c70ff7cba162f7e71bcf88ea  index.adv
+fea17d2f9656611334eac790e5d69e47645fa180c4aa481fb4cd9b3520754ca2  data.noun
+adcf43e35b581e8036d8b5a52d63d9cd3d3b4870b2720d3c03c799df44777bc2  data.verb
+c89120dfc1f046ddff4a631bf9b7e9fa1a36b5e86565a23bf82dbe14f30b88a7  data.adj
+444a63bf3955080ab7524f5079cfc07ff9bc682cb98bdb1db73b0fb9829f1139  data.adv
+a198580b8f705fa02797bba8b13e5cbe4a9f9f40cb1697e774c7fc6a5865b035  cntlist.rev"
     ;;
 multilingual)
     packages=

@@ -89,6 +89,8 @@ static const char *const bad[][2] = {
     {"{\"ctx\":\"c\",\"endings\":[\"a\",\"b\"],\"label\":\"2\"}", "label: bad value (got \"2\", want"},
     {"{\"ctx\":\"c\",\"endings\":[\"a\",\"b\"],\"label\":\"4294967296\"}",
      "label: bad value (got \"4294967296\", want"},
+    {"{\"ctx\":\"c\",\"endings\":[\"a\",\"b\"],\"label\":\"36893488147419103233\"}", /* 2^65 + 1 */
+     "label: bad value (got \"36893488147419103233\", want"},
     {"{\"ctx\":\"c\",\"endings\":[\"a\",\"b\"],\"label\":\"1x\"}", "label: bad value (got \"1x\", want"},
     {"{\"ctx\":\"c\",\"choices\":[\"a\",\"b\"],\"label\":1}", "endings: missing"},
     {"{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\"}", "label: missing (want the number of a choice, from 0 to 1)"},

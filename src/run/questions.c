@@ -72,12 +72,12 @@ static bool choices_take(struct question *q, const struct form *form, const json
     return true;
 }
 
-/* A whole number, which HellaSwag may have as a text; -1 if it is none, or far from every list. */
+/* A whole number, which HellaSwag may have as a text; -1 if it is none. */
 static json_int_t index_of(const json_t *answer) {
     const char *text = json_string_value(answer);
     if (!text) return json_is_integer(answer) ? json_integer_value(answer) : -1;
     const size_t size = strlen(text);
-    return size > 0 && size < 10 && strspn(text, "0123456789") == size ? atoll(text) : -1;
+    return size > 0 && strspn(text, "0123456789") == size ? strtoll(text, NULL, 10) : -1;
 }
 
 static bool answer_take(struct question *q, const struct form *form, const json_t *within, const struct place *at) {

@@ -5,7 +5,7 @@
 #define ANALYSE_H
 
 #include "../../mhmoe.h"
-#include "wordnet.h"
+#include "../../data/wordnet.h"
 #include "../../tokenizer/tokenizer.h"
 
 /* Held-out text, in order. Of a corpus with parts (languages, domains) it is as many windows of each part, one part
