@@ -34,7 +34,7 @@ static void line_end(struct text *t) {
     t->space = false;
     if (t->size == t->line) return;
     byte_add(t, '\n');
-    if (t->english && strstr(t->english, t->bytes + t->line - 1)) t->bytes[t->size = t->line] = 0;
+    if (t->english && strstr(t->english, t->bytes + t->line - 1)) t->size = t->line;
     t->line = t->size;
 }
 

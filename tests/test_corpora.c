@@ -46,8 +46,8 @@ static void text_comes_line_by_line(void **state) {
     page_check("<article><header><h2>a</h2>b</header>c</article><section>d</section><figure>e</figure>f",
                "a\nb\nc\nd\ne\nf\n");
     page_check("<p>a<b>b</b> <i>c </i> d<span> e</span><a href='x'>f</a><img alt='no'></p>", "ab c d ef\n");
-    page_check("<p>a<mark>b</mark>c<wbr>d<time>e</time><ruby>漢<rp>(</rp><rt>かん</rt></ruby></p>",
-               "abcde漢(かん\n");
+    page_check("<p>a<mark>b</mark>c<wbr>d<time>e</time><ruby>漢<rp>(</rp><rt>かん</rt></ruby>"
+               "<bdi>f</bdi><data>g</data><output>h</output></p>", "abcde漢(かんfgh\n");
     page_check("<p>x</p> text <p> </p><p>y</p>", "x\ntext\ny\n");
     page_check("<pre><code>\n  first  line\n\n\tsecond <b>line\nthird</b>\n</code></pre><p>of\none</p>",
                "first line\nsecond line\nthird\nof one\n");
@@ -82,6 +82,7 @@ static void what_is_no_text_is_left_out(void **state) {
                "<nav>d<ul><li>e</ul></nav><script>if (1 < 2) document.write('<p>f</p>');</script><input value=g>h",
                "c\nh\n");
     page_check("<header>a</header><div id=\"Other\">b</div><div id=\"DisplayArea\">c<p>d</p></div><p>e</p>", "c\nd\n");
+    page_check("<p>a<span id='DisplayArea'>b</span>c", "b\n");
 }
 
 /* Of several hidden elements side by side, the last. */
@@ -124,6 +125,7 @@ static void lines_that_are_english_are_left_out(void **state) {
     assert_string_equal(output, "2\n");
     run("rm -r english-text/a.txt && mkdir english-text/a.txt");
     refuse(EXIT_INPUT, "english-text/a.txt", "cannot read", "pages html text english-text");
+    refuse(EXIT_INPUT, "html/a.html/a.txt", "cannot read", "pages html text html/a.html");
 }
 
 static void bad_pages_are_refused(void **state) {
@@ -139,6 +141,8 @@ static void bad_pages_are_refused(void **state) {
     refuse(EXIT_OUTPUT, "text", "", "pages html text");
     run("rm text && mkdir -p text/a.txt");
     refuse(EXIT_OUTPUT, "text/a.txt: cannot write", "directory", "pages html text");
+    run("rm -r text/a.txt && ln -s /dev/full text/a.txt");
+    refuse(EXIT_OUTPUT, "text/a.txt: cannot write", "No space", "pages html text");
     run("{ for i in $(seq 300); do printf '<div>'; done; echo deep; } >html/a.html");
     refuse(EXIT_INPUT, "html/a.html: line 1: cannot read this page", "depth", "pages html text");
 }
