@@ -148,6 +148,15 @@ bool last_word_make(struct maker *m, const char *file, struct error *err) {
 
 enum { LINE_LEAST = 20, LINE_MOST = 120 }; /* bytes: enough to tell, and so few that some of them fit into a window */
 
+/* How much of a line that may be too long is shown: whole words, or where there are none whole characters. */
+static size_t line_cut(const char *line, size_t size) {
+    if (size <= LINE_MOST) return size;
+    for (size_t n = LINE_MOST; n >= LINE_LEAST; n--)
+        if (line[n] == ' ') return n;
+    for (size = LINE_MOST; (line[size] & 0xc0) == 0x80;) size--;
+    return size;
+}
+
 struct line {
     char *text;
     size_t part;
@@ -187,8 +196,8 @@ static bool lines_read(struct parts *p, size_t part, const char *path, struct er
         char *last = end;
         while (line < last && isspace((unsigned char)*line)) line++;
         while (last > line && isspace((unsigned char)last[-1])) *--last = 0;
-        const size_t length = strlen(line);
-        if (length < LINE_LEAST || length > LINE_MOST || !text_is_utf8(line)) continue;
+        line[line_cut(line, strlen(line))] = 0;
+        if (strlen(line) < LINE_LEAST || !text_is_utf8(line)) continue;
         p->lines = array_grow(p->lines, &p->lines_capacity, p->n_lines + 1, sizeof *p->lines);
         p->lines[p->n_lines++] = (struct line){string_format("%s", line), part};
     }
@@ -303,8 +312,8 @@ bool language_make(struct maker *m, const char *dir, struct error *err) {
     for (size_t i = 0; i < p.n && ok; i++) {
         if (p.list[i].n < fewest) fewest = p.list[i].n;
         if (p.list[i].n < want)
-            ok = error_set(err, EXIT_INPUT, "%s/%s: too few lines that no other language has (got %zu of %d to %d "
-                           "bytes in *.txt, want %zu)", dir, p.list[i].name, p.list[i].n, LINE_LEAST, LINE_MOST, want);
+            ok = error_set(err, EXIT_INPUT, "%s/%s: too few lines that no other language has (got %zu of %d bytes "
+                           "or more in *.txt, want %zu)", dir, p.list[i].name, p.list[i].n, LINE_LEAST, want);
     }
     for (size_t k = 0; ok && k < fewest; k++) { /* every language as often as any other, but for the last round */
         struct rng rng = maker_rng(m, (uint64_t)1 << 32 | k);

@@ -31,7 +31,10 @@ static void text_make(const char *path, int sentences) {
 static const char *const languages[] = {"aa", "bb", "cc", "dd", "ee"};
 enum { LANGUAGES = 5 };
 
-/* Lines that begin with their language's name, and some that are the same everywhere, too short or too long. */
+#define LONG10(text) text text text text text text text text text text
+
+/* Lines that begin with their language's name, two of them too long, and some that are the same everywhere or too
+ * short. */
 static void languages_make(void) {
     for (int i = 0; i < LANGUAGES; i++) {
         run("mkdir -p parts/%s", languages[i]);
@@ -40,8 +43,11 @@ static void languages_make(void) {
         for (int k = 0; k < 40 + i; k++) {
             fprintf(file, "%s is the line number %d of it\n\n  the same line in each of them, %d\r\nshort\n",
                     languages[i], k, k < 40 ? k : 39);
-            fprintf(file, "%s%0150d\n%s bad \xff bytes that are no text\n", languages[i], k, languages[i]);
+            fprintf(file, "%s bad \xff bytes that are no text\n", languages[i]);
         }
+        fprintf(file, "%s is the l1 %s\n", languages[i], LONG10("caf\xc3\xa9 caf\xc3\xa9 "));
+        fprintf(file, "%s is the l2 %s\n", languages[i],
+                LONG10("\xe3\x81\x82\xe3\x81\x84\xe3\x81\x86\xe3\x81\x88\xe3\x81\x8a"));
         fprintf(file, " %s is the line number 3 of it \r\n%s is the last line without an end", languages[i],
                 languages[i]); /* the first is there a second time */
         assert_int_equal(fclose(file), 0);
@@ -270,6 +276,13 @@ static int language_index(const char *text, size_t size) {
     return -1;
 }
 
+/* A long line is cut behind a word, or behind a character where it is one long word. */
+static void line_expect(const char *line, size_t size) {
+    assert_true(size >= 20 && size <= 120);
+    if (line[10] == 'l' && line[11] == '1') assert_true(size > 110 && strncmp(line + size - 5, "caf\xc3\xa9", 5) == 0);
+    if (line[10] == 'l' && line[11] == '2') assert_true(size > 117); /* the rest is UTF-8, or it would be no JSON */
+}
+
 /* Shots: so many lines of each of the choices, each with its language behind it, none the one that is asked for. */
 static void lines_are_of_their_language(void **state) {
     (void)state;
@@ -290,12 +303,14 @@ static void lines_are_of_their_language(void **state) {
                 const int language = language_index(name + 1, (size_t)(end - name - 1));
                 assert_int_equal(language_index(line, 2), language);
                 assert_int_equal(strncmp(line + 2, " is the l", 9), 0);
+                line_expect(line, (size_t)(name - line));
                 char *shot = string_format("%.*s", (int)(name - line), line);
                 char *last = strstr(one->context + (line - asked_for) + 1, shot);
                 assert_null(last); /* neither another shot, nor the line asked for */
                 free(shot);
                 seen[language]++;
             }
+            line_expect(line, strlen(line) - 1);
             assert_int_equal(language_index(line, 2), language_index(answer_of(one), strlen(answer_of(one))));
             asked[language_index(line, 2)]++;
             for (size_t c = 0; c < one->n; c++) {
@@ -311,7 +326,7 @@ static void lines_are_of_their_language(void **state) {
         free(arguments);
     }
     struct questions q = made("language parts --shots 0 --count 10000"); /* none is asked for twice */
-    assert_int_equal(q.n, LANGUAGES * 41);
+    assert_int_equal(q.n, LANGUAGES * 43);
     for (size_t k = 0; k < q.n; k++)
         for (size_t other = 0; other < k; other++) assert_string_not_equal(q.list[k].context, q.list[other].context);
     questions_free(&q);
@@ -383,8 +398,8 @@ static void bad_input_is_refused(void **state) {
     refuse(3, "nowhere: cannot read", "No such file", "questions language nowhere");
     refuse(3, "parts: too few languages (got 5 sub-directories, want 6", "--choices",
            "questions language parts --choices 6");
-    refuse(3, "parts/aa: too few lines that no other language has (got 41 of 20 to 120 bytes in *.txt, want 42", "",
-           "questions language parts --shots 41");
+    refuse(3, "parts/aa: too few lines that no other language has (got 43 of 20 bytes or more in *.txt, want 44", "",
+           "questions language parts --shots 43");
     refuse(3, "few/bb: too few lines", "got 0 of", "mkdir -p few/aa few/bb few/cc few/dd; for i in aa cc dd; do "
            "printf \"$i is a line of its own\\n$i is another line of it\" >few/$i/a.txt; done; questions language few");
     refuse(4, "standard output", "No space left", "questions language parts >/dev/full");

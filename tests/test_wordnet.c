@@ -81,6 +81,7 @@ static void words_are_read_whole(void **state) {
         assert_null(wordnet_word_find(&w, "none"));
         assert_null(wordnet_gloss(&w, w.size, &size));
         assert_null(wordnet_gloss(&w, w.size + 1, &size));
+        assert_null(wordnet_gloss(&w, (size_t)1 << 40, &size));
         assert_null(wordnet_gloss(&w, 0, &size)); /* the licence */
         wordnet_words_close(&w);
         assert_null(wordnet_word_find(&w, "none"));
