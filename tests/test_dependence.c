@@ -353,6 +353,26 @@ static void nulls_are_each_layers(void **state) {
     }
 }
 
+/* Each row by itself in even shares; colours reach to two of them at least, and as far as any cell does. */
+static void maps_are_in_even_shares(void **state) {
+    (void)state;
+    struct load_map map = load_map_make(4, 5);
+    static const double rows[][5] = {{3, 3, 3, 3, 3}, {0, 0, 0, 0, 0}, {1, 3, 2, 2, 2}, {0, 6, 0, 0, 2}};
+    static const double want[][5] = {{1, 1, 1, 1, 1}, {NAN, NAN, NAN, NAN, NAN}, {0.5, 1.5, 1, 1, 1},
+                                     {0, 3.75, 0, 0, 1.25}};
+    for (size_t r = 0; r < 4; r++) {
+        load_map_add(&map, NULL, rows[r]);
+        for (size_t e = 0; e < 5; e++) {
+            const double got = map.values[r * 5 + e];
+            if (isnan(want[r][e])) assert_true(isnan(got));
+            else near(got, want[r][e]);
+        }
+        near(map.high, r < 3 ? 2 : 3.75);
+    }
+    free(map.labels);
+    free(map.values);
+}
+
 static char *page_make(const json_t *numbers) {
     struct error err;
     size_t size;
@@ -474,7 +494,8 @@ int main(void) {
         cmocka_unit_test(excess_is_over_the_null),        cmocka_unit_test(independent_data_have_no_excess),
         cmocka_unit_test(dependent_data_have_excess),     cmocka_unit_test(draws_are_orders),
         cmocka_unit_test(order_does_not_matter),          cmocka_unit_test(experts_serve_parts),
-        cmocka_unit_test(nulls_are_each_layers),          cmocka_unit_test(the_page_shows_it),
+        cmocka_unit_test(nulls_are_each_layers),          cmocka_unit_test(maps_are_in_even_shares),
+        cmocka_unit_test(the_page_shows_it),
         cmocka_unit_test(the_page_says_what_holds),
     };
     return cmocka_run_group_tests(tests, analysis_make, analysis_free);
