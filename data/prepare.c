@@ -378,8 +378,8 @@ static bool job_run(struct job *job, const char *dir, struct error *err) {
     if ((o->val_path && !held_out_leave(job, err)) || !job_tokenizer(job, err)) return false;
     if (o->verbose) fprintf(stderr, "encoding %zu files\n", job->train.n + job->val.n);
     char *model = string_format("%s/tokenizer.model", dir);
-    const bool ok = tokenizer_save(job->tokenizer, model, err) && lists_write(job, dir, err) &&
-                    parts_write(job, dir, err);
+    const bool ok = tokenizer_save(job->tokenizer, model, err) && parts_write(job, dir, err) &&
+                    lists_write(job, dir, err); /* which makes the directories of parts permanent, too */
     free(model);
     if (!o->tokenizer) tokenizer_free(job->tokenizer);
     return ok;

@@ -212,29 +212,63 @@ enum { FILES = 4 /* the tokenizer, a shard of each split, left-out.txt */ };
 
 /* ---- Writes that fail ---- */
 
-/* Whatever fails: exit code 4, and nothing is left in the cache. */
-static void every_call_that_fails_is_told(void **state) {
-    struct place p = place_make(*state, 1);
+/* Whatever fails: exit code 4, and nothing is left in the cache. Returns the entry, in the end, and how many calls it
+ * takes. */
+static char *every_call_fails(const struct place *p, size_t *calls) {
     char *dir = NULL;
-    size_t k = 1;
-    for (; !dir; k++) {
+    for (*calls = 1; !dir; ++*calls) {
         struct error err = {0, ""};
-        fault.at = k;
+        fault.at = *calls;
         fault.seen = 0;
-        dir = data_prepare(&p.options, &err);
+        dir = data_prepare(&p->options, &err);
         fault.at = 0;
-        const bool failed = fault.seen >= k;
-        if (failed != !dir) fail_msg("call %zu of %zu fails and nobody hears of it", k, fault.seen);
+        const bool failed = fault.seen >= *calls;
+        if (failed != !dir) fail_msg("call %zu of %zu fails and nobody hears of it", *calls, fault.seen);
         if (!failed) break;
         assert_int_equal(err.code, EXIT_OUTPUT);
-        if (!strstr(err.text, p.cache) || !strstr(err.text, ": cannot ")) fail_msg("call %zu: %s", k, err.text);
-        if (entries_count(p.cache) > 0) fail_msg("call %zu leaves something: %s", k, err.text);
+        if (!strstr(err.text, p->cache) || !strstr(err.text, ": cannot ")) fail_msg("call %zu: %s", *calls, err.text);
+        if (entries_count(p->cache) > 0) fail_msg("call %zu leaves something: %s", *calls, err.text);
     }
-    assert_true(k > 40); /* 4 files of open, write, flush, sync, rename, sync; shards have more */
-    assert_true(synced == inode_of(p.cache)); /* or a power cut can take the entry back */
+    assert_true(synced == inode_of(p->cache)); /* or a power cut can take the entry back */
+    assert_int_equal(entries_count(p->cache), 1);
+    return dir;
+}
+
+static void every_call_that_fails_is_told(void **state) {
+    struct place p = place_make(*state, 1);
+    size_t calls;
+    char *dir = every_call_fails(&p, &calls);
+    assert_true(calls > 40); /* 4 files of open, write, flush, sync, rename, sync; shards have more */
     assert_whole(dir, FILES);
-    assert_int_equal(entries_count(p.cache), 1);
     free(dir);
+    place_free(&p);
+}
+
+static void command_runs(void *command) { assert_int_equal(system(command), 0); }
+
+/* Of parts, too. Their list comes last: writing it is what makes their directories permanent. */
+static void every_call_that_fails_for_parts_is_told(void **state) {
+    struct error err;
+    struct place p = place_make(*state, 1);
+    char *named[] = {string_format("en=%s", p.paths[1]), string_format("de=%s", p.paths[0])};
+    size_t calls;
+    p.options.paths = named;
+    p.options.val_path = NULL;
+    char *dir = every_call_fails(&p, &calls);
+    assert_true(calls > 60);
+    if (!cache_check(dir, &err)) fail_msg("%s", err.text);
+    assert_int_equal(entries_count(dir), 4);
+    char *command = string_format("rm -r %s", dir), *listed = string_format("! ls %s/*/parts.txt 2>/dev/null", p.cache);
+    assert_int_equal(system(command), 0);
+    hook = command_runs;
+    hook_context = listed;
+    free(data_prepare(&p.options, &err));
+    assert_null(hook);
+    free(listed);
+    free(command);
+    free(dir);
+    free(named[0]);
+    free(named[1]);
     place_free(&p);
 }
 
@@ -640,8 +674,6 @@ static void a_lost_race_is_no_failure(void **state) {
     place_free(&p);
 }
 
-static void command_runs(void *command) { assert_int_equal(system(command), 0); }
-
 /* What has meanwhile been put in its place and is not whole: a file, somebody's directory, parts of two entries. */
 static void what_is_in_its_place_is_kept(void **state) {
     struct place p = place_make(*state, 1);
@@ -681,6 +713,7 @@ static void what_is_in_its_place_is_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(every_call_that_fails_is_told),
+        TEST(every_call_that_fails_for_parts_is_told),
         TEST(entries_are_for_whom_the_user_says),
         TEST(files_of_any_size_may_be_too_large),
         TEST(damaged_entries_are_made_again),

@@ -147,12 +147,15 @@ static void files_beside_parts_are_told(void **state) {
     char *text = told(true, PATHS("c"));
     assert_string_equal(text, "");
     free(text);
-    put("c/beside", 50, 2);
-    put("c/again", 50, 3);
     put("c/.hidden", 50, 4);
-    text = told(true, PATHS("c"));
-    assert_non_null(strstr(text, "note: c: 2 files beside the parts are left out\n"));
-    free(text);
+    for (int i = 1; i <= 2; i++) {
+        char *line = string_format("note: c: %d files beside the parts are left out\n", i);
+        put(i == 1 ? "c/beside" : "c/again", 50, 2);
+        text = told(true, PATHS("c"));
+        assert_non_null(strstr(text, line));
+        free(text);
+        free(line);
+    }
 }
 
 /* What has the form NAME=PATH and is there is a path, and so is what has a name that no part can have. */
@@ -400,15 +403,19 @@ static void a_large_file_among_small_ones_is_cut(void **state) {
     (void)state;
     char path[40];
     put("d/large", 5000, 1);
-    put("d/empty", 0, 1);
     for (int i = 0; i < 60; i++) {
         sprintf(path, "d/%02d", i);
         put(path, (size_t)(100 + i), i);
+        sprintf(path, "d/empty%02d", i);
+        put(path, 0, i);
     }
     struct input_list list = held_out_of(false, PATHS("d"));
     const struct tally t = tally_of(&list);
     expect_use(&list, "d/large", INPUT_CUT);
-    expect_use(&list, "d/empty", INPUT_TRAIN);
+    for (int i = 0; i < 60; i++) {
+        sprintf(path, "d/empty%02d", i);
+        expect_use(&list, path, INPUT_TRAIN);
+    }
     assert_int_equal(t.files, 60);
     assert_true(t.out * 20 >= t.all && (t.out - t.last) * 20 < t.all); /* of what is not cut */
     inputs_free(&list);
@@ -471,13 +478,13 @@ static void neighbours_are_not_held_out_together(void **state) {
 static void the_same_names_are_held_out_in_every_part(void **state) {
     (void)state;
     many_make("c/de", 1, keep_all);
-    many_make("c/en", 2, keep_most);
-    many_make("c/fr", 3, keep_few);
+    many_make("c/en", 2, keep_few);
+    many_make("c/fr", 3, keep_most);
     struct input_list list = held_out_of(true, PATHS("c"));
     size_t out[3] = {0}, cut = 0;
     for (int k = 0; k < MANY; k++) {
         static const char *const names[] = {"de", "en", "fr"};
-        const bool there[] = {true, keep_most(k), keep_few(k)};
+        const bool there[] = {true, keep_few(k), keep_most(k)};
         int use = -1;
         for (int p = 0; p < 3; p++) {
             char path[80];
@@ -487,10 +494,10 @@ static void the_same_names_are_held_out_in_every_part(void **state) {
             expect_use(&list, path, (enum input_use)use);
             out[p] += use == INPUT_HELD_OUT;
         }
-        if (!there[2]) assert_true(use != INPUT_CUT);
+        if (!there[1]) assert_true(use != INPUT_CUT);
         cut += use == INPUT_CUT;
     }
-    assert_true(out[0] > MANY / 30 && out[1] > MANY / 40 && out[2] > 0);
+    assert_true(out[0] > MANY / 30 && out[1] > 0 && out[2] > MANY / 40);
     assert_true(cut > 5 && cut < 25);
     inputs_free(&list);
 }
