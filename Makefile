@@ -23,7 +23,7 @@ LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lz -lm
 LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
 PARTS = mhmoe.c $(wildcard src/*/*.c) tokenizer/writer.c \
-        $(addprefix data/,cache.c inputs.c loader.c mixture.c prepare.c shard.c weights.c)
+        $(addprefix data/,cache.c encoding.c inputs.c loader.c mixture.c prepare.c shard.c weights.c)
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o

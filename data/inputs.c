@@ -13,7 +13,6 @@
 #include "../src/base/rng.h"
 
 enum {
-    BINARY_PROBE = 8 << 10, /* a NUL in so many bytes makes a file in a directory binary */
     GZIP_RATIO = 4,         /* a guess at what is in a packed file */
     PART_NAME = 60,         /* bytes at most */
     HELD_OUT = 20,          /* one of so many */
@@ -92,15 +91,6 @@ bool text_read(const struct input *input, struct bytes *text, struct error *err)
 
 /* ---- Inputs ---- */
 
-/* gzread reads plain files too. What cannot be read is not binary: it will be refused by name. */
-static bool binary_is(const char *path) {
-    char probe[BINARY_PROBE];
-    gzFile file = gzopen(path, "rb");
-    int n = file ? gzread(file, probe, sizeof probe) : 0;
-    if (file) gzclose(file);
-    return n > 0 && memchr(probe, 0, (size_t)n);
-}
-
 static double bytes_likely(const struct input *input) {
     return (double)input->size * (input_packed(input) ? GZIP_RATIO : 1);
 }
@@ -132,7 +122,8 @@ static void input_add(struct input_list *list, const char *path, size_t name, co
 /* Standard input or another pipe: its content is its identity. */
 static bool pipe_add(struct input_list *list, const char *path, struct error *err) {
     struct bytes held = {0};
-    bool ok = path_read(path, &held, err);
+    bool ok = path_read(path, &held, err) &&
+              encoding_check_piped(&list->notes, path, held.data, held.size, err);
     if (ok) input_add(list, path, 0, NULL, held);
     else free(held.data);
     return ok;
@@ -170,7 +161,9 @@ static bool entry_visit(struct input_list *list, FTS *walk, FTSENT *entry, const
     default:
         return true;
     }
-    if (!top && (entry->fts_name[0] == '.' || binary_is(entry->fts_path))) {
+    bool skip = !top && entry->fts_name[0] == '.';
+    if (!skip && !encoding_check(&list->notes, entry->fts_path, !top, &skip, err)) return false;
+    if (skip) {
         if (verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", entry->fts_path);
         list->parts[list->n_parts - 1].skipped++;
     } else
@@ -332,6 +325,7 @@ bool inputs_list(struct input_list *list, char **paths, size_t n, bool parts, bo
         }
         ok = path_add(list, s.all[i].path, verbose, err);
     }
+    encoding_tell(&list->notes, ok && verbose);
     ok = ok && parts_check(list, &s, err);
     sources_free(&s);
     return ok;

@@ -4,6 +4,7 @@
 #define INPUTS_H
 
 #include "../src/base/util.h"
+#include "encoding.h"
 
 struct bytes {
     char *data;
@@ -34,6 +35,7 @@ struct input_list {
     struct text_part *parts; /* in the order of their names; one without a name where there are none */
     size_t n_parts;
     uint64_t hash;           /* of names, paths, sizes and times */
+    struct encoding_notes notes;
 };
 
 /* Lists the files of paths, with directories walked in name order. Parts are named by paths NAME=PATH (which are not

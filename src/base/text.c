@@ -22,13 +22,18 @@ static bool character_goes_on(const char *pending, size_t n, unsigned char byte)
     return byte >= low && byte <= high;
 }
 
+size_t text_character(const char *text, size_t size) {
+    const size_t length = character_size((unsigned char)*text);
+    if (length > size || (length == 1 && (unsigned char)*text >= 0x80)) return 0;
+    for (size_t i = 1; i < length; i++)
+        if (!character_goes_on(text, i, (unsigned char)text[i])) return 0;
+    return length;
+}
+
 bool text_is_utf8(const char *text) {
-    while (*text) {
-        const size_t size = character_size((unsigned char)*text);
-        if (size == 1 && (unsigned char)*text >= 0x80) return false;
-        for (size_t i = 1; i < size; i++) /* the NUL at the end continues nothing */
-            if (!character_goes_on(text, i, (unsigned char)text[i])) return false;
-        text += size;
+    for (size_t length; *text; text += length) {
+        length = text_character(text, 4); /* the NUL at the end continues nothing */
+        if (length == 0) return false;
     }
     return true;
 }

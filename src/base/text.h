@@ -10,6 +10,9 @@
 /* Whether all of it is whole characters: what JSON, and so checkpoints, reports and config files can hold. */
 bool text_is_utf8(const char *text);
 
+/* Bytes of the character that a text of size > 0 begins with; 0 if it begins with none, or with a part of one. */
+size_t text_character(const char *text, size_t size);
+
 /* At most the first `most` bytes of a name, with U+FFFD in the place of what is no character. malloc'ed. */
 char *text_as_utf8(const char *name, size_t most);
 
