@@ -209,9 +209,10 @@ static void one_file_comes_as_it_is(void **state) {
     corpus_check("gcide");
     project_make();
     run("rm -rf want; mkdir -p want project/packages/wordnet-base/usr/share/wordnet && "
-        "for i in adj adv noun verb; do echo $i >want/index.$i; done && "
+        "for i in adj adv noun verb; do echo $i >want/index.$i; echo of $i >want/data.$i; done; "
+        "echo 1 >want/cntlist.rev && "
         "cp want/* project/packages/wordnet-base/usr/share/wordnet && "
-        "touch project/packages/wordnet-base/usr/share/wordnet/data.adj");
+        "touch project/packages/wordnet-base/usr/share/wordnet/verb.exc");
     corpus_check("wordnet");
 }
 
