@@ -522,15 +522,22 @@ static void a_part_always_holds_out_something(void **state) {
         put(names[n++], 150, 1000 + k);
     }
     assert_int_equal(n, 24);
-    put("c/en/empty", 0, 1);
+    for (int k = 0; k < 20; k++) { /* nothing of them can be held out */
+        sprintf(path, "c/en/empty%d", k);
+        put(path, 0, 1);
+    }
+    sprintf(path, "c/it/%s", names[first == atoi(names[0] + 5)] + 5);
+    put(path, 150, 2);
+    put("c/it/large", 5000, 3);
     list = held_out_of(true, PATHS("c"));
+    expect_use(&list, path, INPUT_TRAIN); /* the end of the large one will do */
+    expect_use(&list, "c/it/large", INPUT_CUT);
     for (n = 0; n < 24; n++) {
         const bool is = atoi(names[n] + 5) == first;
         expect_use(&list, names[n], is ? INPUT_HELD_OUT : INPUT_TRAIN);
     }
     sprintf(path, "c/de/%d", first);
     expect_use(&list, path, INPUT_HELD_OUT);
-    expect_use(&list, "c/en/empty", INPUT_TRAIN);
     inputs_free(&list);
 }
 
