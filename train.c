@@ -286,6 +286,23 @@ static size_t memory_peak(const struct train *t, const struct model_cost *cost) 
            mixture_bytes(t->train_data) + mixture_bytes(t->val_data) + program;
 }
 
+static bool has_parts(const struct train *t) { return *mixture_name(t->train_data, 0); }
+
+/* How often a run sees its text; that of each part by how often it is drawn. */
+static void epochs_show(const struct train *t) {
+    const double sequences = (double)t->options.steps * t->options.batch * t->options.accumulate;
+    for (size_t p = 0; p < mixture_parts(t->train_data); p++) {
+        const struct loader *data = mixture_loader(t->train_data, p);
+        const double share = mixture_share(t->train_data, p);
+        if (has_parts(t))
+            printf("%-18s %zu tokens, %.2f%% of what is trained on: ", mixture_name(t->train_data, p),
+                   loader_tokens(data), 100 * share);
+        else printf("%-19s", "epochs");
+        printf("%.2f%s in %" PRId64 " steps\n", sequences * share / (double)loader_windows(data),
+               has_parts(t) ? " epochs" : "", t->options.steps);
+    }
+}
+
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
 static bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
@@ -301,9 +318,7 @@ static bool cost_show(const struct train *t, struct error *err) {
     printf("                   %.1f MB in all, at its peak\n", (double)memory_peak(t, &c) / 1e6);
     printf("training tokens    %zu, %zu sequences an epoch\n", mixture_tokens(t->train_data),
            mixture_windows(t->train_data));
-    printf("epochs             %.2f in %" PRId64 " steps\n",
-           (double)t->options.steps * t->options.batch * t->options.accumulate / (double)mixture_windows(t->train_data),
-           t->options.steps);
+    epochs_show(t);
     return output_check(err);
 }
 
@@ -361,8 +376,6 @@ static bool evaluate(struct train *t, int limit, struct score *score, struct err
                      "was; try a lower --lr",
                      t->dir.path, t->run.step);
 }
-
-static bool has_parts(const struct train *t) { return *mixture_name(t->train_data, 0); }
 
 /* Tells a score and logs it, under names that begin with `prefix`. */
 static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what,

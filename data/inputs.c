@@ -390,3 +390,22 @@ void inputs_hold_out(struct input_list *list) {
     free(small);
     for (size_t p = 0; p < list->n_parts; p++) part_hold_out(list, p);
 }
+
+/* Where the validation part begins: the first line, or where there is none the first UTF-8 character, that
+ * starts in the last twentieth. */
+static size_t text_split(const char *text, size_t size) {
+    size_t at = size - size / HELD_OUT;
+    if (at == 0 || at == size || text[at - 1] == '\n') return at;
+    const char *newline = memchr(text + at, '\n', size - at);
+    if (newline && newline + 1 < text + size) return (size_t)(newline + 1 - text);
+    while (at < size && (text[at] & 0xc0) == 0x80) at++;
+    return at;
+}
+
+size_t text_kept(const struct input *input, const struct bytes *text) {
+    switch (input->use) {
+    case INPUT_TRAIN: return text->size;
+    case INPUT_HELD_OUT: return 0;
+    default: return text_split(text->data, text->size);
+    }
+}

@@ -55,6 +55,9 @@ const char *input_path(const char *argument);
  * added later changes next to nothing. */
 void inputs_hold_out(struct input_list *list);
 
+/* Bytes at the start of an input's text that are trained on; the rest is held out. */
+size_t text_kept(const struct input *input, const struct bytes *text);
+
 /* The text of an input, out of its gzip members where it is a .gz. One that is held is lent, not copied; text_release
  * knows. EXIT_INPUT. */
 bool text_read(const struct input *input, struct bytes *text, struct error *err);

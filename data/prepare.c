@@ -20,7 +20,6 @@
 
 enum {
     FORMAT = 3,                /* raise it when the same inputs give other shards */
-    HELD_OUT = 20,             /* of a text that is cut: its last twentieth */
     TRAINING_BYTES = 20 << 20, /* of text for the tokenizer: more changes little and takes longer */
     STRETCH_BYTES = 64 << 10,  /* a sample of that text is made of such stretches */
     CHUNK_BYTES = 128 << 10,   /* encoded by one thread at a time */
@@ -29,26 +28,6 @@ enum {
 };
 
 /* ---- Where text is cut ---- */
-
-/* Where the validation part begins: the first line, or where there is none the first UTF-8 character, that
- * starts in the last twentieth. */
-static size_t text_split(const char *text, size_t size) {
-    size_t at = size - size / HELD_OUT;
-    if (at == 0 || at == size || text[at - 1] == '\n') return at;
-    const char *newline = memchr(text + at, '\n', size - at);
-    if (newline && newline + 1 < text + size) return (size_t)(newline + 1 - text);
-    while (at < size && (text[at] & 0xc0) == 0x80) at++;
-    return at;
-}
-
-/* Bytes of an input's text that are trained on; the rest is held out. */
-static size_t text_kept(const struct input *input, const struct bytes *text) {
-    switch (input->use) {
-    case INPUT_TRAIN: return text->size;
-    case INPUT_HELD_OUT: return 0;
-    default: return text_split(text->data, text->size);
-    }
-}
 
 /* Bytes of the piece at the start of text: at most `limit`, and up to the start of a line if one is there. */
 static size_t piece_length(const char *text, size_t size, size_t limit) {

@@ -398,10 +398,11 @@ static void parts_come_with_the_data_of_another_run(void **state) {
     run("rm -r next run");
 }
 
-/* The tokens of all parts; and nothing is left but the cache. */
+/* The tokens of all parts, and how often each is seen; and nothing is left but the cache. */
 static void a_dry_run_counts_all_parts(void **state) {
     (void)state;
-    run("train --parts c " MODEL "--dry-run --part-weights de=1,en=0,fr=1");
+    run("train --parts c " MODEL "--dry-run --steps 50 --accumulate 2 --part-weights de=1,en=0,fr=3");
+    static const double share[PARTS] = {0.25, 0, 0.75};
     size_t tokens = 0, windows = 0;
     struct error err;
     for (size_t p = 0; p < PARTS; p++) {
@@ -412,6 +413,11 @@ static void a_dry_run_counts_all_parts(void **state) {
         if (!data) fail_msg("%s", err.text);
         tokens += loader_tokens(data);
         windows += loader_windows(data);
+        char *line = string_format("\n%-18s %zu tokens, %.2f%% of what is trained on: %.2f epochs in 50 steps\n",
+                                   names[p], loader_tokens(data), 100 * share[p],
+                                   50 * 2 * BATCH * share[p] / (double)loader_windows(data));
+        if (!strstr(said, line)) fail_msg("%s is missing in\n%s", line, said);
+        free(line);
         loader_close(data);
         text_save("said", said, strlen(said));
         text_read("said", output, sizeof output);
