@@ -695,7 +695,7 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
                                                 .part_alpha = o->part_alpha, .part_weights = o->part_weights,
                                                 .val_path = o->val,
                                                 .vocab = t->config.vocab,
-                                                .vocab_at_most = !options_given(groups, GROUPS, t->given, "vocab"),
+                                                .vocab_adapts = !options_given(groups, GROUPS, t->given, "vocab"),
                                                 .tokenizer = t->tokenizer, .cache = o->cache, .verbose = true};
         if (!(t->data_dir = data_prepare(&prepare, err))) return false;
     }

@@ -82,16 +82,16 @@ static const char *excerpt_next(void *context, size_t *size) {
     return NULL;
 }
 
-/* Of the training text, with of each part its share. `most` is as in tokenizer_train. */
-static tokenizer *tokenizer_make(const struct input_list *list, const double *share, int vocab, int *most,
-                                 struct error *err) {
+/* Of the training text, with of each part its share. `nearest` is as in tokenizer_train. */
+static tokenizer *tokenizer_make(const struct input_list *list, const double *share, int vocab,
+                                 bool progress, int *nearest, struct error *err) {
     struct error reading;
     struct excerpt s = {.list = list, .share = share, .err = &reading};
-    tokenizer *t = tokenizer_train(excerpt_next, &s, vocab, most, err);
+    tokenizer *t = tokenizer_train(excerpt_next, &s, vocab, progress, nearest, err);
     if (s.open) text_release(&list->inputs[s.i], &s.text);
     if (!s.failed) return t;
     *err = reading;
-    *most = 0;
+    *nearest = 0;
     if (t) tokenizer_free(t);
     return NULL;
 }
@@ -337,16 +337,17 @@ static void left_out_tell(const struct prepare_options *o, const char *dir) {
     free(path);
 }
 
-/* Trains the tokenizer; where the text does not support so many pieces, one of as many as it does, if that will do. */
+/* Trains the tokenizer. If the number of pieces may change: where the text does not support so many, of as many as it
+ * does; where they do not even suffice for its characters, of so many beside these. */
 static bool job_tokenizer(struct job *job, struct error *err) {
     const struct prepare_options *o = job->options;
-    int vocab = o->vocab, most = 0;
+    int vocab = o->vocab, nearest = 0;
     job->tokenizer = o->tokenizer;
-    while (!job->tokenizer) {
+    for (int tries = 0; !job->tokenizer; tries++) {
         if (o->verbose) fprintf(stderr, "training a tokenizer of %d pieces\n", vocab);
-        job->tokenizer = tokenizer_make(&job->train, job->share, vocab, &most, err);
-        if (!job->tokenizer && (!o->vocab_at_most || most <= 0 || most >= vocab)) return false;
-        vocab = most;
+        job->tokenizer = tokenizer_make(&job->train, job->share, vocab, o->verbose, &nearest, err);
+        if (!job->tokenizer && (!o->vocab_adapts || nearest <= 0 || tries == 2)) return false;
+        vocab = nearest > vocab ? nearest + o->vocab : nearest;
     }
     return true;
 }
@@ -381,17 +382,23 @@ static bool cache_find(const struct job *job, const char *dir, bool *found, stru
     return true;
 }
 
-/* The entry may be that of a run which took what the text supports: enough for this one? */
+/* The entry may be that of a run which took what the text supports or needs: does it suit this one? */
 static bool vocab_check(const struct prepare_options *o, const char *dir, struct error *err) {
     if (o->tokenizer) return true;
     char *model = string_format("%s/tokenizer.model", dir);
     tokenizer *t = tokenizer_load(model, err);
-    const int pieces = t ? tokenizer_vocab(t) : 0;
+    const int pieces = t ? tokenizer_vocab(t) : 0, least = t ? tokenizer_least(t) : 0;
     if (t) tokenizer_free(t);
     free(model);
-    if (!t || pieces >= o->vocab) return t != NULL;
-    if (!o->vocab_at_most) return tokenizer_too_large(o->vocab, pieces, err);
-    if (o->verbose) note_print("this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
+    if (!t || pieces == o->vocab) return t != NULL;
+    if (!o->vocab_adapts)
+        return pieces < o->vocab ? tokenizer_too_large(o->vocab, pieces, err)
+                                 : tokenizer_too_small(o->vocab, least, err);
+    if (o->verbose && pieces < o->vocab)
+        note_print("this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
+    if (o->verbose && pieces > o->vocab)
+        note_print("this text has a vocabulary of %d pieces, not of %d: its characters alone take %d", pieces, o->vocab,
+                   least);
     return true;
 }
 

@@ -18,7 +18,7 @@ struct prepare_options {
     const char *part_weights; /* the same */
     const char *val_path;     /* held-out text, same kinds; NULL: a twentieth of the corpus, see inputs.h */
     int vocab;                /* pieces to train; ignored when tokenizer is given */
-    bool vocab_at_most;       /* where the text does not support so many: what it can, with a note; else EXIT_USAGE */
+    bool vocab_adapts;        /* to what the text supports and its characters need, with a note; else EXIT_USAGE */
     tokenizer *tokenizer;     /* NULL: train one from the text (or find it in the cache) */
     const char *cache;        /* directory for the results */
     bool verbose;             /* say on standard error what is being done, and notes */

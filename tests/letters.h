@@ -30,7 +30,7 @@ enum { LETTERS_VOCAB = 2 + 256 + 18 };
 static inline tokenizer *letters_tokenizer(void) {
     struct error err;
     bool given = false;
-    tokenizer *t = tokenizer_train(letters_next, &given, LETTERS_VOCAB, NULL, &err);
+    tokenizer *t = tokenizer_train(letters_next, &given, LETTERS_VOCAB, false, NULL, &err);
     if (!t) fail_msg("%s", err.text);
     return t;
 }

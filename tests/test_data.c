@@ -466,7 +466,7 @@ static void the_vocabulary_is_what_the_text_supports(void **state) {
     struct prepare_options o = {.paths = &path, .n_paths = 1, .vocab = 4096, .cache = cache};
     assert_null(data_prepare(&o, &err));
     assert_int_equal(err.code, EXIT_USAGE);
-    o.vocab_at_most = true;
+    o.vocab_adapts = true;
     char *dir = data_prepare(&o, &err), *again = data_prepare(&o, &err);
     assert_non_null(dir);
     assert_string_equal(dir, again);
@@ -475,7 +475,7 @@ static void the_vocabulary_is_what_the_text_supports(void **state) {
     loader_close(l);
     assert_true(most > 300 && most < 4096);
     snprintf(says, sizeof says, "got 4096, want at most %d", most);
-    o.vocab_at_most = false;
+    o.vocab_adapts = false;
     assert_null(data_prepare(&o, &err));
     assert_int_equal(err.code, EXIT_USAGE);
     assert_non_null(strstr(err.text, says));
@@ -483,7 +483,7 @@ static void the_vocabulary_is_what_the_text_supports(void **state) {
     char *exact = data_prepare(&o, &err);
     assert_non_null(exact);
     assert_true(tokenizer_of(exact) == tokenizer_of(dir));
-    o.vocab_at_most = true;
+    o.vocab_adapts = true;
     o.vocab = 300; /* enough text: exactly that */
     char *less = data_prepare(&o, &err);
     l = loader_open(less, "train", 8, false, 0, CACHE, &err);

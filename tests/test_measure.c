@@ -457,7 +457,7 @@ static void words_are_runs_of_letters(void **state) {
     char *corpus = prose(400, 1);
     const char *left = corpus;
     struct error err;
-    tokenizer *t = tokenizer_train(text_give, &left, 301, NULL, &err);
+    tokenizer *t = tokenizer_train(text_give, &left, 301, false, NULL, &err);
     if (!t) fail_msg("%s", err.text);
     struct text some = {.name = "t"};
     size_t capacity = 0;

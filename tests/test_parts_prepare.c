@@ -206,7 +206,7 @@ static uint64_t tokenizer_wanted(double de, double en) {
     struct error err;
     assert_true(inputs_list(&c.list, (char *[]){"c"}, 1, true, false, &err));
     inputs_hold_out(&c.list);
-    tokenizer *t = tokenizer_train(chosen_next, &c, PREPARE_VOCAB, NULL, &err);
+    tokenizer *t = tokenizer_train(chosen_next, &c, PREPARE_VOCAB, false, NULL, &err);
     if (!t) fail_msg("%s", err.text);
     const uint64_t hash = tokenizer_hash(t);
     tokenizer_free(t);

@@ -5,13 +5,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pty.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "../src/base/rng.h"
 #include "../tokenizer/tokenizer.h"
 
-enum { VOCAB = 700, TRAINING_BYTES = 150001, VARIED_BYTES = 4 << 20 };
+enum { VOCAB = 700, TRAINING_BYTES = 150001, VARIED_BYTES = 4 << 20, TEXT_BYTES = 400000 };
 
 static const char *const TRAPS[] = {
     "</s>", "<unk>", "<s>", "<0x41>", "<0x0A>", "\xe2\x96\x81", "\xe2\x96\x81the", "\xe2\x96\x85",
@@ -74,7 +76,7 @@ static tokenizer *prose_train(int vocab, struct error *err) {
     rng_seed(&rng, 3, 0);
     struct source source = {array_alloc(TRAINING_BYTES, 1), TRAINING_BYTES};
     prose_write(&rng, source.text, source.size);
-    tokenizer *t = tokenizer_train(source_next, &source, vocab, NULL, err);
+    tokenizer *t = tokenizer_train(source_next, &source, vocab, false, NULL, err);
     free(source.text);
     return t;
 }
@@ -118,7 +120,7 @@ static void any_bytes_can_be_trained_on(void **state) {
     (void)state;
     struct error err;
     struct source source = {varied_text(TRAINING_BYTES), TRAINING_BYTES};
-    tokenizer *t = tokenizer_train(source_next, &source, 3 * VOCAB, NULL, &err);
+    tokenizer *t = tokenizer_train(source_next, &source, 3 * VOCAB, false, NULL, &err);
     if (!t) fail_msg("%s", err.text);
     round_trip(t, source.text, TRAINING_BYTES);
     tokenizer_free(t);
@@ -338,8 +340,166 @@ static void vocabulary_bounds_are_exact(void **state) {
         assert_int_equal(tokenizer_vocab(t), i ? most : least);
         tokenizer_free(t);
     }
-    assert_null(tokenizer_train(source_next, &(struct source){NULL, 0}, VOCAB, NULL, &err));
+    assert_null(tokenizer_train(source_next, &(struct source){NULL, 0}, VOCAB, false, NULL, &err));
     assert_int_equal(err.code, EXIT_INPUT);
+}
+
+/* ---- Many scripts, and those without spaces ---- */
+
+static void char_append(char *text, size_t *n, uint32_t c) {
+    if (c >= 0x800) text[(*n)++] = (char)(0xe0 | c >> 12);
+    text[(*n)++] = (char)(c >= 0x800 ? 0x80 | (c >> 6 & 0x3f) : 0xc0 | c >> 6);
+    text[(*n)++] = (char)(0x80 | (c & 0x3f));
+}
+
+/* Sentences of words of two or three letters out of `letters` from `first` on, frequent words first. */
+static struct source words_write(size_t size, uint32_t first, int letters, const char *space, const char *stop) {
+    enum { WORDS = 20000 };
+    struct rng rng;
+    rng_seed(&rng, 5, 0);
+    struct source s = {array_alloc(size + 64, 1), 0};
+    while (s.size < size) {
+        const double u = rng_uniform(&rng);
+        uint64_t word = (uint64_t)(WORDS * u * u * u) * 2654435761u;
+        for (int i = word >> 7 & 1; i < 3; i++, word /= 101)
+            char_append(s.text, &s.size, first + (uint32_t)(word % 1000003 * word % (uint64_t)letters));
+        const bool ends = rng_uniform(&rng) < 0.05;
+        s.size += (size_t)sprintf(s.text + s.size, "%s%s", ends ? stop : "", space);
+    }
+    return s;
+}
+
+static struct source han_write(size_t size) {
+    return words_write(size, 0x4e00, 1500, "", "\xe3\x80\x82\n");
+}
+
+static tokenizer *words_train(struct source s, int vocab, int *nearest, struct error *err) {
+    *nearest = 0;
+    return tokenizer_train(source_next, &s, vocab, false, nearest, err);
+}
+
+static uint64_t pieces_hash(const tokenizer *t) {
+    uint64_t hash = HASH_START;
+    for (int32_t id = 0; id < tokenizer_vocab(t); id++) {
+        size_t n;
+        const char *piece = tokenizer_piece(t, id, &n);
+        hash = hash_bytes(hash_bytes(hash, piece, n), "", 1);
+    }
+    return hash;
+}
+
+/* Of Chinese, training reads a text that is cut at rare pairs of characters, and of others the text as it is: neither
+ * changes a piece. The hashes are those of pieces from text that is not cut. */
+static void cuts_for_training_change_no_piece(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t first;
+        int letters;
+        const char *space, *stop;
+        uint64_t hash;
+    } cases[] = {
+        {0x4e00, 1500, "", "\xe3\x80\x82\n", 0x29c7bc2e112b0b10u}, /* Han */
+        {0xac00, 500, " ", ".\n", 0x51d708c9349e5075u},            /* Hangul, with spaces */
+        {0x390, 200, " ", ".\n", 0xdbdd1eafd6be2a9bu},             /* Greek, Cyrillic */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct source s = words_write(TEXT_BYTES, cases[i].first, cases[i].letters, cases[i].space, cases[i].stop);
+        struct error err;
+        int nearest;
+        tokenizer *t = words_train(s, 3001, &nearest, &err);
+        if (!t) fail_msg("%s", err.text);
+        assert_true(pieces_hash(t) == cases[i].hash);
+        tokenizer_free(t);
+        free(s.text);
+    }
+}
+
+static double training_seconds(struct source s) {
+    struct error err;
+    int nearest;
+    const clock_t start = clock();
+    tokenizer *t = words_train(s, 4096, &nearest, &err);
+    const clock_t end = clock();
+    if (!t) fail_msg("%s", err.text);
+    tokenizer_free(t);
+    return (double)(end - start) / CLOCKS_PER_SEC;
+}
+
+/* As many bytes, as many words: 9 times as long without the cuts. */
+static void text_without_spaces_takes_no_longer(void **state) {
+    (void)state;
+    struct source han = han_write(TEXT_BYTES), latin = words_write(TEXT_BYTES, 0xe0, 26, " ", ".\n");
+    const double seconds = training_seconds(han), with_spaces = training_seconds(latin);
+    assert_true(seconds < 3 * with_spaces);
+    free(han.text);
+    free(latin.text);
+}
+
+/* The bounds are those of the whole text, as exact as for text that is not cut. */
+static void bounds_of_text_without_spaces_are_exact(void **state) {
+    (void)state;
+    struct source s = han_write(12000);
+    struct error err;
+    int most, nearest;
+    assert_null(words_train(s, 1 << 20, &most, &err));
+    assert_null(words_train(s, most + 1, &nearest, &err));
+    assert_int_equal(nearest, most);
+    tokenizer *t = words_train(s, most, &nearest, &err);
+    assert_non_null(t);
+    assert_int_equal(nearest, 0);
+    assert_null(words_train(s, 1000, &nearest, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    assert_int_equal(number_after(err.text, "got "), 1000);
+    assert_int_equal(number_after(err.text, "at least "), nearest);
+    assert_int_equal(tokenizer_least(t), nearest);
+    assert_null(words_train(s, nearest - 1, &most, &err));
+    assert_int_equal(most, nearest);
+    tokenizer_free(t);
+    t = words_train(s, nearest, &most, &err);
+    assert_int_equal(tokenizer_least(t), nearest);
+    tokenizer_free(t);
+    free(s.text);
+}
+
+/* ---- Progress ---- */
+
+/* What training prints on a standard error that is a terminal, or else a pipe. */
+static char *training_shows(bool terminal, bool progress) {
+    static char text[1 << 12];
+    int ends[2], saved = dup(STDERR_FILENO);
+    assert_int_equal(terminal ? openpty(&ends[0], &ends[1], NULL, NULL, NULL) : pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    struct error err;
+    struct source s = {array_alloc(TRAINING_BYTES, 1), TRAINING_BYTES};
+    struct rng rng;
+    rng_seed(&rng, 3, 0);
+    prose_write(&rng, s.text, s.size);
+    tokenizer *t = tokenizer_train(source_next, &s, VOCAB, progress, NULL, &err);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(ends[1]);
+    size_t size = 0;
+    for (ssize_t n; (n = read(ends[0], text + size, sizeof text - 1 - size)) > 0;) size += (size_t)n;
+    text[size] = 0;
+    close(ends[0]);
+    assert_non_null(t);
+    tokenizer_free(t);
+    free(s.text);
+    return text;
+}
+
+static void progress_is_shown_on_a_terminal(void **state) {
+    assert_string_equal(training_shows(true, false), "");
+    assert_string_equal(training_shows(false, true), "");
+    const char *text = training_shows(true, true), *clear = "\r\033[K";
+    const int merges = VOCAB - tokenizer_least(*state);
+    for (int n = 20; n <= merges; n += 20) {
+        char *line = string_format("%stokenizer: %d of %d pieces\r", clear, n, merges);
+        if (!strstr(text, line)) fail_msg("no '%s' in %s", line, text);
+        free(line);
+    }
+    assert_null(strstr(text, "LOG"));
+    assert_string_equal(text + strlen(text) - strlen(clear), clear);
 }
 
 int main(void) {
@@ -350,7 +510,11 @@ int main(void) {
         cmocka_unit_test(long_lines_are_not_quadratic), cmocka_unit_test(pieces_cover_the_vocabulary),
         cmocka_unit_test(training_is_deterministic),    cmocka_unit_test(saved_is_loaded),
         cmocka_unit_test(other_models_are_refused),     cmocka_unit_test(hidden_rules_are_refused),
-        cmocka_unit_test(any_bytes_can_be_trained_on),     cmocka_unit_test(vocabulary_bounds_are_exact),
+        cmocka_unit_test(any_bytes_can_be_trained_on),  cmocka_unit_test(vocabulary_bounds_are_exact),
+        cmocka_unit_test(cuts_for_training_change_no_piece),
+        cmocka_unit_test(text_without_spaces_takes_no_longer),
+        cmocka_unit_test(bounds_of_text_without_spaces_are_exact),
+        cmocka_unit_test(progress_is_shown_on_a_terminal),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

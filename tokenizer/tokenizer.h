@@ -21,13 +21,16 @@ typedef struct tokenizer tokenizer;
 typedef const char *(*tokenizer_source)(void *context, size_t *size);
 
 /* Trains a BPE model of exactly `vocab` pieces: identity normalisation, no dummy prefix, whitespace kept,
- * byte fallback, an end-of-text piece. Deterministic. EXIT_USAGE if vocab is too small (it says the least
- * possible) or more than the text supports (it says the most; so does *most, else 0, unless it is NULL),
- * EXIT_INPUT if there is no text. NULL on failure. */
-tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, int *most, struct error *err);
+ * byte fallback, an end-of-text piece. Deterministic. EXIT_USAGE if vocab is too small for the characters of the text
+ * (it says the least possible) or more than the text supports (it says the most); *nearest is that bound, else 0,
+ * unless it is NULL. EXIT_INPUT if there is no text. NULL on failure. With `progress` a line on standard error tells
+ * how far it is, if that is a terminal. */
+tokenizer *tokenizer_train(tokenizer_source next_text, void *context, int vocab, bool progress, int *nearest,
+                           struct error *err);
 
-/* The error of a vocabulary that is larger than the text supports; false. */
+/* The errors of a vocabulary that is larger than the text supports, or smaller than its characters need; false. */
 bool tokenizer_too_large(int vocab, int most, struct error *err);
+bool tokenizer_too_small(int vocab, int least, struct error *err);
 
 /* `name` is used in messages only. NULL (EXIT_INPUT) if the block is not a model this program can use
  * exactly (BPE, identity normalisation, byte fallback, no dummy prefix). */
@@ -44,6 +47,7 @@ void tokenizer_free(tokenizer *t);
 const void *tokenizer_model(const tokenizer *t, size_t *size);
 uint64_t tokenizer_hash(const tokenizer *t); /* of those bytes */
 int tokenizer_vocab(const tokenizer *t);
+int tokenizer_least(const tokenizer *t); /* so many pieces it needs for the characters of its text alone */
 int32_t tokenizer_end_of_text(const tokenizer *t);
 
 /* Appends the ids of text[0..size) to *ids (malloc'ed, grown as needed; *count in use, *capacity allocated).
