@@ -497,6 +497,40 @@ static void the_vocabulary_is_what_the_text_supports(void **state) {
     free(path);
 }
 
+/* 600 letters: more than the vocabulary has pieces. It becomes as many beside them, unless the user wants that many. */
+static void the_vocabulary_holds_the_characters(void **state) {
+    struct error err = {0, ""};
+    char *path = string_format("%s/hangul.txt", (char *)*state), *cache = string_format("%s/cache", (char *)*state);
+    FILE *file = fopen(path, "w");
+    for (int i = 0; i < 20000; i++) {
+        const int c = 0xac00 + i * 7 % 600;
+        fprintf(file, "%c%c%c%s", 0xe0 | c >> 12, 0x80 | (c >> 6 & 0x3f), 0x80 | (c & 0x3f),
+                i % 3 ? "" : i % 12 ? " " : "\n");
+    }
+    fclose(file);
+    struct prepare_options o = {.paths = &path, .n_paths = 1, .vocab = 400, .cache = cache};
+    assert_null(data_prepare(&o, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    const char *least = strstr(err.text, "at least ");
+    assert_non_null(least);
+    o.vocab_adapts = true;
+    char *dir = data_prepare(&o, &err), *again = data_prepare(&o, &err);
+    if (!dir) fail_msg("%s", err.text);
+    assert_string_equal(dir, again);
+    struct loader *l = loader_open(dir, "train", 8, false, 0, CACHE, &err);
+    assert_int_equal(loader_vocab(l), atoi(least + 9) + 400);
+    loader_close(l);
+    o.vocab_adapts = false; /* also of what is in the cache */
+    assert_null(data_prepare(&o, &err));
+    assert_int_equal(err.code, EXIT_USAGE);
+    assert_non_null(strstr(err.text, "at least "));
+    free(again);
+    free(dir);
+    free(cache);
+    unlink(path);
+    free(path);
+}
+
 static void time_set(const char *path, time_t seconds, long nanoseconds) {
     const struct timespec times[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
     assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
@@ -592,6 +626,7 @@ int main(void) {
         TEST(the_tokenizer_sees_no_held_out_text),
         TEST(held_out_text_is_not_trained_on),
         TEST(only_held_out_text_is_left_out),
+        TEST(the_vocabulary_holds_the_characters),
         TEST(the_vocabulary_is_what_the_text_supports),
         TEST(every_input_is_in_the_name),
         TEST(files_keep_their_order_and_ends),
