@@ -5,7 +5,6 @@
  * and nobody removes an entry that another has just replaced. */
 #include "cache.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -30,15 +29,6 @@ static void directory_remove(char *dir) {
     for (FTSENT *entry; walk && (entry = fts_read(walk));)
         if (entry->fts_info != FTS_D) remove(entry->fts_path);
     if (walk) fts_close(walk);
-}
-
-static int names_compare(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void names_free(struct dirent **names, int n) {
-    for (int i = 0; i < n; i++) free(names[i]);
-    if (n >= 0) free(names);
 }
 
 /* ---- Is it whole? ---- */
@@ -75,7 +65,7 @@ static bool split_check(const char *entry, struct dirent **names, int n, const c
 /* The shards of both splits in a directory: an entry, or one of its parts. */
 static bool shards_check(const char *dir, const tokenizer *t, struct error *err) {
     struct dirent **names;
-    const int n = scandir(dir, &names, NULL, names_compare);
+    const int n = names_list(dir, &names);
     if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", dir, strerror(errno));
     const bool ok = split_check(dir, names, n, "train", t, err) && split_check(dir, names, n, "val", t, err);
     names_free(names, n);
@@ -85,7 +75,7 @@ static bool shards_check(const char *dir, const tokenizer *t, struct error *err)
 /* How many directories an entry has: whoever opens it takes each for a part. */
 static size_t directories_count(const char *entry) {
     struct dirent **names;
-    const int n = scandir(entry, &names, NULL, names_compare);
+    const int n = names_list(entry, &names);
     size_t count = 0;
     for (int i = 0; i < n; i++) {
         char *path = string_format("%s/%s", entry, names[i]->d_name);
@@ -139,7 +129,7 @@ static bool is_ours(const struct dirent *file, bool part) {
 static bool is_part(const char *entry, const char *name) {
     struct dirent **names;
     char *path = string_format("%s/%s", entry, name);
-    const int n = scandir(path, &names, NULL, names_compare);
+    const int n = names_list(path, &names);
     int shards = 0;
     for (int i = 0; i < n; i++) shards += is_ours(names[i], true);
     names_free(names, n);
@@ -159,7 +149,7 @@ static const char *name_foreign(const char *entry, struct dirent **names, int n)
 
 bool cache_replaceable(const char *entry, struct error *err) {
     struct dirent **names;
-    const int n = scandir(entry, &names, NULL, names_compare);
+    const int n = names_list(entry, &names);
     const char *foreign = n < 0 ? entry : name_foreign(entry, names, n);
     const struct error damage = *err;
     if (foreign)
@@ -176,7 +166,7 @@ bool cache_replaceable(const char *entry, struct error *err) {
 /* To be called with the cache locked, so that every directory whose process lives is locked, too. */
 static void leftovers_remove(const char *cache) {
     struct dirent **names;
-    const int n = scandir(cache, &names, NULL, names_compare);
+    const int n = names_list(cache, &names);
     for (int i = 0; i < n; i++) {
         if (fnmatch(WORK_NAMES, names[i]->d_name, 0) != 0) continue;
         char *path = string_format("%s/%s", cache, names[i]->d_name);

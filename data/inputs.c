@@ -2,7 +2,6 @@
 #include "inputs.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fts.h>
 #include <stdlib.h>
@@ -232,14 +231,10 @@ static bool named_add(struct sources *s, const char *path, struct error *err) {
     return true;
 }
 
-static int names_compare(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
 /* The sub-directories of a path. */
 static bool directories_add(struct sources *s, const char *path, bool verbose, struct error *err) {
     struct dirent **names;
-    const int n = scandir(path, &names, NULL, names_compare);
+    const int n = names_list(path, &names);
     const size_t before = s->n;
     size_t beside = 0;
     bool ok = n >= 0 || error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s; --parts takes one whose "
@@ -255,9 +250,8 @@ static bool directories_add(struct sources *s, const char *path, bool verbose, s
         beside += *name != '.' && !directory;
         if (ok && *name != '.' && directory) source_add(s, string_format("%s", name), full);
         else free(full);
-        free(names[i]);
     }
-    if (n >= 0) free(names);
+    names_free(names, n);
     if (ok && verbose && beside > 0) note_print("%s: %zu files beside the parts are left out", path, beside);
     return !ok || s->n > before ? ok : error_set(err, EXIT_INPUT, "%s: has no sub-directories; leave out --parts, or "
                                                  "name a directory that has", path);
@@ -298,7 +292,7 @@ static bool list_part_begins(const struct input_list *list, const struct source 
     return list->n_parts == 0 || strcmp(list->parts[list->n_parts - 1].name, source->name) != 0;
 }
 
-/* The first of a part that holds no text; NULL if there is none. */
+/* Each part holds text, and there is one at least. */
 static bool parts_check(const struct input_list *list, const struct sources *s, struct error *err) {
     for (size_t p = 0; p < list->n_parts; p++) {
         size_t files = 0;

@@ -4,7 +4,6 @@
  * no state to save but that number. Decompressed blocks stay in slots; the least recently used one goes. */
 #include "loader.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -54,28 +53,22 @@ static bool shard_add(struct loader *l, const char *path, struct error *err) {
     return shards_match(l->shards, s, err);
 }
 
-static int names_compare(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name); /* alphasort would follow the locale */
-}
-
 /* Opens DIR/SPLIT-*.shard in name order. */
 static bool shards_open(struct loader *l, const char *dir, const char *split, struct error *err) {
     struct dirent **entries;
-    int n = scandir(dir, &entries, NULL, names_compare);
+    int n = names_list(dir, &entries);
     if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", dir, strerror(errno));
     char *pattern = string_format("%s-*.shard", split);
     bool ok = true;
     for (int i = 0; i < n; i++) {
-        if (ok && fnmatch(pattern, entries[i]->d_name, 0) == 0) {
-            char *path = string_format("%s/%s", dir, entries[i]->d_name);
-            ok = shard_add(l, path, err);
-            free(path);
-        }
-        free(entries[i]);
+        if (!ok || fnmatch(pattern, entries[i]->d_name, 0) != 0) continue;
+        char *path = string_format("%s/%s", dir, entries[i]->d_name);
+        ok = shard_add(l, path, err);
+        free(path);
     }
     if (ok && l->n_shards == 0)
         ok = error_set(err, EXIT_INPUT, "%s: holds no %s; prepare the text again", dir, pattern);
-    free(entries);
+    names_free(entries, n);
     free(pattern);
     return ok;
 }

@@ -5,7 +5,6 @@
  * and its name: else they would be visited in the same order. */
 #include "mixture.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -34,10 +33,6 @@ struct mixture {
 
 /* ---- The parts ---- */
 
-static int names_compare(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name); /* alphasort would follow the locale */
-}
-
 static char *part_path(const struct mixture *m, const char *name) {
     return *name ? string_format("%s/%s", m->dir, name) : string_format("%s", m->dir);
 }
@@ -58,15 +53,13 @@ static void part_add(struct mixture *m, const char *name) {
 
 static bool parts_find(struct mixture *m, struct error *err) {
     struct dirent **entries;
-    const int n = scandir(m->dir, &entries, NULL, names_compare);
+    const int n = names_list(m->dir, &entries);
     if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read this directory: %s", m->dir, strerror(errno));
     bool whole = false;
     for (int i = 0; i < n; i++) whole |= fnmatch("*.shard", entries[i]->d_name, 0) == 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (!whole && is_part(m, entries[i]->d_name)) part_add(m, entries[i]->d_name);
-        free(entries[i]);
-    }
-    free(entries);
+    names_free(entries, n);
     if (m->n == 0) part_add(m, "");
     return true;
 }

@@ -9,7 +9,7 @@
 enum { NAMES_SHOWN = 500 }; /* bytes of them in a message */
 
 /* For messages: "de, en", no more of them than fit. malloc'ed. */
-static char *names_list(const struct part_weight *parts, size_t n) {
+static char *names_join(const struct part_weight *parts, size_t n) {
     char *list = string_format("%s", parts->name);
     size_t i = 1;
     for (; i < n && strlen(list) < NAMES_SHOWN; i++) string_append(&list, ", %s", parts[i].name);
@@ -18,7 +18,7 @@ static char *names_list(const struct part_weight *parts, size_t n) {
 }
 
 static bool part_unknown(const struct part_weight *parts, size_t n, const char *name, struct error *err) {
-    char *list = names_list(parts, n);
+    char *list = names_join(parts, n);
     error_set(err, EXIT_USAGE, "--part-weights: no part has this name (got '%.99s', want one of: %s); correct it", name,
               list);
     free(list);

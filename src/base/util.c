@@ -173,6 +173,17 @@ bool output_check(struct error *err) {
                      errno ? strerror(errno) : "a write failed");
 }
 
+static int names_compare(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+int names_list(const char *path, struct dirent ***names) { return scandir(path, names, NULL, names_compare); }
+
+void names_free(struct dirent **names, int n) {
+    for (int i = 0; i < n; i++) free(names[i]);
+    if (n >= 0) free(names);
+}
+
 bool directory_make(const char *path, struct error *err) {
     char *prefix = string_format("%s/", path);
     bool ok = true;

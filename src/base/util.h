@@ -6,6 +6,7 @@
 #ifndef UTIL_H
 #define UTIL_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,6 +74,11 @@ bool threads_start(int threads, struct error *err);
 
 /* Whether all that was printed on standard output has got there (EXIT_OUTPUT). */
 bool output_check(struct error *err);
+
+/* The names in a directory in the order of their bytes (scandir's alphasort would follow the locale), . and .. among
+ * them. Returns how many; -1, with errno, if it cannot be read. Release with names_free, also then. */
+int names_list(const char *path, struct dirent ***names);
+void names_free(struct dirent **names, int n);
 
 /* Creates a directory and its parents. */
 bool directory_make(const char *path, struct error *err);
