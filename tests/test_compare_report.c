@@ -356,7 +356,12 @@ static void test_parts_heading(void **state) {
     u.request.n_corpora = 2;
     report_read(&u, "report.md");
     expect("\nCorpus: `en=x.txt` `de=y`. 2 blocks");
+    expect("\nThe final loss is over all held-out text; ");
     expect("The corpus has 3 parts, trained on with `--part-weights de=2,en=1`. Each");
+    u.request.common = "--final-windows 60";
+    report_read(&u, "report.md");
+    expect("\nThe final loss is over a part of the held-out text; ");
+    u.request.common = NULL;
     made_close(&u);
 }
 

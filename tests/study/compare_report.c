@@ -189,9 +189,10 @@ static void method_print(FILE *out, const struct comparison *c) {
             "the same seed; the learning rate rises for %" PRId64 " steps.\n",
             c->steps, r->batch * r->seq, tokens, warmup_steps(r, c->steps));
     search_method_print(out, c);
-    fprintf(out, "The final loss is over all held-out text; validations on the way, and curves, are over the same %d "
+    const bool limited = r->common && strstr(r->common, "final-windows"); /* which says over how many */
+    fprintf(out, "The final loss is over %s held-out text; validations on the way, and curves, are over the same %d "
                  "sequences of %s each time.\n",
-            r->eval_windows, parts_of(c) ? "each part" : "it");
+            limited ? "a part of the" : "all", r->eval_windows, parts_of(c) ? "each part" : "it");
     parts_method_print(out, c);
     if (r->jobs > 1)
         fprintf(out, "%d runs beside each other, so that each had only its share of the machine: tokens/s and seconds "
@@ -333,9 +334,10 @@ static void parts_table(FILE *out, const struct comparison *c, const struct figu
 
 static void parts_print(FILE *out, const struct comparison *c) {
     if (!parts_of(c)) return;
-    fprintf(out, "\n## Parts\n\nOver all held-out text of each part, and the mean over the parts that are trained on: "
-                 "mean and sample standard deviation over the seeds. The difference of the mean is to that of the "
-                 "baseline with the same seed, and its verdict as above; a single part's order was not tested.\n");
+    fprintf(out, "\n## Parts\n\nOver held-out text of each part, as above, and the mean over the parts that are "
+                 "trained on: mean and sample standard deviation over the seeds. The difference of the mean is to that "
+                 "of the baseline with the same seed, and its verdict as above; a single part's order was not "
+                 "tested.\n");
     for (size_t i = 0; i < FIGURES; i++) parts_table(out, c, &figures[i]);
 }
 
