@@ -430,6 +430,7 @@ static void the_page_shows_it(void **state) {
                                     "that it takes to know the part, %.1f%%",
                                     at(row_at(i, LM), "excess"), 100 * at(row_at(i, LM), "excess_share"));
         assert_ptr_equal(strstr(row, words), strstr(row, "depends on the part"));
+        free(words);
         expect(row, i ? "the expert of a sub-token" : "the expert of a token");
         for (size_t lm = 0; lm <= LM; lm++, row++) expect_row(row = strstr(row, "<tr><td"), row_at(i, lm));
         for (size_t lm = 0; lm < LM; lm++) { /* in even shares */
