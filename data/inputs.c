@@ -263,7 +263,7 @@ static int sources_compare(const void *a, const void *b) {
 
 /* In the order of their names. */
 static bool sources_sort(struct sources *s, struct error *err) {
-    qsort(s->all, s->n, sizeof *s->all, sources_compare);
+    if (s->n > 1) qsort(s->all, s->n, sizeof *s->all, sources_compare);
     for (size_t i = 1; i < s->n; i++)
         if (strcmp(s->all[i - 1].name, s->all[i].name) == 0)
             return error_set(err, EXIT_USAGE, "%s: two parts have this name (%s and %s); put both into one directory, "

@@ -26,7 +26,7 @@ static void shell(const char *command) {
 
 /* `size` bytes of lines that no other salt has. */
 static char *text_of(size_t size, int salt) {
-    char *text = prose((int)(size / 9) + 1, salt * 1000003);
+    char *text = prose((int)(size / 9) + 1, (int)((unsigned)salt * 1000003u));
     assert_true(strlen(text) >= size);
     text[size] = 0;
     return text;

@@ -32,7 +32,7 @@ static void put(const char *path, size_t size, int salt) {
         *slash = 0;
         assert_true(directory_make(dir, &err));
     }
-    char *text = prose((int)(size / 9) + 1, salt * 1000003);
+    char *text = prose((int)(size / 9) + 1, (int)((unsigned)salt * 1000003u));
     file_write(path, text, size);
     free(text);
     free(dir);
