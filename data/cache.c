@@ -79,8 +79,7 @@ static size_t directories_count(const char *entry) {
     size_t count = 0;
     for (int i = 0; i < n; i++) {
         char *path = string_format("%s/%s", entry, names[i]->d_name);
-        struct stat info; /* of what a link leads to, too */
-        count += *names[i]->d_name != '.' && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+        count += *names[i]->d_name != '.' && directory_exists(path);
         free(path);
     }
     names_free(names, n);

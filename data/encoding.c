@@ -166,11 +166,6 @@ static char *path_quote(const char *path) {
     return string_format("FILE");
 }
 
-static bool name_ends(const char *name, const char *end) {
-    const size_t n = strlen(name), m = strlen(end);
-    return m > 0 && n >= m && strcmp(name + n - m, end) == 0;
-}
-
 /* A text that is looked at. */
 struct source {
     const char *path;
@@ -183,7 +178,7 @@ static char *remedy_make(enum kind kind, const struct source *s) {
     const char *filter = kinds[kind].filter;
     if (s->piped) return string_format("send it through: %s", filter);
     char *path = path_quote(s->path), *remedy = string_format("convert it: ");
-    if (name_ends(s->path, kinds[kind].ending))
+    if (*kinds[kind].ending && text_ends(s->path, kinds[kind].ending))
         string_append(&remedy, "%s %s", s->walked ? kinds[kind].replace : kinds[kind].keep, path);
     else {
         if (s->packed) string_append(&remedy, "gzip -dc <%s | %s%s", path, filter, s->walked ? " | gzip" : "");
@@ -217,7 +212,7 @@ static bool source_check(struct encoding_notes *notes, const struct source *s, e
 /* The first bytes; for a name that ends in .gz of what is in it, if it is what it says: else text_read tells. */
 static size_t probe_read(const char *path, char *probe, bool *packed) {
     int n = 0;
-    if (name_ends(path, ".gz")) {
+    if (text_ends(path, ".gz")) {
         gzFile file = gzopen(path, "rb");
         *packed = file && !gzdirect(file);
         if (*packed) n = gzread(file, probe, PROBE);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include "../src/base/rng.h"
+#include "../src/base/text.h"
 
 enum {
     GZIP_RATIO = 4,         /* a guess at what is in a packed file */
@@ -19,10 +20,7 @@ enum {
 
 /* ---- Reading ---- */
 
-bool input_packed(const struct input *input) {
-    const size_t n = strlen(input->path);
-    return n >= 3 && strcmp(input->path + n - 3, ".gz") == 0;
-}
+bool input_packed(const struct input *input) { return text_ends(input->path, ".gz"); }
 
 static bool stream_read(FILE *file, const char *path, struct bytes *text, struct error *err) {
     struct stat info;
@@ -242,8 +240,7 @@ static bool directories_add(struct sources *s, const char *path, bool verbose, s
     for (int i = 0; i < n; i++) {
         const char *name = names[i]->d_name;
         char *full = string_format("%s/%s", path, name);
-        struct stat info;
-        const bool directory = stat(full, &info) == 0 && S_ISDIR(info.st_mode);
+        const bool directory = directory_exists(full);
         if (ok && *name != '.' && directory && !part_name_fits(name, strlen(name)))
             ok = error_set(err, EXIT_USAGE, "%s: a part cannot have this name (want at most %d letters, digits and "
                            "._-, not beginning with . or -); rename it, or write NAME=%s", full, PART_NAME, full);

@@ -9,7 +9,6 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "../src/base/rng.h"
 #include "shard.h"
 #include "weights.h"
@@ -39,8 +38,7 @@ static char *part_path(const struct mixture *m, const char *name) {
 
 static bool is_part(const struct mixture *m, const char *name) {
     char *path = part_path(m, name);
-    struct stat info;
-    const bool directory = *name != '.' && stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const bool directory = *name != '.' && directory_exists(path);
     free(path);
     return directory;
 }

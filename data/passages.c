@@ -6,11 +6,11 @@
  * right one away. In the second the languages are the sub-directories of one directory; lines of each of them, with its
  * name behind them, come first, since a name says nothing to a model that never saw one behind a line. */
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../src/base/text.h"
 #include "maker.h"
 
@@ -171,9 +171,6 @@ struct parts {
     size_t n, capacity, n_lines, lines_capacity;
 };
 
-static int part_compare(const void *a, const void *b) {
-    return strcmp(((const struct part *)a)->name, ((const struct part *)b)->name);
-}
 static int text_compare(const void *a, const void *b) {
     const struct line *x = a, *y = b;
     const int order = strcmp(x->text, y->text);
@@ -242,19 +239,19 @@ static void lines_sift(struct parts *p) {
 }
 
 static bool parts_read(struct parts *p, const char *dir, struct error *err) {
-    DIR *names = opendir(dir);
-    if (!names) return error_set(err, EXIT_INPUT, "%s: cannot read: %s", dir, strerror(errno));
-    for (struct dirent *entry; (entry = readdir(names));) {
-        char *path = string_format("%s/%s", dir, entry->d_name);
-        DIR *part = entry->d_name[0] == '.' || !text_is_utf8(entry->d_name) ? NULL : opendir(path);
+    struct dirent **names;
+    const int n = names_list(dir, &names);
+    if (n < 0) return error_set(err, EXIT_INPUT, "%s: cannot read: %s", dir, strerror(errno));
+    for (int i = 0; i < n; i++) {
+        const char *name = names[i]->d_name;
+        char *path = string_format("%s/%s", dir, name);
+        const bool is_part = *name != '.' && text_is_utf8(name) && directory_exists(path) && access(path, R_OK) == 0;
         free(path);
-        if (!part) continue; /* no directory */
-        closedir(part);
+        if (!is_part) continue;
         p->list = array_grow(p->list, &p->capacity, p->n + 1, sizeof *p->list);
-        p->list[p->n++] = (struct part){string_format("%s", entry->d_name), 0, 0};
+        p->list[p->n++] = (struct part){string_format("%s", name), 0, 0};
     }
-    closedir(names);
-    if (p->n > 0) qsort(p->list, p->n, sizeof *p->list, part_compare);
+    names_free(names, n);
     bool ok = true;
     for (size_t i = 0; i < p->n && ok; i++) {
         char *path = string_format("%s/%s", dir, p->list[i].name);

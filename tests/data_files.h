@@ -64,6 +64,16 @@ static inline void shard_make(const char *path, int vocab, const int32_t *tokens
     assert_true(shard_close(w, true, &err));
 }
 
+/* Names in a directory; a missing one has none. */
+static inline int entries_count(const char *dir) {
+    int n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *entry; d && (entry = readdir(d));)
+        n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+    if (d) closedir(d);
+    return n;
+}
+
 /* `lines` different lines of prose. */
 static inline char *prose(int lines, int salt) {
     static const char *const words[] = {"the",   "heron", "stood",  "in",  "cold",

@@ -177,16 +177,6 @@ static void place_free(struct place *p) {
     free(p->cache);
 }
 
-/* Names in a directory; a missing one has none. */
-static int entries_count(const char *dir) {
-    int n = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));)
-        n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
-    if (d) closedir(d);
-    return n;
-}
-
 static ino_t inode_of(const char *path) {
     struct stat info;
     assert_int_equal(stat(path, &info), 0);

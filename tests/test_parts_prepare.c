@@ -63,16 +63,6 @@ static char *prepared(const struct prepare_options *o) {
     return dir;
 }
 
-/* Names in a directory; a missing one has none. */
-static int entries_count(const char *dir) {
-    int n = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));)
-        n += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
-    if (d) closedir(d);
-    return n;
-}
-
 static uint64_t tokenizer_of(const char *dir) {
     struct error err;
     char *path = string_format("%s/tokenizer.model", dir);

@@ -149,3 +149,8 @@ char *text_shorten(const char *text, double room) {
     }
     return string_format("%.*s\xe2\x80\xa6%s", (int)head, text, text + tail);
 }
+
+bool text_ends(const char *text, const char *end) {
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}

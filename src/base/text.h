@@ -44,4 +44,7 @@ double text_width(const char *text);
 /* The text, or its two ends around an ellipsis where it is wider than `room`. malloc'ed. */
 char *text_shorten(const char *text, double room);
 
+/* Whether a text ends so: a path in ".gz", say. */
+bool text_ends(const char *text, const char *end);
+
 #endif

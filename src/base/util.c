@@ -173,6 +173,11 @@ bool output_check(struct error *err) {
                      errno ? strerror(errno) : "a write failed");
 }
 
+bool directory_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 static int names_compare(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);
 }

@@ -75,6 +75,9 @@ bool threads_start(int threads, struct error *err);
 /* Whether all that was printed on standard output has got there (EXIT_OUTPUT). */
 bool output_check(struct error *err);
 
+/* Whether there is a directory of this name, or a link that leads to one. */
+bool directory_exists(const char *path);
+
 /* The names in a directory in the order of their bytes (scandir's alphasort would follow the locale), . and .. among
  * them. Returns how many; -1, with errno, if it cannot be read. Release with names_free, also then. */
 int names_list(const char *path, struct dirent ***names);

@@ -431,7 +431,7 @@ void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size
 
 char *checkpoint_path(const char *run) {
     struct stat info;
-    if (stat(run, &info) != 0 || !S_ISDIR(info.st_mode)) return string_format("%s", run);
+    if (!directory_exists(run)) return string_format("%s", run);
     char *path = string_format("%s/best.safetensors", run);
     if (stat(path, &info) == 0) return path;
     free(path);

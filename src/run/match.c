@@ -2,7 +2,6 @@
 #include "match.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 enum { GROUPS = 2 };
 
@@ -12,9 +11,7 @@ static bool baseline_read(struct config *baseline, const char *match, int block,
     struct training options = {0};
     struct config config = {0};
     const struct option_group groups[GROUPS] = {{training_options, &options}, {model_options, &config}};
-    struct stat st;
-    const bool directory = stat(match, &st) == 0 && S_ISDIR(st.st_mode);
-    char *file = string_format("--config=%s%s", match, directory ? "/config" : "");
+    char *file = string_format("--config=%s%s", match, directory_exists(match) ? "/config" : "");
     options_set_defaults(groups, GROUPS);
     config.block = block;
     const bool read = options_parse(groups, GROUPS, program, 2, (char *[]){"train", file, NULL}, NULL, err) > 0;
