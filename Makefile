@@ -29,7 +29,7 @@ OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
-IN_DOUBLE = kernels attention position ffn router layer model
+IN_DOUBLE = kernels attention position inputs ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \

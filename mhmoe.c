@@ -12,9 +12,11 @@
 #include "src/math/attention.h"
 #include "src/layers/dispatch.h"
 #include "src/layers/ffn.h"
+#include "src/layers/inputs.h"
 #include "src/math/kernels.h"
 #include "src/layers/norm.h"
 #include "src/layers/position.h"
+#include "src/layers/scorer.h"
 #include "src/base/slices.h"
 #include "src/layers/stack.h"
 #include "src/base/util.h"
@@ -33,7 +35,8 @@ enum parameter_id {
 static size_t model_layout(struct parameter_info *info, const struct sizes *s) {
     const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, Fd = s->Fd,
                  D = s->D, W = s->W, LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine,
-                 shared = s->shared, learned = s->learned, bias = s->bias, shift = s->shift, untied = s->untied;
+                 shared = s->shared, learned = s->learned, bias = s->bias, shift = s->shift, untied = s->untied,
+                 P = s->P, Q = s->Q, masked = s->masked, codes = s->codes;
     const struct parameter_info rows[] = {
 #define DIMS(...) .dims = sizeof((size_t[]){__VA_ARGS__}) / sizeof(size_t), .shape = {__VA_ARGS__}
 #define X(name, part, initialisation, ...) {#name, PART_##part, INIT_##initialisation, DIMS(__VA_ARGS__)},
@@ -96,8 +99,14 @@ enum when { ALWAYS, BACKWARD, WHEN };
     X(turns,        real, ALWAYS,   rotary * T, C / NH) /* see src/layers/position.h */         \
     X(lnf,          real, ALWAYS,   R, C)                                                       \
     X(lnf_kept,     real, ALWAYS,   R, 2)                                                       \
-    X(logits,       real, ALWAYS,   LOGIT_ROWS, V)                                              \
+    X(logits,       real, ALWAYS,   LOGIT_ROWS, max_size(V, codes))                             \
     X(losses,       real, ALWAYS,   R)                                                          \
+    X(patch_of,     int32_t, ALWAYS, (P > 0) * R) /* see src/layers/inputs.h */                        \
+    X(patches,      real, ALWAYS,   (P > 0) * R, C)                                             \
+    X(own,          int32_t, ALWAYS, masked * R) /* see src/layers/scorer.h */                         \
+    X(own_targets,  int32_t, ALWAYS, masked * R)                                                \
+    X(own_losses,   real, ALWAYS,   masked * R)                                                 \
+    X(d_own,        real, BACKWARD, masked * LOGIT_ROWS, C)                                     \
     X(activated,    real, ALWAYS,   (HEAD + MERGE > 0) * R, C) /* see src/layers/stack.h */            \
     X(expert_mean,  real, ALWAYS,   E)                                                          \
     X(d_stream,     real, BACKWARD, R, C)                                                       \
@@ -139,7 +148,7 @@ struct activations {
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
-    size_t rows = ((size_t)1 << 21) / s->V;
+    size_t rows = ((size_t)1 << 21) / max_size(s->V, s->codes);
     if (rows < 384) rows = 384;
     return rows < R ? rows : R;
 }
@@ -149,8 +158,8 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
     const bool training = setup.use == MODEL_TRAIN, all = training && !setup.recompute;
     const size_t T = s->T, R = setup.batch * T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E,
                  K = s->K, F = s->F, Fs = s->Fs, Fd = s->Fd, D = s->D, W = s->W, head = s->head, merge = s->merge,
-                 cosine = s->cosine, qk_norm = s->qk_norm, rotary = !s->learned, N = R * s->H,
-                 LOGIT_ROWS = logit_rows_for(s, R);
+                 cosine = s->cosine, qk_norm = s->qk_norm, rotary = !s->learned, N = R * s->H, P = s->P,
+                 masked = s->masked, codes = s->codes, LOGIT_ROWS = logit_rows_for(s, R);
     const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
     const size_t HIDDEN = W * max_size(s->LD ? R * Fd : 0, max_size(N * K * F, N * Fs));
     const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1,
@@ -211,7 +220,7 @@ static size_t work_needed(const struct parameter_info *info, const struct sizes 
     if (setup.use != MODEL_TRAIN) return most;
     most = max_size(most, norm_scratch_count(s->C) * sizeof(real));
     for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
-        const bool logits = p->part == PART_EMBEDDING || p->part == PART_OUTPUT;
+        const bool logits = p->part == PART_EMBEDDING || p->part == PART_OUTPUT || p->part == PART_CODES;
         const size_t rows = logits ? logit_rows_for(s, R) : parameter_rows(p, s, R);
         most = max_size(most, parameter_work_bytes(p, s, rows));
     }
@@ -312,9 +321,26 @@ static struct norm norm_slice(const struct model *m, enum parameter_id w, enum p
 }
 #define NORM(m, w, b, i, kept) norm_slice(m, ID_##w, ID_##b, i, kept)
 
-/* The layer that makes the logits. */
-static struct linear output_head(const struct model *m) {
-    return m->sizes.untied ? LINEAR(m, lmhead, NONE, 0) : LINEAR(m, wte, NONE, 0);
+static struct vectors vectors_of(const struct model *m, enum parameter_id w) {
+    return (struct vectors){parameter_fields(&m->params)[w], parameter_fields(&m->grads)[w]};
+}
+
+static struct inputs inputs_of(const struct model *m) {
+    const struct activations *a = m->acts;
+    return (struct inputs){.C = m->sizes.C, .P = m->sizes.P, .tokens = vectors_of(m, ID_wte),
+                           .positions = vectors_of(m, ID_wpe), .kinds = vectors_of(m, ID_kind),
+                           .places = vectors_of(m, ID_place), .mask = vectors_of(m, ID_hidden),
+                           .patch = LINEAR(m, patchw, patchb, 0), .patch_of = a->patch_of, .patches = a->patches,
+                           .work = m->work};
+}
+
+/* What makes the logits of pieces, or of visual codes. */
+static struct scorer scorer_of(const struct model *m, bool codes) {
+    const struct activations *a = m->acts;
+    const struct linear pieces = m->sizes.untied ? LINEAR(m, lmhead, NONE, 0) : LINEAR(m, wte, NONE, 0);
+    return (struct scorer){.head = codes ? LINEAR(m, codew, NONE, 0) : pieces, .first = codes ? (int32_t)m->sizes.V : 0,
+                           .most = a->logit_rows, .logits = a->logits, .work = m->work, .own = a->own,
+                           .own_targets = a->own_targets, .own_losses = a->own_losses, .d_own = a->d_own};
 }
 
 static enum activation activation_of(const struct model *m) { return (enum activation)m->config.activation; }
@@ -503,7 +529,8 @@ void model_forward(struct model *m, const struct batch *batch) {
     a->rows = batch_rows(batch);
     work_ensure(m);
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
-    embedding_forward(at(a->stream, 0), m->params.wte, m->params.wpe, batch, m->sizes.C);
+    const struct inputs inputs = inputs_of(m);
+    inputs_forward(&inputs, at(a->stream, 0), batch);
     for (size_t l = 0; l < L; l++) block_forward(m, l);
     norm_forward(&norm, a->lnf, at(a->stream, L), a->rows);
     m->forwards++;
@@ -517,23 +544,22 @@ static void block_recompute(struct model *m, size_t l) {
 }
 
 real *model_logits(struct model *m, size_t row) {
-    const struct linear head = output_head(m);
-    linear_forward(&head, m->acts->logits, m->acts->lnf + row * m->sizes.C, NULL, 1);
-    return m->acts->logits;
+    const struct activations *a = m->acts;
+    const struct linear head = scorer_of(m, batch_position(&a->batch, row) < m->sizes.P).head;
+    linear_forward(&head, a->logits, a->lnf + row * m->sizes.C, NULL, 1);
+    return a->logits;
 }
 
 double model_loss(struct model *m, double scale, size_t *count) {
     const struct activations *a = m->acts;
     const int32_t *targets = a->batch.targets;
-    const size_t C = m->sizes.C, V = m->sizes.V;
-    const struct linear head = output_head(m);
-    for (size_t r = 0; r < a->rows; r += a->logit_rows) {
-        const size_t n = a->rows - r < a->logit_rows ? a->rows - r : a->logit_rows;
-        linear_forward(&head, a->logits, a->lnf + r * C, NULL, n);
-        crossentropy(a->losses + r, a->logits, targets + r, n, V, (real)scale);
-        if (scale > 0) linear_backward(&head, a->d_norm + r * C, a->logits, a->lnf + r * C, NULL, n, m->work);
-    }
     double sum = 0;
+    if (m->sizes.masked) memset(a->losses, 0, a->rows * sizeof(real)); /* of rows that no scorer has for its own */
+    if (m->sizes.masked && scale > 0) memset(a->d_norm, 0, a->rows * m->sizes.C * sizeof(real));
+    for (int codes = 0; codes <= (m->sizes.codes > 0); codes++) {
+        const struct scorer scorer = scorer_of(m, codes);
+        scorer_run(&scorer, a->losses, a->d_norm, a->lnf, targets, a->rows, scale);
+    }
     *count = 0;
     for (size_t r = 0; r < a->rows; r++) {
         sum += (double)a->losses[r];
@@ -548,13 +574,14 @@ void model_backward(struct model *m, double router_scale) {
     const struct activations *a = m->acts;
     const size_t C = m->sizes.C, L = m->sizes.L;
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
+    const struct inputs inputs = inputs_of(m);
     memset(a->d_stream, 0, a->rows * C * sizeof(real));
     norm_backward(&norm, a->d_stream, a->d_norm, at(a->stream, L), a->rows);
     for (size_t l = L; l-- > 0;) {
         if (m->setup.recompute && l < L - 1) block_recompute(m, l);
         block_backward(m, l, router_scale);
     }
-    embedding_backward(m->grads.wte, m->grads.wpe, a->d_stream, &a->batch, C);
+    inputs_backward(&inputs, a->d_stream, &a->batch);
 }
 
 void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t count, struct sampler *sampler,
@@ -641,7 +668,8 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     struct parameter_info info[PARAMETER_TENSORS];
     struct slices list[ARRAYS];
     struct model_cost cost = {.parameters = model_layout(info, s)};
-    double multiply_adds = (double)(s->L * s->C * (s->T + 1)); /* scores and values of (T+1)/2 keys */
+    /* scores and values of (T+1)/2 keys, or of T where all is seen */
+    double multiply_adds = (double)(s->L * s->C * (s->masked ? 2 * s->T : s->T + 1));
     cost.parameter_bytes = sizeof(real) * cost.parameters * (training ? 4 : 1);
     for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
         cost.active_parameters += parameter_active(p, s);

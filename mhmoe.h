@@ -6,6 +6,7 @@
  *   K experts a sub-token  F expert hidden width    LM MoE blocks, LD dense blocks, L = LM + LD
  *   Fs shared expert's     D width of what the router compares with an expert: S, or less (cosine)
  *   Fd dense layer's       W numbers a hidden unit is made from: 1, or 2 (gate and value of swiglu)
+ *   P patches of a picture Q numbers a patch (with --task masked)
  *   R = B*T rows           N = R*H sub-tokens       N*K picks: a pick is one (sub-token, expert) pair
  * Indices are the small letters; `d` before a name is its gradient. Read next: mhmoe.c. */
 #ifndef MHMOE_H
@@ -59,7 +60,13 @@
     X(mergeb,   MERGE,     ZERO,            bias * LM * merge, C)                          \
     X(lnfw,     NORM,      ONE,             C)                                             \
     X(lnfb,     NORM,      ZERO,            shift * C)                                     \
-    X(lmhead,   OUTPUT,    NORMAL,          untied * V, C) /* output head, if it is not wte */
+    X(lmhead,   OUTPUT,    NORMAL,          untied * V, C) /* output head, if it is not wte */\
+    X(patchw,   PATCH,     NORMAL,          (P > 0) * C, Q) /* patch embedding: see src/layers/inputs.h */\
+    X(patchb,   PATCH,     ZERO,            (P > 0) * bias * C)                            \
+    X(place,    POSITION,  NORMAL,          (1 - learned) * P, C) /* learned positions have one for each */\
+    X(kind,     POSITION,  NORMAL,          masked * 2, C) /* picture, text */             \
+    X(hidden,   POSITION,  NORMAL,          masked, C)     /* the mask embedding */        \
+    X(codew,    CODES,     NORMAL,          codes, C)      /* output head of visual codes */
 
 /* Pointers into one flat block, in the order of the list; NULL where a tensor has no elements. */
 struct parameters {

@@ -34,65 +34,6 @@ static void random_tokens(int32_t *tokens, size_t n, size_t V, uint64_t seed) {
     for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)(rng_next(&rng) % V);
 }
 
-/* ---- Embedding ---- */
-
-enum { VOCAB = 7 }; /* so few that tokens repeat */
-
-struct embedding {
-    struct batch batch;
-    real *wte, *wpe;
-    const real *weights;
-    size_t C;
-};
-
-static double embedding_value(const void *call) {
-    const struct embedding *e = call;
-    const size_t n = e->batch.B * e->batch.T * e->C;
-    real out[n];
-    embedding_forward(out, e->wte, e->wpe, &e->batch, e->C);
-    return dot(out, e->weights, n);
-}
-
-static void embedding_check(size_t B, size_t T, size_t from, size_t C) {
-    const size_t n = B * T * C, positions = from + T;
-    int32_t tokens[B * T];
-    real wte[VOCAB * C], wpe[positions * C], out[n], want[n], dwte[VOCAB * C], dwpe[T * C];
-    random_tokens(tokens, B * T, VOCAB, T + C);
-    random_fill(wte, VOCAB * C, 1);
-    random_fill(wpe, positions * C, 2);
-    poison(out, n);
-    const struct batch batch = {.B = B, .T = from + T, .from = from, .tokens = tokens};
-    embedding_forward(out, wte, wpe, &batch, C);
-    for (size_t b = 0; b < B; b++)
-        for (size_t t = 0; t < T; t++)
-            for (size_t c = 0; c < C; c++) {
-                const size_t token = (size_t)tokens[b * T + t];
-                want[(b * T + t) * C + c] = wte[token * C + c] + wpe[(from + t) * C + c];
-            }
-    assert_all_near("embedding", out, want, n);
-    if (from > 0) return;
-
-    real dout[n], dwte_before[VOCAB * C], dwpe_before[T * C];
-    random_fill(dout, n, 3);
-    random_fill(dwte_before, VOCAB * C, 4);
-    random_fill(dwpe_before, T * C, 5);
-    memcpy(dwte, dwte_before, sizeof dwte);
-    memcpy(dwpe, dwpe_before, sizeof dwpe);
-    embedding_backward(dwte, dwpe, dout, &batch, C);
-    const struct embedding call = {batch, wte, wpe, dout, C};
-    gradient_check_added("dwte", embedding_value, &call, wte, dwte, dwte_before, VOCAB * C);
-    gradient_check_added("dwpe", embedding_value, &call, wpe, dwpe, dwpe_before, T * C);
-}
-
-static void test_embedding(void **state) {
-    (void)state;
-    for EACH(w, widths) {
-        embedding_check(1, 1, 0, widths[w]);
-        embedding_check(3, 7, 0, widths[w]);
-        embedding_check(1, 5, 4, widths[w]);
-    }
-}
-
 /* ---- Norms ---- */
 
 struct norming {
@@ -667,7 +608,6 @@ static void test_schedules(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embedding),
         cmocka_unit_test(test_norms),
         cmocka_unit_test(test_layernorm_of_a_constant),
         cmocka_unit_test(test_residual),

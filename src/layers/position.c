@@ -26,8 +26,7 @@ static void head_turn(real *restrict x, const real *restrict turn, size_t hs, re
 
 /* The place of the batch's row r among the positions' turns, or NULL. */
 static const real *turn_of(const struct position *p, const struct batch *batch, size_t r) {
-    const size_t t = batch->from + r % (batch->T - batch->from);
-    return p->turns ? p->turns + t * (p->C / p->NH) : NULL;
+    return p->turns ? p->turns + batch_position(batch, r) * (p->C / p->NH) : NULL;
 }
 
 /* y = s x, s = 1 / sqrt(mean of x^2 + epsilon), turned */

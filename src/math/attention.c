@@ -43,8 +43,9 @@ size_t attention_scratch_count(size_t T, size_t C, size_t NH) {
     return scratch_layout(base, T, C / NH).count * (size_t)omp_get_max_threads();
 }
 
-static struct scratch scratch_of_thread(real *base, size_t T, size_t hs) {
-    const size_t count = scratch_layout(base, T, hs).count;
+/* For a sequence of T positions, of which the longest has T_most. */
+static struct scratch scratch_of_thread(real *base, size_t T_most, size_t T, size_t hs) {
+    const size_t count = scratch_layout(base, T_most, hs).count;
     return scratch_layout(base + (size_t)omp_get_thread_num() * count, T, hs);
 }
 
@@ -76,18 +77,18 @@ static size_t keys_of(const struct head *h, size_t q0, size_t m) {
     return most;
 }
 
-/* Where head bh's numbers of (B, T, width) begin. */
+/* Where head bh's numbers of (rows, width) begin. */
 static size_t head_offset(const struct attention *a, const struct batch *batch, size_t bh, size_t width) {
-    return bh / a->NH * batch->T * width + bh % a->NH * (a->C / a->NH);
+    return batch_start(batch, bh / a->NH) * width + bh % a->NH * (a->C / a->NH);
 }
 
 static struct head head_of(const struct attention *a, const real *qkv, const struct batch *batch, size_t bh) {
-    const size_t T = batch->T, C = a->C, hs = C / a->NH;
+    const size_t b = bh / a->NH, start = batch_start(batch, b), T = batch_length(batch, b), C = a->C, hs = C / a->NH;
     const real *q = qkv + head_offset(a, batch, bh, 3 * C);
-    const int32_t *ends = batch->ends ? batch->ends + bh / a->NH * (T - batch->from) : NULL;
     return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .q = q, .k = q + C, .v = q + 2 * C,
-                         .ends = ends, .lse = a->lse ? a->lse + bh * T : NULL,
-                         .scratch = scratch_of_thread(a->scratch, T, hs)};
+                         .ends = batch->ends ? batch->ends + start : NULL,
+                         .lse = a->lse ? a->lse + start * a->NH + bh % a->NH * T : NULL,
+                         .scratch = scratch_of_thread(a->scratch, batch->T, T, hs)};
 }
 
 static void head_forward(const struct head *h, real *out) {

@@ -3,7 +3,8 @@
  * qkv (B, T, 3C) holds the query, key and value of each position, NH heads of C/NH numbers each.
  * out (B, T, C): out_t = sum over t2 < end_t of softmax(q_t . k_t2 / sqrt(C/NH)) v_t2, head by head; end_t is
  * batch->ends', or t + 1 (causal).
- * T = batch->T positions; queries are those from batch->from on, and only they have a row in out, (T - from, C). */
+ * T = batch->T positions; queries are those from batch->from on, and only they have a row in out, (T - from, C).
+ * With batch->offsets sequences are of their own lengths, and rows follow each other without gaps. */
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
@@ -12,7 +13,8 @@
 
 struct attention {
     size_t C, NH;
-    real *lse;     /* (B, NH, T) log-sum-exp of each softmax row, all that backward needs; NULL: not kept */
+    real *lse;     /* (B, NH, T; with offsets, each sequence's length) log-sum-exp of each softmax row, all that
+                      backward needs; NULL: not kept */
     real *scratch; /* work memory: attention_scratch_count numbers, for all threads together */
 };
 

@@ -13,11 +13,6 @@
 #include "../base/batch.h"
 #include "../base/real.h"
 
-/* out[r] = wte[token of r] + wpe[position of r], positions batch->from..T-1 in each sequence. No wpe (NULL): nothing is
- * added. */
-void embedding_forward(real *out, const real *wte, const real *wpe, const struct batch *batch, size_t C);
-void embedding_backward(real *dwte, real *dwpe, const real *dout, const struct batch *batch, size_t C);
-
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
 

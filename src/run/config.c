@@ -6,6 +6,7 @@
 #include "../layers/router.h"
 
 const char *const block_words[] = {"gpt2", "llama", "modern", NULL};
+static const char *const task_words[] = {"text", "masked", NULL};
 static const char *const norm_words[] = {"layernorm", "rmsnorm", NULL};
 static const char *const position_words[] = {"learned", "rotary", NULL};
 static const char *const activation_words[] = {"gelu", "swiglu", "relu2", NULL};
@@ -15,8 +16,16 @@ static const char *const balance_words[] = {"aux", "bias", "none", NULL};
 
 #define FIELD(name) offsetof(struct config, name)
 const struct option_spec model_options[] = {
+    {"task", 0, OPTION_CHOICE, FIELD(task), "text", 0, 0, task_words, "KIND",
+     "what is learnt: to go on with a text, or to fill in what is hidden of pictures and texts", "Model"},
+    {"size", 0, OPTION_INT, FIELD(size), "0", 0, 1024, NULL, "N",
+     "side of a picture in pixels, others are scaled (masked; 0: as they are, all alike)", NULL},
+    {"patch", 0, OPTION_INT, FIELD(patch), "8", 1, 256, NULL, "N",
+     "side of a patch in pixels (masked); a picture is (size / patch)^2 of them", NULL},
+    {"codes", 0, OPTION_INT, FIELD(codes), "512", 2, 1 << 16, NULL, "N",
+     "visual codes: what hidden patches are told apart by (masked)", NULL},
     {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 260, 1 << 24, NULL, "N",
-     "tokens in the vocabulary (256 of them are single bytes)", "Model"},
+     "tokens in the vocabulary (256 of them are single bytes)", NULL},
     {"seq", 0, OPTION_INT, FIELD(seq), "128", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
     {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
     {"channels", 0, OPTION_INT, FIELD(channels), "128", 1, 1 << 16, NULL, "N", "width of a token's vector", NULL},
@@ -133,6 +142,23 @@ static size_t channels_fitting(const struct config *c) {
     return ((size_t)c->channels / step + 1) * step;
 }
 
+/* The sizes of what a masked model is shown. */
+static bool pictures_check(const struct config *c, struct sizes *s, struct error *err) {
+    s->masked = c->task == TASK_MASKED;
+    if (!s->masked || c->size == 0) return true;
+    const size_t side = (size_t)(c->size / c->patch);
+    if (c->size % c->patch)
+        return error_set(err, EXIT_USAGE, "--size %d is not divisible by --patch %d; use --size %zu", c->size, c->patch,
+                         (side + 1) * (size_t)c->patch);
+    s->P = side * side;
+    s->Q = (size_t)(c->patch * c->patch * 3);
+    s->codes = (size_t)c->codes;
+    if (s->T < s->P + 2)
+        return error_set(err, EXIT_USAGE, "--seq %d has no room for the %zu patches of a picture and a text of 2 "
+                         "tokens; use --seq %zu or more", c->seq, s->P, s->P + 2);
+    return true;
+}
+
 /* The sizes that do not depend on experts. */
 static bool block_check(const struct config *c, struct sizes *s, struct error *err) {
     *s = (struct sizes){.V = (size_t)c->vocab, .T = (size_t)c->seq, .C = (size_t)c->channels, .L = (size_t)c->layers,
@@ -147,7 +173,7 @@ static bool block_check(const struct config *c, struct sizes *s, struct error *e
         return error_set(err, EXIT_USAGE, "--position rotary turns pairs of numbers: --channels %d over --attn-heads "
                          "%d leaves heads of %zu, an odd number; use --channels %zu", c->channels, c->attn_heads,
                          s->C / s->NH, channels_fitting(c));
-    return true;
+    return pictures_check(c, s, err);
 }
 
 bool config_check(const struct config *c, struct sizes *s, struct error *err) {
@@ -191,11 +217,12 @@ size_t moe_blocks_before(const struct config *c, const struct sizes *s, size_t l
 }
 
 /* What an option needs to have any effect, by the field it sets; those not listed here always have one. */
-enum need { MOE, MULTI_HEAD, COSINE, AUX, BIAS, NEEDS };
+enum need { MASKED, MOE, MULTI_HEAD, COSINE, AUX, BIAS, NEEDS };
 static const struct {
     size_t field;
     enum need need;
 } needs_of_options[] = {
+    {FIELD(size), MASKED}, {FIELD(patch), MASKED}, {FIELD(codes), MASKED},
     {FIELD(experts), MOE}, {FIELD(topk), MOE}, {FIELD(expert_hidden), MOE}, {FIELD(moe_every), MOE},
     {FIELD(moe_residual), MOE}, {FIELD(router), MOE}, {FIELD(renormalize), MOE}, {FIELD(balance), MOE},
     {FIELD(z_weight), MOE}, {FIELD(moe_heads), MULTI_HEAD}, {FIELD(head_depth), MULTI_HEAD},
@@ -204,10 +231,10 @@ static const struct {
 };
 
 const char *option_missing(const struct config *c, const char *name) {
-    static const char *const settings[NEEDS] = {"--ffn smoe or mhmoe", "--ffn mhmoe", "--router cosine",
-                                                "--balance aux", "--balance bias"};
+    static const char *const settings[NEEDS] = {"--task masked", "--ffn smoe or mhmoe", "--ffn mhmoe",
+                                                "--router cosine", "--balance aux", "--balance bias"};
     const bool moe = c->ffn != FFN_DENSE;
-    const bool there[NEEDS] = {moe, c->ffn == FFN_MHMOE, moe && c->router == ROUTER_COSINE,
+    const bool there[NEEDS] = {c->task == TASK_MASKED, moe, c->ffn == FFN_MHMOE, moe && c->router == ROUTER_COSINE,
                                moe && c->balance == BALANCE_AUX, moe && c->balance == BALANCE_BIAS};
     const struct option_spec *spec = option_find(model_options, name);
     for (size_t i = 0; spec && i < sizeof needs_of_options / sizeof *needs_of_options; i++)

@@ -6,7 +6,7 @@
 #include "../layers/ffn.h"
 #include "../base/rng.h"
 
-/* What is drawn at random is matrices, but for positions. */
+/* What is drawn at random is matrices, but for the vectors that say where a row stands. */
 static bool is_matrices(const struct parameter_info *p) {
     return p->initialisation < INIT_ZERO && p->part != PART_POSITION;
 }
@@ -101,7 +101,7 @@ size_t parameter_rows(const struct parameter_info *p, const struct sizes *s, siz
 
 size_t parameter_active(const struct parameter_info *p, const struct sizes *s) {
     if (p->count == 0) return 0;
-    if (p->part == PART_POSITION) return p->count / s->T;
+    if (p->part == PART_POSITION) return p->columns; /* one of its vectors */
     if (p->part == PART_EMBEDDING && s->untied) return p->count / s->V;
     /* a token's H sub-tokens reach at most H*K different experts of a layer */
     const size_t experts = experts_of(p, s), reached = parameter_rows(p, s, 1);

@@ -10,6 +10,7 @@
 
 enum part {
     PART_EMBEDDING, PART_POSITION, PART_OUTPUT,
+    PART_PATCH, PART_CODES,                                      /* of a model with pictures */
     PART_NORM, PART_ATTENTION, PART_FFN,                         /* of a dense block */
     PART_HEAD, PART_ROUTER, PART_EXPERT, PART_SHARED, PART_MERGE /* of a MoE block */
 };

@@ -12,6 +12,7 @@
 #include "../../src/math/attention.h"
 #include "../../src/math/gemm.h"
 #include "../../src/math/kernels.h"
+#include "../../src/layers/inputs.h"
 #include "../../src/layers/norm.h"
 #include "../../src/run/optimizer.h"
 #include "../../src/math/vecmath.h"
@@ -279,11 +280,13 @@ static void run_crossentropy(void *x) {
 }
 static void run_embedding_forward(void *x) {
     struct buffers *k = x;
-    embedding_forward(k->a, k->b, k->c, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens}, C_);
+    const struct inputs inputs = {.C = C_, .tokens.w = k->b, .positions.w = k->c};
+    inputs_forward(&inputs, k->a, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens});
 }
 static void run_embedding_backward(void *x) {
     struct buffers *k = x;
-    embedding_backward(k->b, k->c, k->a, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens}, C_);
+    const struct inputs inputs = {.C = C_, .tokens = {k->b, k->b}, .positions = {k->c, k->c}};
+    inputs_backward(&inputs, k->a, &(struct batch){.B = B_, .T = T_, .tokens = k->tokens});
 }
 static void run_adamw(void *x) {
     struct buffers *k = x;
