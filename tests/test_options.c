@@ -14,6 +14,7 @@
 
 #include "../src/run/options.h"
 #include "../src/base/rng.h"
+#include "child.h"
 
 struct model {
     int layers, kind;
@@ -482,8 +483,7 @@ static void test_real_digits(void **state) {
 static void output_read(struct fixture *f, const char *line, int code, char *text, size_t size) {
     int ends[2], status;
     assert_int_equal(pipe(ends), 0);
-    fflush(stdout);
-    pid_t child = fork();
+    const pid_t child = child_of_test();
     if (child == 0) {
         dup2(ends[1], STDOUT_FILENO);
         line_parse(f, line);

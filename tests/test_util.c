@@ -24,6 +24,7 @@
 
 #include "../src/base/rng.h"
 #include "../src/base/util.h"
+#include "child.h"
 
 static char directory[] = "/tmp/test-util-XXXXXX";
 
@@ -53,7 +54,7 @@ static void test_error_set(void **state) {
 static int child_run(void (*act)(void), char *text, size_t size) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
+    const pid_t child = child_of_test();
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
         act();
@@ -485,6 +486,21 @@ static void test_rng_uniform(void **state) {
     assert_true(fabs(sum / N - 0.5) < 5 * sqrt(1.0 / 12 / N));
 }
 
+/* Each of n about equally often; the largest uniform number gives n - 1 whatever n is. */
+static void test_rng_below(void **state) {
+    (void)state;
+    enum { N = 7, DRAWS = 70000 };
+    struct rng rng;
+    rng_seed(&rng, 5, 6);
+    double often[N] = {0};
+    for (int i = 0; i < DRAWS; i++) often[rng_below(&rng, N)]++;
+    for (int i = 0; i < N; i++) assert_true(fabs(often[i] - DRAWS / N) < 5 * sqrt(DRAWS / N));
+    for (uint64_t n = 1; n < (uint64_t)1 << 53; n += n / 3 + 1) {
+        struct rng top = {.s = {0, 0, 0, UINT64_MAX}}; /* rotl(0 + UINT64_MAX, 23) + 0 */
+        assert_true(rng_below(&top, n) == n - 1);
+    }
+}
+
 /* The mean of z^k and the variance of that mean are moments of the normal: (2k-1)!! for even powers. */
 static void test_rng_normal(void **state) {
     (void)state;
@@ -620,7 +636,9 @@ int main(void) {
         cmocka_unit_test(test_atomic_order),      cmocka_unit_test(test_atomic_steps_fail),
         cmocka_unit_test(test_threads_start),
         cmocka_unit_test(test_rng_next),          cmocka_unit_test(test_rng_seed),
-        cmocka_unit_test(test_rng_uniform),       cmocka_unit_test(test_rng_normal),
+        cmocka_unit_test(test_rng_uniform),
+        cmocka_unit_test(test_rng_below),
+        cmocka_unit_test(test_rng_normal),
         cmocka_unit_test(test_shuffle_bijection), cmocka_unit_test(test_shuffle_uniform),
         cmocka_unit_test(test_shuffle_spreads),   cmocka_unit_test(test_file_contents),
         cmocka_unit_test(test_output_check),
