@@ -19,17 +19,18 @@ FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 endif
 CFLAGS += -std=gnu11 $(FLAGS)
 CXXFLAGS += -std=gnu++17 $(FLAGS)
-LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lz -lm
+LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -lz -lm
 LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
-PARTS = mhmoe.c $(wildcard src/*/*.c) tokenizer/writer.c \
-        $(addprefix data/,cache.c encoding.c inputs.c loader.c mixture.c prepare.c shard.c weights.c)
+# What is in data/ but is a program of its own, or part of one.
+CORPORA = austen emoji maker pages passages questions wordnet
+PARTS = mhmoe.c $(wildcard src/*/*.c) tokenizer/writer.c $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
-IN_DOUBLE = kernels attention position inputs ffn router layer model
+IN_DOUBLE = kernels attention position inputs scorer ffn router layer model
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \
@@ -80,6 +81,13 @@ $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 comma = ,
 $(BUILD)/test_cache: LINK += $(addprefix -Wl$(comma)--wrap=,chmod fflush fopen fseek fsync fwrite mkdtemp rename rewind \
                                shard_create)
+
+# It has albums in memory, and counts what memory is asked for.
+$(BUILD)/test_examples: LINK += $(addprefix -Wl$(comma)--wrap=,album_open album_close album_records album_size \
+                                  album_patch album_vocab album_read realloc posix_memalign)
+
+# It watches what a reader of pictures allocates.
+$(BUILD)/test_pictures: LINK += -Wl,--wrap=array_alloc
 
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock

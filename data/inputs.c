@@ -3,14 +3,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fts.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-#include "../src/base/rng.h"
 #include "../src/base/text.h"
+#include "walk.h"
 
 enum {
     GZIP_RATIO = 4,         /* a guess at what is in a packed file */
@@ -92,14 +91,6 @@ static double bytes_likely(const struct input *input) {
     return (double)input->size * (input_packed(input) ? GZIP_RATIO : 1);
 }
 
-/* Where a name is in the order in which names are held out. FNV alone would have names beside each other that differ in
- * their last letters, chapter10 to chapter19, say. */
-static uint64_t name_order(const char *name) {
-    struct rng rng;
-    rng_seed(&rng, hash_bytes(HASH_START, name, strlen(name)), 0);
-    return rng_next(&rng);
-}
-
 /* An input of the last part that the list has; its name begins at `name` of its path. */
 static void input_add(struct input_list *list, const char *path, size_t name, const struct stat *info,
                       struct bytes held) {
@@ -107,12 +98,9 @@ static void input_add(struct input_list *list, const char *path, size_t name, co
     struct input *input = &list->inputs[list->n++];
     *input = (struct input){.path = string_format("%s", path), .part = list->n_parts - 1,
                             .size = held.data ? held.size : (size_t)info->st_size, .held = held};
-    input->order = name_order(path + name);
+    input->order = order_of(path + name, strlen(path + name));
     list->parts[input->part].bytes += bytes_likely(input);
-    uint64_t identity[] = {input->size, held.data ? 0 : (uint64_t)info->st_mtim.tv_sec,
-                           held.data ? 0 : (uint64_t)info->st_mtim.tv_nsec};
-    list->hash = hash_bytes(list->hash, path, strlen(path) + 1);
-    list->hash = hash_bytes(list->hash, identity, sizeof identity);
+    list->hash = hash_file(list->hash, path, input->size, held.data ? (struct timespec){0} : info->st_mtim);
     list->hash = hash_bytes(list->hash, held.data, held.data ? held.size : 0);
 }
 
@@ -126,56 +114,30 @@ static bool pipe_add(struct input_list *list, const char *path, struct error *er
     return ok;
 }
 
-/* Where the name of an input begins in its path: behind the directory that was given, which has `top` bytes, or the
- * last slash of a file that was. */
-static size_t name_start(const FTSENT *entry, size_t top) {
-    const char *slash = strrchr(entry->fts_path, '/');
-    if (entry->fts_level == FTS_ROOTLEVEL) return slash ? (size_t)(slash + 1 - entry->fts_path) : 0;
-    return top + strspn(entry->fts_path + top, "/");
-}
+/* What a walk adds to. */
+struct adding {
+    struct input_list *list;
+    bool verbose;
+};
 
-static int entries_compare(const FTSENT **a, const FTSENT **b) {
-    return strcmp((*a)->fts_name, (*b)->fts_name);
-}
-
-/* One step of a walk through a directory; below its top, hidden and binary files are skipped. */
-static bool entry_visit(struct input_list *list, FTS *walk, FTSENT *entry, const char *path, bool verbose,
-                        struct error *err) {
-    bool top = entry->fts_level == FTS_ROOTLEVEL;
-    switch (entry->fts_info) {
-    case FTS_NS:
-    case FTS_DNR:
-    case FTS_ERR:
-        return error_set(err, EXIT_INPUT, "%s: cannot read: %s; name a text file or a directory of text",
-                         entry->fts_path, strerror(entry->fts_errno));
-    case FTS_D:
-        if (!top && entry->fts_name[0] == '.') fts_set(walk, entry, FTS_SKIP);
-        return true;
-    case FTS_DEFAULT: /* a pipe or a device */
-        return !top || pipe_add(list, entry->fts_path, err);
-    case FTS_F:
-        break;
-    default:
-        return true;
-    }
-    bool skip = !top && entry->fts_name[0] == '.';
-    if (!skip && !encoding_check(&list->notes, entry->fts_path, !top, &skip, err)) return false;
+/* Found files that are hidden or binary are skipped; of pipes and devices only those that were given count. */
+static bool file_add(void *context, const struct walk_file *file, struct error *err) {
+    const struct adding *to = context;
+    if (file->pipe) return !file->given || pipe_add(to->list, file->path, err);
+    bool skip = file->hidden;
+    if (!skip && !encoding_check(&to->list->notes, file->path, !file->given, &skip, err)) return false;
     if (skip) {
-        if (verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", entry->fts_path);
-        list->parts[list->n_parts - 1].skipped++;
+        if (to->verbose) fprintf(stderr, "skipped, hidden or binary: %s\n", file->path);
+        to->list->parts[to->list->n_parts - 1].skipped++;
     } else
-        input_add(list, entry->fts_path, name_start(entry, strlen(path)), entry->fts_statp, (struct bytes){0});
+        input_add(to->list, file->path, file->name, file->info, (struct bytes){0});
     return true;
 }
 
 static bool path_add(struct input_list *list, char *path, bool verbose, struct error *err) {
+    struct adding to = {list, verbose};
     if (strcmp(path, "-") == 0) return pipe_add(list, path, err);
-    FTS *walk = fts_open((char *[]){path, NULL}, FTS_LOGICAL | FTS_NOCHDIR, entries_compare);
-    if (!walk) return error_set(err, EXIT_INPUT, "%s: cannot read: %s", path, strerror(errno));
-    bool ok = true;
-    for (FTSENT *entry; ok && (entry = fts_read(walk));) ok = entry_visit(list, walk, entry, path, verbose, err);
-    fts_close(walk);
-    return ok;
+    return walk(path, "a text file or a directory of text", file_add, &to, err);
 }
 
 /* ---- Parts ---- */

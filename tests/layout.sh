@@ -32,8 +32,9 @@ forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.[ch] token
 forbid "data/ knows only tokenizer/ and src/" '".*mhmoe\.h' data/*.[ch]
 forbid "the model knows only src/" '"(\.\./)?(data|tokenizer)/' mhmoe.[ch]
 forbid "programs and parts do without the tests" '".*tests/' $(others)
-forbid "compression is for checkpoints and shards" '<zlib' \
-    $(others src/run/checkpoint.c data/shard.c data/inputs.c data/encoding.c data/austen.c)
+forbid "compression is for checkpoints and files of blocks" '<zlib' \
+    $(others src/run/checkpoint.c data/blocks.c data/inputs.c data/encoding.c data/austen.c)
+forbid "libpng is behind pictures.h" '<png' $(others data/pictures.c)
 forbid "SentencePiece is behind tokenizer.h" '[<"].*sentencepiece' $(others tokenizer/spm.cc)
 
 for file in src/*.[ch]; do
