@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "../src/base/text.h"
 #include "../tokenizer/tokenizer.h"
 #include "shard.h"
 
@@ -158,6 +159,25 @@ bool cache_replaceable(const char *entry, struct error *err) {
                   entry, (int)strcspn(damage.text, ";"), damage.text, foreign, entry);
     names_free(names, n);
     return !foreign;
+}
+
+bool cache_find(const char *entry, bool verbose, bool *found, struct error *err) {
+    *found = access(entry, F_OK) == 0 && cache_check(entry, err);
+    if (*found || access(entry, F_OK) != 0) return true;
+    if (err->code != EXIT_INPUT || !cache_replaceable(entry, err)) return false;
+    if (verbose) note_print("%.*s: preparing this again", (int)strcspn(err->text, ";"), err->text);
+    return true;
+}
+
+char *cache_entry(const char *cache, const char *path, uint64_t hash) {
+    char *full = strcmp(path, "-") == 0 ? string_format("stdin") : realpath(path, NULL);
+    const char *slash = full ? strrchr(full, '/') : NULL;
+    const char *name = slash ? slash + 1 : full ? full : "text";
+    char *shown = text_as_utf8(name, 60); /* checkpoints keep the path */
+    char *entry = string_format("%s/%s-%016llx", cache, shown, (unsigned long long)hash);
+    free(shown);
+    free(full);
+    return entry;
 }
 
 /* ---- What others left ---- */

@@ -15,6 +15,13 @@ struct cache_work {
     int cache, lock;    /* the cache's directory, and this one, locked */
 };
 
+/* CACHE/NAME-HASH, where NAME is the last of a path ("-": standard input's). malloc'ed. */
+char *cache_entry(const char *cache, const char *path, uint64_t hash);
+
+/* Whether an entry is there and whole. A damaged one that may be replaced is not found, as its inputs are at hand; one
+ * that may not fails. `verbose` notes the damage. */
+bool cache_find(const char *entry, bool verbose, bool *found, struct error *err);
+
 /* Removes what processes that are gone have left in a cache. */
 void cache_sweep(const char *cache);
 

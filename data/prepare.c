@@ -6,22 +6,18 @@
  * regard to their number, so the shards do not depend on it. Next: shard.h, ../tokenizer/tokenizer.h. */
 #include "prepare.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include "../src/base/text.h"
 #include "cache.h"
 #include "inputs.h"
 #include "shard.h"
+#include "vocabulary.h"
 #include "weights.h"
 
 enum {
     FORMAT = 3,                /* raise it when the same inputs give other shards */
-    TRAINING_BYTES = 20 << 20, /* of text for the tokenizer: more changes little and takes longer */
-    STRETCH_BYTES = 64 << 10,  /* a sample of that text is made of such stretches */
+    STRETCH_BYTES = 64 << 10,  /* a sample of the text for the tokenizer is made of such stretches */
     CHUNK_BYTES = 128 << 10,   /* encoded by one thread at a time */
     ROUND_CHUNKS = 128,        /* encoded before the tokens are written: bounds the memory */
     SHARD_TOKENS = 64 << 20,
@@ -79,20 +75,6 @@ static const char *excerpt_next(void *context, size_t *size) {
         text_release(&s->list->inputs[s->i++], &s->text);
         s->open = false;
     }
-    return NULL;
-}
-
-/* Of the training text, with of each part its share. `nearest` is as in tokenizer_train. */
-static tokenizer *tokenizer_make(const struct input_list *list, const double *share, int vocab,
-                                 bool progress, int *nearest, struct error *err) {
-    struct error reading;
-    struct excerpt s = {.list = list, .share = share, .err = &reading};
-    tokenizer *t = tokenizer_train(excerpt_next, &s, vocab, progress, nearest, err);
-    if (s.open) text_release(&list->inputs[s.i], &s.text);
-    if (!s.failed) return t;
-    *err = reading;
-    *nearest = 0;
-    if (t) tokenizer_free(t);
     return NULL;
 }
 
@@ -246,19 +228,6 @@ static bool held_out_leave(struct job *job, struct error *err) {
 
 /* ---- Into the cache ---- */
 
-/* CACHE/NAME-HASH, where NAME is that of the first input. */
-static char *cache_path(const struct prepare_options *o, uint64_t hash) {
-    const char *path = input_path(o->paths[0]);
-    char *full = strcmp(path, "-") == 0 ? string_format("stdin") : realpath(path, NULL);
-    const char *slash = full ? strrchr(full, '/') : NULL;
-    const char *name = slash ? slash + 1 : full ? full : "text";
-    char *shown = text_as_utf8(name, 60); /* checkpoints keep the path */
-    char *entry = string_format("%s/%s-%016llx", o->cache, shown, (unsigned long long)hash);
-    free(shown);
-    free(full);
-    return entry;
-}
-
 /* A vocabulary that the text turns out not to support has the name of the one that was asked for. */
 static uint64_t job_hash(const struct job *job) {
     const struct prepare_options *o = job->options;
@@ -337,19 +306,30 @@ static void left_out_tell(const struct prepare_options *o, const char *dir) {
     free(path);
 }
 
-/* Trains the tokenizer. If the number of pieces may change: where the text does not support so many, of as many as it
- * does; where they do not even suffice for its characters, of so many beside these. */
-static bool job_tokenizer(struct job *job, struct error *err) {
+/* Of the training text, with of each part its share. */
+static tokenizer *tokenizer_make(void *context, int pieces, int *nearest, struct error *err) {
+    const struct job *job = context;
+    struct error reading;
+    struct excerpt s = {.list = &job->train, .share = job->share, .err = &reading};
+    tokenizer *t = tokenizer_train(excerpt_next, &s, pieces, job->options->verbose, nearest, err);
+    if (s.open) text_release(&s.list->inputs[s.i], &s.text);
+    if (!s.failed) return t;
+    *err = reading;
+    *nearest = 0;
+    if (t) tokenizer_free(t);
+    return NULL;
+}
+
+static struct vocabulary job_vocabulary(const struct job *job) {
     const struct prepare_options *o = job->options;
-    int vocab = o->vocab, nearest = 0;
-    job->tokenizer = o->tokenizer;
-    for (int tries = 0; !job->tokenizer; tries++) {
-        if (o->verbose) fprintf(stderr, "training a tokenizer of %d pieces\n", vocab);
-        job->tokenizer = tokenizer_make(&job->train, job->share, vocab, o->verbose, &nearest, err);
-        if (!job->tokenizer && (!o->vocab_adapts || nearest <= 0 || tries == 2)) return false;
-        vocab = nearest > vocab ? nearest + o->vocab : nearest;
-    }
-    return true;
+    return (struct vocabulary){o->vocab, o->vocab_adapts, o->verbose};
+}
+
+static bool job_tokenizer(struct job *job, struct error *err) {
+    const struct vocabulary wanted = job_vocabulary(job);
+    job->tokenizer = job->options->tokenizer;
+    if (!job->tokenizer) job->tokenizer = vocabulary_train(&wanted, tokenizer_make, job, err);
+    return job->tokenizer != NULL;
 }
 
 /* Trains the tokenizer if there is none, encodes, and leaves everything in dir. */
@@ -371,35 +351,6 @@ static bool cache_fill(struct job *job, const char *dir, struct error *err) {
     if (job_run(job, work.path, err)) return cache_commit(&work, err);
     cache_abandon(&work);
     return false;
-}
-
-/* Whether the entry is there and whole. A damaged one is made again, as the inputs are at hand. */
-static bool cache_find(const struct job *job, const char *dir, bool *found, struct error *err) {
-    *found = access(dir, F_OK) == 0 && cache_check(dir, err);
-    if (*found || access(dir, F_OK) != 0) return true;
-    if (err->code != EXIT_INPUT || !cache_replaceable(dir, err)) return false;
-    if (job->options->verbose) note_print("%.*s: preparing this text again", (int)strcspn(err->text, ";"), err->text);
-    return true;
-}
-
-/* The entry may be that of a run which took what the text supports or needs: does it suit this one? */
-static bool vocab_check(const struct prepare_options *o, const char *dir, struct error *err) {
-    if (o->tokenizer) return true;
-    char *model = string_format("%s/tokenizer.model", dir);
-    tokenizer *t = tokenizer_load(model, err);
-    const int pieces = t ? tokenizer_vocab(t) : 0, least = t ? tokenizer_least(t) : 0;
-    if (t) tokenizer_free(t);
-    free(model);
-    if (!t || pieces == o->vocab) return t != NULL;
-    if (!o->vocab_adapts)
-        return pieces < o->vocab ? tokenizer_too_large(o->vocab, pieces, err)
-                                 : tokenizer_too_small(o->vocab, least, err);
-    if (o->verbose && pieces < o->vocab)
-        note_print("this text supports a vocabulary of %d pieces, not of %d", pieces, o->vocab);
-    if (o->verbose && pieces > o->vocab)
-        note_print("this text has a vocabulary of %d pieces, not of %d: its characters alone take %d", pieces, o->vocab,
-                   least);
-    return true;
 }
 
 /* Lists the inputs, and says of each what becomes of its text. */
@@ -435,7 +386,7 @@ static bool job_shares(struct job *job, struct error *err) {
     }
     const bool ok = part_shares(weights, n, job->options->part_alpha, job->options->part_weights, err);
     for (size_t p = 0; ok && p < n; p++)
-        job->share[p] = fmin(1, fmin(bytes, TRAINING_BYTES) * weights[p].share / weights[p].size);
+        job->share[p] = fmin(1, fmin(bytes, VOCABULARY_BYTES) * weights[p].share / weights[p].size);
     free(weights);
     return ok;
 }
@@ -445,10 +396,11 @@ char *data_prepare(const struct prepare_options *options, struct error *err) {
     char *dir = NULL;
     bool found, ok = job_list(&job, err) && job_shares(&job, err);
     if (ok) {
-        dir = cache_path(options, job_hash(&job));
+        const struct vocabulary wanted = job_vocabulary(&job);
+        dir = cache_entry(options->cache, input_path(options->paths[0]), job_hash(&job));
         cache_sweep(options->cache);
-        ok = cache_find(&job, dir, &found, err) && (found || cache_fill(&job, dir, err)) &&
-             vocab_check(options, dir, err);
+        ok = cache_find(dir, options->verbose, &found, err) && (found || cache_fill(&job, dir, err)) &&
+             (options->tokenizer || vocabulary_check(&wanted, dir, err));
     }
     if (ok && options->verbose) left_out_tell(options, dir);
     inputs_free(&job.train);

@@ -4,7 +4,7 @@
 #ifndef SHARD_H
 #define SHARD_H
 
-#include "../src/base/util.h"
+#include "blocks.h"
 
 enum { SHARD_BLOCK = 1 << 16 }; /* tokens in every block but the last */
 
@@ -18,16 +18,14 @@ bool shard_append(struct shard_writer *w, const int32_t *tokens, size_t n, struc
 bool shard_close(struct shard_writer *w, bool keep, struct error *err);
 
 struct shard {
-    char *path;
+    struct blocks file;
+    const char *path; /* the file's */
     int vocab;
     uint64_t tokenizer_hash;
     uint64_t data_hash; /* of the tokens, as stored in the header */
     size_t count;       /* tokens */
     size_t blocks;
-    const uint64_t *index; /* (blocks + 1) byte offsets */
-    int width;             /* bytes a token: 2 or 4 */
-    void *map;
-    size_t map_bytes;
+    int width;          /* bytes a token: 2 or 4 */
 };
 
 bool shard_open(struct shard *s, const char *path, struct error *err);

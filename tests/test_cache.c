@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include "../data/cache.h"
+#include "child.h"
 #include "data_files.h"
 
 /* ---- Calls that fail ---- */
@@ -289,8 +290,7 @@ static void entries_are_for_whom_the_user_says(void **state) {
 /* The exit code of a preparation by a process of its own that may write no file beyond a size. */
 static int limited_prepare(const struct place *p, size_t bytes) {
     int status;
-    fflush(stdout);
-    const pid_t child = fork();
+    const pid_t child = child_of_test();
     if (child == 0) {
         struct error err = {0, ""};
         signal(SIGXFSZ, SIG_IGN);
@@ -519,8 +519,7 @@ static void waits(void *context) {
 }
 
 static pid_t prepare_elsewhere(const struct place *p, void (*what)(void *), void *context) {
-    fflush(stdout);
-    const pid_t child = fork();
+    const pid_t child = child_of_test();
     if (child == 0) {
         struct error err;
         alarm(60);
