@@ -40,6 +40,11 @@ double rng_uniform(struct rng *rng) {
     return (double)(rng_next(rng) >> 11) * 0x1p-53;
 }
 
+/* A uniform number is at most 1 - 2^-53, and the product with that is rounded down. */
+uint64_t rng_below(struct rng *rng, uint64_t n) {
+    return (uint64_t)(rng_uniform(rng) * (double)n);
+}
+
 double rng_normal(struct rng *rng) {
     double radius = sqrt(-2 * log(1 - rng_uniform(rng))); /* 1 - u is never 0 */
     return radius * cos(2 * M_PI * rng_uniform(rng));

@@ -15,6 +15,7 @@ struct rng {
 void rng_seed(struct rng *rng, uint64_t seed, uint64_t sequence);
 uint64_t rng_next(struct rng *rng);
 double rng_uniform(struct rng *rng); /* [0, 1), 53 bits */
+uint64_t rng_below(struct rng *rng, uint64_t n); /* [0, n), n < 2^53 */
 double rng_normal(struct rng *rng);  /* mean 0, variance 1; two uniforms a call (Box-Muller) */
 
 /* A bijection of [0, n) chosen by `key`, evaluated at i in constant time and memory
