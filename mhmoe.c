@@ -679,8 +679,9 @@ struct model_cost model_cost(const struct sizes *s, struct model_setup setup) {
     }
     cost.forward_flops = 2 * multiply_adds;
     cost.training_flops = 3 * cost.forward_flops;
+    const double ends = (double)(s->C * (s->V + s->codes + s->Q)); /* of the model: no blocks */
     if (setup.recompute) /* all blocks once more but the last, taken as their average */
-        cost.training_flops += (cost.forward_flops - 2 * (double)(s->V * s->C)) * (double)(s->L - 1) / (double)s->L;
+        cost.training_flops += 2 * (multiply_adds - ends) * (double)(s->L - 1) / (double)s->L;
     cost.activation_bytes = activations_layout(list, s, setup) + work_needed(info, s, setup);
     return cost;
 }

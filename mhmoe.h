@@ -153,7 +153,8 @@ void model_backward(struct model *m, double router_scale);
 /* With BALANCE_BIAS, moves router_bias against the load since model_clear_statistics. Once a step. */
 void model_balance(struct model *m);
 
-/* Logits (V) of one row of the last forward; the caller may overwrite them. Valid until the next call. */
+/* Logits of one row of the last forward, whose batch's positions must still be there: of pieces (V), or of visual codes
+ * (codes) where the row is a patch's. The caller may overwrite them. Valid until the next call. */
 real *model_logits(struct model *m, size_t row);
 
 /* Continues `prompt` (n > 0 tokens) by up to `count` tokens, handing each to `emit` until it returns false.

@@ -1,24 +1,28 @@
-/* Attention in double: forward against a plain loop, backward against central differences, whoever attends to whom.
- * Sizes lie around the tiles inside; what nobody should read holds NaN. */
+/* Attention in double: forward against a plain loop, backward against central differences, whoever attends to whom, in
+ * sequences of one length and of many. Sizes lie around the tiles inside; what nobody should read holds NaN, and memory
+ * ends where it may not be touched. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <omp.h>
 #include "../src/math/attention.h"
 #include "differences.h"
+#include "guarded.h"
 
 struct attending {
     struct attention layer;
     struct batch batch;
     real *qkv;
     const real *weights;
+    size_t rows, scratch_bytes;
 };
 
 static double attention_value(const void *call) {
     const struct attending *a = call;
-    const size_t n = a->batch.B * a->batch.T * a->layer.C;
+    const size_t n = a->rows * a->layer.C;
     struct attention layer = a->layer;
     real out[n];
     layer.lse = NULL;
@@ -48,17 +52,47 @@ static const int32_t *sight_ends(enum sight sight, size_t B, size_t T) {
     return ends;
 }
 
+static struct attending attending_of(struct batch batch, size_t rows, size_t C, size_t NH) {
+    const size_t scratch_bytes = attention_scratch_count(batch.T, C, NH) * sizeof(real);
+    const struct attention layer = {C, NH, poisoned(rows * NH), guarded_alloc(scratch_bytes)};
+    real *qkv = random_numbers(rows * 3 * C, batch.T + C);
+    return (struct attending){layer, batch, qkv, random_numbers(rows * C, 3), rows, scratch_bytes};
+}
+
 static struct attending attention_make(size_t B, size_t T, size_t C, size_t NH, enum sight sight) {
-    const struct attention layer = {C, NH, poisoned(B * NH * T), poisoned(attention_scratch_count(T, C, NH))};
-    return (struct attending){layer, {.B = B, .T = T, .ends = sight_ends(sight, B, T)},
-                              random_numbers(B * T * 3 * C, T + C), random_numbers(B * T * C, 3)};
+    return attending_of((struct batch){.B = B, .T = T, .ends = sight_ends(sight, B, T)}, B * T, C, NH);
+}
+
+/* Sequences one behind the other, `offsets` (B + 1) their places; or of one length. */
+static size_t sequence_start(const struct batch *batch, size_t b) {
+    return batch->offsets ? (size_t)batch->offsets[b] : b * batch->T;
+}
+static size_t sequence_length(const struct batch *batch, size_t b) {
+    return sequence_start(batch, b + 1) - sequence_start(batch, b);
+}
+
+/* Of these lengths, 0 behind the last; the first sees as `sight`, the next as the kind after it, unless all are
+ * causal. */
+static struct attending packed_make(const size_t *lengths, size_t C, size_t NH, enum sight sight) {
+    size_t B = 0, rows = 0, longest = 0;
+    for (; lengths[B]; rows += lengths[B++]) longest = lengths[B] > longest ? lengths[B] : longest;
+    int32_t *offsets = array_alloc(B + 1, sizeof *offsets), *ends = array_alloc(rows, sizeof *ends);
+    for (size_t b = 0, at = 0; b < B; at += lengths[b++])
+        for (size_t t = 0; t < lengths[b]; t++) {
+            const enum sight mine = (sight + b) % SIGHTS;
+            ends[at + t] = (int32_t)sight_end(mine, mine == ANY ? b : 0, t, lengths[b]);
+            offsets[b + 1] = (int32_t)(at + lengths[b]);
+        }
+    if (sight == CAUSAL) free(ends), ends = NULL;
+    return attending_of((struct batch){.B = B, .T = longest, .offsets = offsets, .ends = ends}, rows, C, NH);
 }
 
 static void attention_free(struct attending *a) {
     free((int32_t *)a->batch.ends);
+    free((int32_t *)a->batch.offsets);
     free(a->qkv);
     free(a->layer.lse);
-    free(a->layer.scratch);
+    guarded_free(a->layer.scratch, a->scratch_bytes);
     free((real *)a->weights);
 }
 
@@ -79,24 +113,25 @@ static double attention_plain(real *out_t, const real *q, const real *k, size_t 
 }
 
 static void attention_forward_check(const struct attending *a, real *out) {
-    const size_t B = a->batch.B, T = a->batch.T, C = a->layer.C, NH = a->layer.NH, hs = C / NH;
-    real want[B * T * C], lse_want[B * NH * T];
+    const size_t rows = a->rows, C = a->layer.C, NH = a->layer.NH, hs = C / NH;
+    real want[rows * C], lse_want[rows * NH];
     attention_forward(&a->layer, out, a->qkv, &a->batch);
-    for (size_t b = 0; b < B; b++)
+    for (size_t b = 0; b < a->batch.B; b++) {
+        const size_t start = sequence_start(&a->batch, b), T = sequence_length(&a->batch, b);
         for (size_t h = 0; h < NH; h++)
             for (size_t t = 0; t < T; t++) {
-                const real *q = a->qkv + b * T * 3 * C + h * hs;
-                const size_t end = a->batch.ends ? (size_t)a->batch.ends[b * T + t] : t + 1;
-                real *want_t = want + (b * T + t) * C + h * hs;
-                lse_want[(b * NH + h) * T + t] = attention_plain(want_t, q + t * 3 * C, q + C, end, C, hs);
+                const real *q = a->qkv + start * 3 * C + h * hs;
+                const size_t end = a->batch.ends ? (size_t)a->batch.ends[start + t] : t + 1;
+                real *want_t = want + (start + t) * C + h * hs;
+                lse_want[start * NH + h * T + t] = attention_plain(want_t, q + t * 3 * C, q + C, end, C, hs);
             }
-    assert_all_near("out", out, want, B * T * C);
-    assert_all_near("lse", a->layer.lse, lse_want, B * NH * T);
+    }
+    assert_all_near("out", out, want, rows * C);
+    assert_all_near("lse", a->layer.lse, lse_want, rows * NH);
 }
 
-static void attention_check(size_t B, size_t T, size_t C, size_t NH, enum sight sight) {
-    struct attending a = attention_make(B, T, C, NH, sight);
-    const size_t n = B * T * C;
+static void attending_check(struct attending a) {
+    const size_t n = a.rows * a.layer.C;
     real out[n], dqkv[3 * n];
     poison(out, n);
     poison(dqkv, 3 * n);
@@ -104,6 +139,10 @@ static void attention_check(size_t B, size_t T, size_t C, size_t NH, enum sight 
     attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
     gradient_check("dqkv", attention_value, &a, a.qkv, dqkv, 3 * n);
     attention_free(&a);
+}
+
+static void attention_check(size_t B, size_t T, size_t C, size_t NH, enum sight sight) {
+    attending_check(attention_make(B, T, C, NH, sight));
 }
 
 /* A tile has 32 queries: within one, exactly one, one and a bit, two, two and a bit, and a rest. */
@@ -124,6 +163,63 @@ static void test_attention_of_every_sight(void **state) {
     for (enum sight sight = CAUSAL_BY_ENDS; sight < SIGHTS; sight++)
         for EACH(t, lengths) attention_check(3, lengths[t], 20, 2, sight);
 }
+
+/* ---- Sequences of unequal lengths ---- */
+
+/* 0 behind the last of each: longer ones before, between and behind shorter ones, some of one row. */
+static const size_t packs[][8] = {{1}, {7, 33, 1, 64}, {65, 2, 31, 1}, {1, 1, 3, 1}, {32, 5, 130, 32, 1, 9}};
+
+static void test_attention_of_unequal_lengths(void **state) {
+    (void)state;
+    const size_t shapes[][2] = {{3, 3}, {20, 2}, {33, 1}};
+    for EACH(p, packs)
+        for (enum sight sight = CAUSAL; sight < SIGHTS; sight++) {
+            const size_t *shape = shapes[(p + sight) % COUNT(shapes)];
+            attending_check(packed_make(packs[p], shape[0], shape[1], sight));
+        }
+}
+
+/* What a sequence gets does not depend on what else the batch has, to the bit. */
+static void sequences_check(const struct attending *a, const real *out, const real *dqkv) {
+    const size_t C = a->layer.C, NH = a->layer.NH;
+    for (size_t b = 0; b < a->batch.B; b++) {
+        const size_t start = sequence_start(&a->batch, b), T = sequence_length(&a->batch, b);
+        const struct batch alone = {.B = 1, .T = T, .ends = a->batch.ends ? a->batch.ends + start : NULL};
+        real lse[NH * T], out_b[T * C], dqkv_b[T * 3 * C];
+        const struct attention layer = {C, NH, lse, a->layer.scratch};
+        attention_forward(&layer, out_b, a->qkv + start * 3 * C, &alone);
+        attention_backward(&layer, dqkv_b, a->weights + start * C, a->qkv + start * 3 * C, out_b, &alone);
+        assert_memory_equal(out_b, out + start * C, sizeof out_b);
+        assert_memory_equal(lse, a->layer.lse + start * NH, sizeof lse);
+        assert_memory_equal(dqkv_b, dqkv + start * 3 * C, sizeof dqkv_b);
+    }
+}
+
+/* Nor on how many threads share the work memory: as many sequences as it takes for each to meet a long one beside short
+ * ones. */
+static void test_sequences_alone(void **state) {
+    (void)state;
+    enum { C = 20, NH = 2, MANY = 60 };
+    const int before = omp_get_max_threads();
+    size_t many[MANY + 1] = {0};
+    for (size_t i = 0; i < MANY; i++) many[i] = i % 3 ? 1 + i * i % 17 : 97 + i;
+    for (int threads = 1; threads <= 8; threads += 7)
+        for EACH(p, packs)
+            for (enum sight sight = CAUSAL; sight < SIGHTS; sight++) {
+                omp_set_num_threads(threads);
+                struct attending a = packed_make(p ? packs[p] : many, C, NH, sight);
+                real *out = poisoned(a.rows * C), *dqkv = poisoned(a.rows * 3 * C);
+                attention_forward(&a.layer, out, a.qkv, &a.batch);
+                attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
+                sequences_check(&a, out, dqkv);
+                free(out);
+                free(dqkv);
+                attention_free(&a);
+            }
+    omp_set_num_threads(before);
+}
+
+/* ---- Said another way, or in pieces ---- */
 
 /* What it is told, not how: causal as `ends` says it is the same numbers. */
 static void test_causal_by_ends(void **state) {
@@ -187,6 +283,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention),
         cmocka_unit_test(test_attention_of_every_sight),
+        cmocka_unit_test(test_attention_of_unequal_lengths),
+        cmocka_unit_test(test_sequences_alone),
         cmocka_unit_test(test_causal_by_ends),
         cmocka_unit_test(test_attention_of_huge_scores),
         cmocka_unit_test(test_attention_from),

@@ -12,8 +12,13 @@
 #include "differences.h"
 #include "guarded.h"
 
-/* Beside the batch's own positions the table has some behind them, and none that a cache holds. */
+/* Beside the batch's own positions the table has some behind them, and none that a cache holds or no row stands at. */
 enum { BEHIND = 2 };
+
+/* Where row r stands. */
+static size_t position_of(const struct batch *batch, size_t r) {
+    return batch->positions ? (size_t)batch->positions[r] : batch->from + r % (batch->T - batch->from);
+}
 
 struct positioning {
     struct position layer;
@@ -28,14 +33,17 @@ enum { TURNS = 1, SCALES = 2, KINDS = 4 };
 
 static struct positioning position_make(struct batch batch, size_t NH, size_t hs, int kind) {
     const size_t rows = batch_rows(&batch), C = NH * hs;
+    size_t last = 0;
+    for (size_t r = 0; r < rows; r++) last = position_of(&batch, r) > last ? position_of(&batch, r) : last;
+    const size_t positions = last + 1 + BEHIND;
     struct positioning p = {.layer = {.C = C, .NH = NH}, .batch = batch, .rows = rows, .n = rows * 3 * C,
-                            .turns_bytes = (batch.T + BEHIND) * hs * sizeof(real),
+                            .turns_bytes = positions * hs * sizeof(real),
                             .scales_bytes = rows * 2 * NH * sizeof(real)};
     if (kind & TURNS) {
-        real *turns = guarded_alloc(p.turns_bytes);
-        position_turns(turns, batch.T + BEHIND, hs);
-        poison(turns, batch.from * hs);
-        poison(turns + batch.T * hs, BEHIND * hs);
+        real *turns = guarded_alloc(p.turns_bytes), all[positions * hs];
+        position_turns(all, positions, hs);
+        for (size_t r = 0; r < rows; r++)
+            memcpy(turns + position_of(&batch, r) * hs, all + position_of(&batch, r) * hs, hs * sizeof(real));
         p.layer.turns = turns;
     }
     if (kind & SCALES) p.layer.scales = guarded_alloc(p.scales_bytes);
@@ -57,8 +65,12 @@ static void position_free(struct positioning *p) {
 typedef void check(struct batch batch, size_t NH, size_t hs, int kind);
 static void every_shape(check *run) {
     static const size_t heads[] = {1, 3, 5}, sizes[] = {2, 6, 34, 3, 7};
-    static const struct batch batches[] = {{.B = 1, .T = 1}, {.B = 1, .T = 7}, {.B = 3, .T = 5},
-                                           {.B = 1, .T = 7, .from = 6}, {.B = 2, .T = 7, .from = 3}};
+    const struct batch batches[] = {
+        {.B = 1, .T = 1}, {.B = 1, .T = 7}, {.B = 3, .T = 5}, {.B = 1, .T = 7, .from = 6}, {.B = 2, .T = 7, .from = 3},
+        /* positions that are given: of sequences that are as long, or are not */
+        {.B = 2, .T = 3, .positions = (int32_t[]){2, 0, 9, 4, 4, 5}},
+        {.B = 3, .T = 5, .offsets = (int32_t[]){0, 2, 7, 8}, .positions = (int32_t[]){6, 7, 0, 1, 2, 11, 12, 3}},
+    };
     for EACH(b, batches)
         for EACH(h, heads)
             for EACH(s, sizes)
@@ -105,7 +117,7 @@ static double head_plain(double *want, const real *x, size_t t, size_t hs, int k
 
 static void forward_check(struct batch batch, size_t NH, size_t hs, int kind) {
     struct positioning p = position_make(batch, NH, hs, kind);
-    const size_t C = NH * hs, news = batch.T - batch.from;
+    const size_t C = NH * hs;
     for (size_t r = 0; r < p.rows; r++) poison(p.qkv + r * 3 * C + 2 * C, C); /* values: nobody's business */
     real *before = copy_of(p.qkv, p.n);
     position_forward(&p.layer, p.qkv, &p.batch);
@@ -113,7 +125,7 @@ static void forward_check(struct batch batch, size_t NH, size_t hs, int kind) {
         const real *was = before + r * 3 * C, *is = p.qkv + r * 3 * C;
         for (size_t h = 0; h < 2 * NH; h++) {
             double want[hs];
-            const double scale = head_plain(want, was + h * hs, batch.from + r % news, hs, kind);
+            const double scale = head_plain(want, was + h * hs, position_of(&batch, r), hs, kind);
             assert_all_near("turned", is + h * hs, want, hs);
             if (kind & SCALES) assert_near(p.layer.scales[r * 2 * NH + h], scale, ROUNDING);
         }
@@ -150,7 +162,7 @@ static void test_zeros(void **state) {
 /* A sequence that comes in two pieces gets the bits that it would have had at once: the KV cache. */
 static void from_check(struct batch batch, size_t NH, size_t hs, int kind) {
     const size_t T = batch.T;
-    if (batch.B > 1 || batch.from > 0) return;
+    if (batch.B > 1 || batch.from > 0) return; /* a cache is of one sequence */
     struct positioning whole = position_make(batch, NH, hs, kind);
     for (size_t from = 1; from < T; from++) {
         struct positioning piece = position_make((struct batch){.B = 1, .T = T, .from = from}, NH, hs, kind);

@@ -24,12 +24,12 @@ struct inputs {
     struct vectors kinds, places;     /* (2, C) of pictures and of texts, (P, C) */
     struct vectors mask;              /* (C) */
     struct linear patch;              /* (Q) to (C) */
-    int32_t *patch_of;                /* (R) of rows that show a patch, which one; NULL without pictures */
+    int32_t *patch_of;                /* (R) of rows that show a patch, which one; work memory; NULL without pictures */
     real *patches;                    /* (R, C) those shown, as the stream has them; in backward their gradients */
     void *work;                       /* linear_workspace_bytes of patch, for backward */
 };
 
-/* out (rows, C). Fills patch_of, which backward reads. */
+/* out (rows, C). */
 void inputs_forward(const struct inputs *in, real *out, const struct batch *batch);
 
 /* From the gradient of out: adds to the gradients of all that went into it. */

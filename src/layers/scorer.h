@@ -13,7 +13,7 @@ struct scorer {
     real *logits;        /* (most, head.OC) */
     void *work;          /* linear_workspace_bytes of head for so many rows: for gradients */
     /* Where it is not the only scorer: the rows whose target is one of its own, those targets, their losses, (rows)
-     * each, and (most, C) for gradients. Else NULL: all rows are its own. */
+     * each, and (most, C) for gradients. Else NULL: all rows are its own, and first is 0. */
     int32_t *own, *own_targets;
     real *own_losses, *d_own;
 };

@@ -14,11 +14,13 @@ static const char *const ffn_words[] = {"dense", "smoe", "mhmoe", NULL};
 static const char *const router_words[] = {"softmax", "cosine", NULL};
 static const char *const balance_words[] = {"aux", "bias", "none", NULL};
 
+enum { SIZE_MOST = 1024 };
+
 #define FIELD(name) offsetof(struct config, name)
 const struct option_spec model_options[] = {
     {"task", 0, OPTION_CHOICE, FIELD(task), "text", 0, 0, task_words, "KIND",
      "what is learnt: to go on with a text, or to fill in what is hidden of pictures and texts", "Model"},
-    {"size", 0, OPTION_INT, FIELD(size), "0", 0, 1024, NULL, "N",
+    {"size", 0, OPTION_INT, FIELD(size), "0", 0, SIZE_MOST, NULL, "N",
      "side of a picture in pixels, others are scaled (masked; 0: as they are, all alike)", NULL},
     {"patch", 0, OPTION_INT, FIELD(patch), "8", 1, 256, NULL, "N",
      "side of a patch in pixels (masked); a picture is (size / patch)^2 of them", NULL},
@@ -146,16 +148,17 @@ static size_t channels_fitting(const struct config *c) {
 static bool pictures_check(const struct config *c, struct sizes *s, struct error *err) {
     s->masked = c->task == TASK_MASKED;
     if (!s->masked || c->size == 0) return true;
+    const int below = c->size / c->patch * c->patch, above = below + c->patch;
+    if (c->size != below)
+        return error_set(err, EXIT_USAGE, "--size %d is not divisible by --patch %d; use --size %d", c->size, c->patch,
+                         above <= SIZE_MOST ? above : below);
     const size_t side = (size_t)(c->size / c->patch);
-    if (c->size % c->patch)
-        return error_set(err, EXIT_USAGE, "--size %d is not divisible by --patch %d; use --size %zu", c->size, c->patch,
-                         (side + 1) * (size_t)c->patch);
     s->P = side * side;
     s->Q = (size_t)(c->patch * c->patch * 3);
     s->codes = (size_t)c->codes;
     if (s->T < s->P + 2)
         return error_set(err, EXIT_USAGE, "--seq %d has no room for the %zu patches of a picture and a text of 2 "
-                         "tokens; use --seq %zu or more", c->seq, s->P, s->P + 2);
+                         "tokens; use --seq %zu or more, or larger patches (--patch)", c->seq, s->P, s->P + 2);
     return true;
 }
 
