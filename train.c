@@ -15,8 +15,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "data/album.h"
+#include "data/album_prepare.h"
+#include "data/codebook.h"
+#include "data/feed.h"
 #include "data/inputs.h"
-#include "data/mixture.h"
 #include "data/prepare.h"
 #include "mhmoe.h"
 #include "src/math/kernels.h"
@@ -69,13 +72,15 @@ struct train {
     struct checkpoint resumed; /* with --resume, open while the rest is being set up */
     struct checkpoint source;  /* with --from, the same */
     json_t *inherited;         /* of it: see src/run/inherit.h */
-    struct mixture *train_data, *val_data;
+    struct feed *train_data, *val_data;
+    struct codebook codebook;  /* of a masked model with pictures */
+    char *language;            /* of most of its texts, for ./sample */
     struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
-    int32_t *inputs, *targets; /* (accumulate, batch, seq) */
+    struct batch *batches;   /* (accumulate) */
 };
 
 enum { GROUPS = 2 };
@@ -97,7 +102,9 @@ static void note_signal(int number) {
 
 /* ---- Checkpoints -------------------------------------------------------------------------------- */
 
-/* The tensors of a checkpoint: the model, the tokenizer, and with `all` Adam's moments. */
+static bool is_masked(const struct train *t) { return t->config.task == TASK_MASKED; }
+
+/* The tensors of a checkpoint: the model, with `all` Adam's moments, and last the codebook and the tokenizer. */
 static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) {
     struct model *m = &t->model;
     size_t n = model_state(m, out), size;
@@ -105,16 +112,19 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
         n += model_tensors(m, t->moment_memory, "adam_m.", out + n);
         n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", out + n);
     }
+    if (t->codebook.codes > 0)
+        out[n++] = (struct tensor){.name = "codebook", .dtype = out[0].dtype, .dims = 2,
+                                   .shape = {t->codebook.codes, t->codebook.Q}, .data = t->codebook.entries};
     const void *model = tokenizer_model(t->tokenizer, &size);
     out[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {size},
                              .data = (void *)model};
     return n + 1;
 }
-enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 1 };
+enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 2 };
 
-/* Of the tokens to train on and of those held out. */
+/* Of what is trained on and of what is held out. */
 static char *data_hash_format(const struct train *t) {
-    const uint64_t both[] = {mixture_data_hash(t->train_data), mixture_data_hash(t->val_data)};
+    const uint64_t both[] = {feed_data_hash(t->train_data), feed_data_hash(t->val_data)};
     return string_format("%016" PRIx64, hash_bytes(HASH_START, both, sizeof both));
 }
 
@@ -126,6 +136,7 @@ static json_t *checkpoint_metadata(const struct train *t) {
     metadata_set(m, "data_dir", text_escape(t->data_dir));
     metadata_set(m, "data_hash", data_hash_format(t));
     metadata_set(m, "tokenizer_hash", string_format("%016" PRIx64, tokenizer_hash(t->tokenizer)));
+    if (t->language) metadata_set(m, "language", string_format("%s", t->language));
     runstate_write(&t->run, m);
     json_decref(kept);
     return m;
@@ -172,10 +183,11 @@ static bool data_check(const struct train *t, const struct checkpoint *c, struct
 static bool run_restore(struct train *t, const struct checkpoint *c, struct error *err) {
     struct tensor tensors[CHECKPOINT_TENSORS];
     if (!data_check(t, c, err) || !runstate_read(&t->run, c, err)) return false;
-    const size_t n = checkpoint_tensors(t, true, tensors) - 1; /* the tokenizer is loaded already */
+    const size_t n = checkpoint_tensors(t, true, tensors) - 1 - (t->codebook.codes > 0); /* those are there already */
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) return false;
-    mixture_seek(t->train_data, (uint64_t)t->run.position);
+    if (t->run.tokens < 0) t->run.tokens = t->run.position * t->config.seq; /* an earlier version had only text */
+    feed_seek(t->train_data, (uint64_t)t->run.position);
     model_pack(&t->model);
     t->saved = true;
     return true;
@@ -207,8 +219,7 @@ static bool entry_is_past(const void *context, const json_t *entry) {
 
 /* What every entry begins with: the steps that are done, and the tokens of theirs. */
 static json_t *entry_new(const struct train *t) {
-    return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens",
-                     (json_int_t)t->run.position * t->config.seq);
+    return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens", (json_int_t)t->run.tokens);
 }
 
 /* The first entry of a run that began with another model's weights says so. */
@@ -282,24 +293,24 @@ static size_t memory_peak(const struct train *t, const struct model_cost *cost) 
     /* code, libraries, a tokenizer of some thousand pieces; what products keep on a thread's stack: measured */
     const size_t program = ((size_t)13 << 19) + ((size_t)3 << 16) * (size_t)omp_get_max_threads();
     const size_t tokens = (size_t)t->options.batch * (size_t)t->options.accumulate * (size_t)t->config.seq;
-    return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof *t->inputs +
-           mixture_bytes(t->train_data) + mixture_bytes(t->val_data) + program;
+    return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof(int32_t) +
+           feed_bytes(t->train_data) + feed_bytes(t->val_data) + program;
 }
 
-static bool has_parts(const struct train *t) { return *mixture_name(t->train_data, 0); }
+static bool has_parts(const struct train *t) { return *feed_part_name(t->train_data, 0); }
 
 /* How often a run sees its text; that of each part by how often it is drawn. */
 static void epochs_show(const struct train *t) {
     const double sequences = (double)t->options.steps * t->options.batch * t->options.accumulate;
-    for (size_t p = 0; p < mixture_parts(t->train_data); p++) {
-        const struct loader *data = mixture_loader(t->train_data, p);
-        const double share = mixture_share(t->train_data, p);
-        if (has_parts(t))
-            printf("%-18s %zu tokens, %.2f%% of what is trained on: ", mixture_name(t->train_data, p),
-                   loader_tokens(data), 100 * share);
+    const bool of_parts = has_parts(t) && !is_masked(t);
+    for (size_t p = 0; p < (of_parts ? feed_parts(t->train_data) : 1); p++) {
+        const double share = feed_part_share(t->train_data, p);
+        if (of_parts)
+            printf("%-18s %zu tokens, %.2f%% of what is trained on: ", feed_part_name(t->train_data, p),
+                   feed_part_tokens(t->train_data, p), 100 * share);
         else printf("%-19s", "epochs");
-        printf("%.2f%s in %" PRId64 " steps\n", sequences * share / (double)loader_windows(data),
-               has_parts(t) ? " epochs" : "", t->options.steps);
+        printf("%.2f%s in %" PRId64 " steps\n", sequences * share / (double)feed_part_epoch(t->train_data, p),
+               of_parts ? " epochs" : "", t->options.steps);
     }
 }
 
@@ -316,8 +327,10 @@ static bool cost_show(const struct train *t, struct error *err) {
            (double)c.parameter_bytes / 1e6);
     printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
     printf("                   %.1f MB in all, at its peak\n", (double)memory_peak(t, &c) / 1e6);
-    printf("training tokens    %zu, %zu sequences an epoch\n", mixture_tokens(t->train_data),
-           mixture_windows(t->train_data));
+    if (is_masked(t)) printf("training examples  %zu an epoch\n", feed_epoch(t->train_data));
+    else
+        printf("training tokens    %zu, %zu sequences an epoch\n", feed_tokens(t->train_data),
+               feed_epoch(t->train_data));
     epochs_show(t);
     return output_check(err);
 }
@@ -330,46 +343,53 @@ static size_t piece_bytes(const void *tokenizer, int32_t token) {
     return size;
 }
 
-/* Over the first `windows` held-out sequences of a part, the same ones each time. */
-static bool part_evaluate(struct train *t, size_t part, size_t windows, struct error *err) {
-    const size_t T = (size_t)t->config.seq, batch = (size_t)t->options.batch;
-    struct loader *data = mixture_loader(t->val_data, part);
-    struct score_sums sums = {.windows = windows};
+/* Over the first `windows` held-out sequences of a section, the same ones each time. */
+static bool section_evaluate(struct train *t, size_t section, size_t windows, struct score_sums *sums,
+                             struct error *err) {
+    const size_t most = (size_t)t->options.batch;
+    struct batch batch;
+    const uint32_t *parts;
     size_t count;
-    loader_seek(data, 0);
-    for (size_t w = 0, rows; w < windows && !stop_signal; w += rows) {
-        rows = windows - w < batch ? windows - w : batch;
-        if (!loader_next(data, (int)rows, t->inputs, t->targets, err)) return false;
-        model_forward(&t->model, &(struct batch){.B = rows, .T = T, .tokens = t->inputs, .targets = t->targets});
+    for (size_t w = 0, n; w < windows && !stop_signal; w += n) {
+        n = windows - w < most ? windows - w : most;
+        if (!feed_look(t->val_data, section, w, n, &batch, &parts, err)) return false;
+        model_forward(&t->model, &batch);
         model_loss(&t->model, 0, &count);
-        score_add(&sums, model_losses(&t->model), t->targets, rows * T, piece_bytes, t->tokenizer);
+        score_add(sums, parts, model_losses(&t->model), batch.targets, batch_rows(&batch), piece_bytes, t->tokenizer);
     }
-    t->parts[part].score = score_of(&sums);
     return true;
 }
 
-/* At most `limit` held-out sequences of a part; all of them with 0. */
-static size_t part_windows(const struct train *t, size_t part, int limit) {
-    const size_t all = loader_windows(mixture_loader(t->val_data, part));
+/* At most `limit` held-out sequences of a section; all of them with 0. */
+static size_t section_windows(const struct train *t, size_t section, int limit) {
+    const size_t all = feed_section_epoch(t->val_data, section);
     return limit > 0 && (size_t)limit < all ? (size_t)limit : all;
 }
 
 static size_t val_windows(const struct train *t, int limit) {
     size_t windows = 0;
-    for (size_t p = 0; p < mixture_parts(t->val_data); p++) windows += part_windows(t, p, limit);
+    for (size_t s = 0; s < feed_sections(t->val_data); s++) windows += section_windows(t, s, limit);
     return windows;
 }
 
-/* Over at most `limit` held-out sequences of each part. Cut short by a signal it says nothing. */
+/* Over at most `limit` held-out sequences of each section. Cut short by a signal it says nothing. */
 static bool evaluate(struct train *t, int limit, struct score *score, struct error *err) {
-    const size_t n = mixture_parts(t->val_data);
+    const size_t n = feed_parts(t->val_data), sections = feed_sections(t->val_data);
+    struct score_sums *sums = array_alloc(n, sizeof *sums);
+    bool ok = true;
     model_clear_statistics(&t->model);
-    for (size_t p = 0; p < n && !stop_signal; p++) {
-        t->parts[p].tokens = mixture_served(t->train_data, p) * (size_t)t->config.seq;
-        if (!part_evaluate(t, p, part_windows(t, p, limit), err)) return false;
+    for (size_t s = 0; ok && s < sections && !stop_signal; s++)
+        ok = section_evaluate(t, s, section_windows(t, s, limit), sums, err);
+    for (size_t p = 0; p < n; p++) {
+        sums[p].windows = section_windows(t, p < sections ? p : 0, limit);
+        t->parts[p].tokens = is_masked(t) ? TOKENS_UNCOUNTED
+                                          : feed_part_served(t->train_data, p) * (size_t)t->config.seq;
+        t->parts[p].score = score_of(&sums[p]);
     }
-    if (stop_signal) return true;
+    free(sums);
+    if (!ok || stop_signal) return ok;
     *score = parts_mean(t->parts, n);
+    score->windows = val_windows(t, limit);
     return isfinite(score->loss) ||
            error_set(err, EXIT_DIVERGED,
                      "%s: step %" PRId64 ": the validation loss is not finite; best.safetensors is as it "
@@ -381,7 +401,7 @@ static bool evaluate(struct train *t, int limit, struct score *score, struct err
 static bool score_report(struct train *t, const struct score *s, const char *prefix, const char *what,
                          struct error *err) {
     const bool final = strcmp(prefix, "final_") == 0;
-    const size_t n = mixture_parts(t->val_data);
+    const size_t n = feed_parts(t->val_data);
     json_t *entry = entry_new(t);
     progress_clear();
     if (final && has_parts(t)) parts_tell(t->parts, n);
@@ -409,7 +429,7 @@ static bool plots_draw(struct train *t, struct error *err) {
     return directory_make(rundir_path(&t->dir, "plots", path), err) &&
            runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
            (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
-                                           mixture_parts(t->val_data), err)) &&
+                                           feed_parts(t->val_data), is_masked(t), err)) &&
            (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
                                              m->sizes.E, (size_t)t->config.moe_every, err));
 }
@@ -450,18 +470,16 @@ static double rate_of(const struct training *o, enum part part) {
 static bool train_step(struct train *t, double *loss, struct error *err) {
     struct model *m = &t->model;
     const struct training *o = &t->options;
-    const size_t T = (size_t)t->config.seq, rows = (size_t)o->batch * T, all_rows = rows * (size_t)o->accumulate;
+    const size_t batches = (size_t)o->accumulate;
     const double start = time_seconds();
-    size_t targets = 0, count;
+    size_t targets = 0, rows = 0, count;
     double sum = 0;
-    if (!mixture_next(t->train_data, o->batch * o->accumulate, t->inputs, t->targets, err)) return false;
-    for (size_t i = 0; i < all_rows; i++) targets += t->targets[i] != TARGET_NONE;
+    if (!feed_next(t->train_data, batches, (size_t)o->batch, t->batches, err)) return false;
+    for (size_t a = 0; a < batches; a++) targets += batch_targets(&t->batches[a]), rows += batch_rows(&t->batches[a]);
     memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
     model_clear_statistics(m);
-    for (int a = 0; a < o->accumulate; a++) {
-        const size_t first = (size_t)a * rows;
-        model_forward(m, &(struct batch){.B = (size_t)o->batch, .T = T, .tokens = t->inputs + first,
-                                         .targets = t->targets + first});
+    for (size_t a = 0; a < batches; a++) {
+        model_forward(m, &t->batches[a]);
         sum += model_loss(m, 1 / (double)targets, &count);
         model_backward(m, 1 / (double)o->accumulate);
     }
@@ -475,7 +493,8 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
     const double lr = training_rate(o, t->run.step);
     t->run.step++;
-    t->run.position = (int64_t)mixture_position(t->train_data);
+    t->run.position = (int64_t)feed_position(t->train_data);
+    t->run.tokens += (int64_t)rows;
     t->saved = false;
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
@@ -485,7 +504,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     }
     model_balance(m);
     model_pack(m);
-    const double seconds = time_seconds() - start, rate = (double)all_rows / seconds;
+    const double seconds = time_seconds() - start, rate = (double)rows / seconds;
     t->run.seconds += seconds;
     progress_show(t, *loss, rate);
     return step_log(t, *loss, norm, lr, rate, err);
@@ -503,7 +522,7 @@ static bool step_watch(struct train *t, struct error *err) {
     if ((last || due(t->run.step, o->eval_every)) && !validate(t, &score, err)) return false;
     if (last && !stop_signal && !run_conclude(t, &score, err)) return false;
     if (stop_signal) return true;
-    if (!last && due(t->run.step, o->sample_every)) sample_show(t);
+    if (!last && !is_masked(t) && due(t->run.step, o->sample_every)) sample_show(t);
     t->run.watched = t->run.step;
     t->saved = false;
     return true;
@@ -585,31 +604,7 @@ static void idle_options_tell(struct train *t) {
         note_print("--vocab has no effect with --from: the weights are for its %d tokens", initial.vocab);
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
         note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
-    training_tell(&t->options, groups, GROUPS, t->given);
-}
-
-/* An empty name, as of a shell's variable that is not set, would mean the root of the disk. */
-static bool names_check(const struct training *o, struct error *err) {
-    const struct {
-        const char *option, *name;
-    } all[] = {{"out", o->out}, {"resume", o->resume}, {"from", o->from}, {"match", o->match},
-               {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i].name && !*all[i].name)
-            return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
-                             all[i].option);
-    return true;
-}
-
-/* The value of an option that says where others come from, before these are read; NULL if it is not given in full. */
-static const char *option_early(int argc, char **argv, const char *name) {
-    const size_t length = strlen(name);
-    const char *value = NULL;
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strncmp(argv[i], name, length) == 0 && argv[i][length] == '=') value = argv[i] + length + 1;
-        if (strcmp(argv[i], name) == 0 && i + 1 < argc) value = argv[i + 1];
-    }
-    return value;
+    training_tell(&t->options, is_masked(t), groups, GROUPS, t->given);
 }
 
 static int options_read(struct train *t, int argc, char **argv, struct error *err) {
@@ -625,7 +620,7 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
     free(val);
-    if (first >= 0 && !names_check(&t->options, err)) return -1;
+    if (first >= 0 && !training_check(&t->options, is_masked(t), err)) return -1;
     if (first >= 0 && t->options.resume && !resume)
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
     if (first >= 0 && strcmp(from ? from : "", t->options.from ? t->options.from : "") != 0)
@@ -645,40 +640,82 @@ static int options_read(struct train *t, int argc, char **argv, struct error *er
     return first;
 }
 
-/* The default corpus is fetched when it is not there yet. */
-static char *default_corpus(struct error *err) {
-    static const char dir[] = "data/corpora/austen";
-    if (!file_exists(dir) && system("sh data/corpus.sh austen >&2") != 0) {
-        error_set(err, EXIT_INPUT, "%s: the default corpus could not be fetched; name a text file instead", dir);
-        return NULL;
-    }
-    return string_format("%s", dir);
+/* The default corpus of the task is fetched when it is not there yet. */
+static char *default_corpus(const struct train *t, struct error *err) {
+    const char *name = is_masked(t) ? "emoji" : "austen";
+    char *dir = string_format("data/corpora/%s", name), *command = string_format("sh data/corpus.sh %s >&2", name);
+    const bool there = file_exists(dir) || system(command) == 0;
+    free(command);
+    if (there) return dir;
+    error_set(err, EXIT_INPUT, "%s: the default corpus could not be fetched; name a %s instead", dir,
+              is_masked(t) ? "folder of pictures" : "text file");
+    free(dir);
+    return NULL;
 }
 
-/* What is trained on, as a mixture of the parts that the options ask for; and what is held out, part by part. */
-static bool mixtures_open(struct train *t, struct error *err) {
+/* What is trained on, mixed as the options ask for; and what is held out, part by part. */
+static bool feeds_open(struct train *t, struct error *err) {
     const struct training *o = &t->options;
-    const struct mixture_options train = {.seq = t->config.seq, .shuffle = true, .seed = (uint64_t)o->seed,
-                                          .cache_bytes = (size_t)1 << 30, .alpha = o->part_alpha,
-                                          .weights = o->part_weights};
-    struct mixture_options val = train;
-    val.seed = 0;
-    val.alpha = 1;
-    val.weights = NULL;
-    if (!(t->train_data = mixture_open(t->data_dir, "train", &train, err)) ||
-        !(t->val_data = mixture_open(t->data_dir, "val", &val, err)))
+    const size_t memory = (size_t)1 << 30;
+    struct feed_options train = {
+        .masked = is_masked(t),
+        .text = {.seq = t->config.seq, .shuffle = true, .seed = (uint64_t)o->seed, .cache_bytes = memory,
+                 .alpha = o->part_alpha, .weights = o->part_weights},
+        .examples = {.seq = (size_t)t->config.seq, .seed = (uint64_t)o->seed, .shuffle = true,
+                     .hide_patches = o->hide_patches, .hide_text = o->hide_text, .hide_caption = o->hide_caption,
+                     .cache_bytes = memory},
+    };
+    struct feed_options val = train;
+    val.text.seed = val.examples.seed = 0;
+    val.text.alpha = 1;
+    val.text.weights = NULL;
+    val.examples.shuffle = false;
+    if (!(t->train_data = feed_open(t->data_dir, "train", &train, err)) ||
+        !(t->val_data = feed_open(t->data_dir, "val", &val, err)))
         return false;
-    const size_t n = mixture_parts(t->train_data);
+    const size_t n = feed_parts(t->train_data);
     t->parts = array_alloc(n, sizeof *t->parts);
     for (size_t p = 0; p < n; p++)
-        t->parts[p] = (struct part_score){.name = mixture_name(t->train_data, p),
-                                          .trained = mixture_share(t->train_data, p) > 0};
+        t->parts[p] = (struct part_score){.name = feed_part_name(t->train_data, p),
+                                          .trained = feed_part_share(t->train_data, p) > 0};
     if (!has_parts(t) && (o->parts || o->part_alpha != 1))
         note_print("--%s has no effect: this corpus has no parts", o->parts ? "parts" : "part-alpha");
     return true;
 }
 
-/* Finds or makes tokenizer and shards, opens them, and sets the model's vocabulary. */
+/* The pictures' sizes become the model's; those that a run or a model was made for (`earlier`, or NULL) stay. */
+static bool pictures_open(struct train *t, const struct checkpoint *earlier, struct error *err) {
+    const struct album *album = feed_album(t->train_data);
+    struct config *c = &t->config;
+    if (!album) return true;
+    const int size = (int)album_size(album), patch = (int)album_patch(album), codes = (int)album_codes(album);
+    if (size > 0 && earlier && (size != c->size || patch != c->patch || codes != c->codes))
+        return error_set(err, EXIT_MISMATCH, "%s: pictures of %d pixels in patches of %d with %d visual codes; %s has "
+                         "%d, %d and %d; name the pictures it was trained on", t->data_dir, size, patch, codes,
+                         earlier->path, c->size, c->patch, c->codes);
+    c->size = size;
+    if (!(t->language = feed_language(t->train_data, t->tokenizer, err))) return false;
+    return size == 0 || codebook_load(&t->codebook, t->data_dir, err);
+}
+
+/* The prepared data of a corpus; it is made where it is not there yet. */
+static char *data_find(struct train *t, char **corpora, size_t n, struct error *err) {
+    const struct training *o = &t->options;
+    const struct config *c = &t->config;
+    struct option_group groups[GROUPS];
+    option_groups(t, groups);
+    const bool adapts = !options_given(groups, GROUPS, t->given, "vocab");
+    const struct prepare_options text = {.paths = corpora, .n_paths = n, .parts = o->parts, .part_alpha = o->part_alpha,
+                                         .part_weights = o->part_weights, .val_path = o->val, .vocab = c->vocab,
+                                         .vocab_adapts = adapts, .tokenizer = t->tokenizer, .cache = o->cache,
+                                         .verbose = true};
+    const struct album_options album = {.paths = corpora, .n_paths = n, .vocab = c->vocab, .vocab_adapts = adapts,
+                                        .tokenizer = t->tokenizer, .size = (size_t)c->size, .patch = (size_t)c->patch,
+                                        .codes = (size_t)c->codes, .cache = o->cache, .verbose = true};
+    return is_masked(t) ? album_prepare(&album, err) : data_prepare(&text, err);
+}
+
+/* Finds or makes tokenizer and data, opens them, and sets the model's vocabulary. */
 static bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoint *earlier, struct error *err) {
     const struct training *o = &t->options;
     if (earlier && n == 0) {
@@ -689,15 +726,8 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
             return error_set(err, EXIT_INPUT, "%s: the prepared data of %s is gone; name its corpus again", t->data_dir,
                              earlier->path);
     } else {
-        struct option_group groups[GROUPS];
-        option_groups(t, groups);
-        const struct prepare_options prepare = {.paths = corpora, .n_paths = n, .parts = o->parts,
-                                                .part_alpha = o->part_alpha, .part_weights = o->part_weights,
-                                                .val_path = o->val,
-                                                .vocab = t->config.vocab,
-                                                .vocab_adapts = !options_given(groups, GROUPS, t->given, "vocab"),
-                                                .tokenizer = t->tokenizer, .cache = o->cache, .verbose = true};
-        if (!(t->data_dir = data_prepare(&prepare, err))) return false;
+        t->data_dir = data_find(t, corpora, n, err);
+        if (!t->data_dir) return false;
     }
     if (!t->tokenizer) {
         char *path = string_format("%s/tokenizer.model", t->data_dir);
@@ -705,8 +735,8 @@ static bool data_open(struct train *t, char **corpora, size_t n, const struct ch
         free(path);
         if (!t->tokenizer) return false;
     }
-    if (!mixtures_open(t, err)) return false;
-    if (mixture_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
+    if (!feeds_open(t, err) || !pictures_open(t, earlier, err)) return false;
+    if (feed_tokenizer_hash(t->train_data) != tokenizer_hash(t->tokenizer))
         return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name the corpus again",
                          t->data_dir, earlier ? earlier->path : o->tokenizer ? o->tokenizer : "its own");
     t->config.vocab = tokenizer_vocab(t->tokenizer);
@@ -738,10 +768,8 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     struct model *m = &t->model;
     const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
-    const size_t tokens = (size_t)o->batch * (size_t)o->accumulate * (size_t)t->config.seq;
     t->moment_memory = array_alloc(2 * m->n_parameters, sizeof(real));
-    t->inputs = array_alloc(tokens, sizeof *t->inputs);
-    t->targets = array_alloc(tokens, sizeof *t->targets);
+    t->batches = array_alloc((size_t)o->accumulate, sizeof *t->batches);
     if (resumed) return run_restore(t, resumed, err);
     t->run = runstate_new((uint64_t)o->seed);
     model_initialize(m, (uint64_t)o->seed);
@@ -777,11 +805,12 @@ static void train_close(struct train *t) {
     free(t->data_dir);
     model_destroy(&t->model);
     free(t->moment_memory);
-    free(t->inputs);
-    free(t->targets);
+    free(t->batches);
+    free(t->codebook.entries);
+    free(t->language);
     tokenizer_free(t->tokenizer);
-    if (t->train_data) mixture_close(t->train_data);
-    if (t->val_data) mixture_close(t->val_data);
+    if (t->train_data) feed_close(t->train_data);
+    if (t->val_data) feed_close(t->val_data);
     free(t->parts);
     runlog_close(&t->log);
     if (t->resumed.path) checkpoint_close(&t->resumed);
@@ -844,7 +873,7 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
         return error_set(err, EXIT_USAGE, "--val %s: the data of %s has its own held-out text; name a corpus, too",
                          o->val, t->source.path);
     if (n == 0 && !o->resume) {
-        if (!(fallback = o->from ? source_directory(t) : default_corpus(err))) return false;
+        if (!(fallback = o->from ? source_directory(t) : default_corpus(t, err))) return false;
         corpora = &fallback;
         n = !o->from;
     }

@@ -24,20 +24,33 @@ static void ends_of_text_have_no_bits(void **state) {
     (void)state;
     static const real losses[] = {1, 64, 4, 8, 0.5, 128};
     static const int32_t targets[] = {3, TARGET_NONE, 1, 2, 3, 5};
+    static const uint32_t parts_of[] = {0, 0, 0, 0, 0, 0};
     struct score_sums sums = {.windows = 9};
     size_t calls = 0;
-    score_add(&sums, losses, targets, 5, bytes_of, &calls); /* the last one is of nobody */
+    score_add(&sums, parts_of, losses, targets, 5, bytes_of, &calls); /* the last one is of nobody */
     assert_int_equal(calls, 4);
     assert_int_equal(sums.targets, 4);
     assert_int_equal(sums.bytes, 3 + 2 + 3);
     assert_true(sums.loss == 13.5 && sums.text_loss == 9.5);
-    score_add(&sums, losses + 3, targets + 3, 1, bytes_of, &calls);
-    score_add(&sums, losses, targets, 0, bytes_of, &calls);
+    score_add(&sums, parts_of + 3, losses + 3, targets + 3, 1, bytes_of, &calls);
+    score_add(&sums, parts_of, losses, targets, 0, bytes_of, &calls);
     const struct score s = score_of(&sums);
     assert_true(s.loss == 21.5 / 5);
     assert_true(fabs(s.bits_per_byte - 17.5 / 10 / log(2)) < 1e-15);
     assert_int_equal(s.targets, 5);
     assert_int_equal(s.windows, 9);
+}
+
+/* Each row counts for its own part. */
+static void rows_are_of_parts(void **state) {
+    (void)state;
+    struct score_sums sums[3] = {{0}};
+    size_t calls = 0;
+    score_add(sums, (const uint32_t[]){2, 0, 2, 1, 2}, (const real[]){1, 2, 4, 8, 16},
+              (const int32_t[]){2, 3, 4, TARGET_NONE, 1}, 5, bytes_of, &calls);
+    assert_true(sums[0].loss == 2 && sums[0].targets == 1 && sums[0].bytes == 3 && sums[0].text_loss == 2);
+    assert_true(sums[1].loss == 0 && sums[1].targets == 0 && sums[1].bytes == 0);
+    assert_true(sums[2].loss == 21 && sums[2].targets == 3 && sums[2].bytes == 6 && sums[2].text_loss == 5);
 }
 
 /* Loss 2 ln 2 over a byte each is two bits. */
@@ -52,7 +65,7 @@ static void without_bytes_there_are_no_bits(void **state) {
     (void)state;
     struct score_sums sums = {0};
     size_t calls = 0;
-    score_add(&sums, (const real[]){3}, (const int32_t[]){1}, 1, bytes_of, &calls);
+    score_add(&sums, (const uint32_t[]){0}, (const real[]){3}, (const int32_t[]){1}, 1, bytes_of, &calls);
     const struct score s = score_of(&sums);
     assert_true(s.loss == 3 && isinf(s.bits_per_byte));
     json_t *entry = json_object();
@@ -153,7 +166,7 @@ static void each_part_has_a_curve(void **state) {
         "{\"step\":4,\"tokens\":400,\"final_loss\":3,\"parts\":{\"de\":{\"final_bits_per_byte\":9,\"tokens\":1}}}\n";
     struct error err;
     text_save("log.jsonl", log, sizeof log - 1);
-    if (!runplot_parts("parts.svg", "log.jsonl", parts, 3, &err)) fail_msg("%s", err.text);
+    if (!runplot_parts("parts.svg", "log.jsonl", parts, 3, false, &err)) fail_msg("%s", err.text);
     text_read("parts.svg", output, sizeof output);
     static const struct {
         const char *text;
@@ -165,7 +178,7 @@ static void each_part_has_a_curve(void **state) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (count_of(wanted[i].text) != wanted[i].times)
             fail_msg("%s: %d in\n%s", wanted[i].text, count_of(wanted[i].text), output + 1500);
-    assert_false(runplot_parts("none/parts.svg", "log.jsonl", parts, 3, &err));
+    assert_false(runplot_parts("none/parts.svg", "log.jsonl", parts, 3, false, &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
 }
 
@@ -177,6 +190,7 @@ static int place_make(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends_of_text_have_no_bits),
+        cmocka_unit_test(rows_are_of_parts),
         cmocka_unit_test(a_bit_is_a_bit),
         cmocka_unit_test(without_bytes_there_are_no_bits),
         cmocka_unit_test(the_mean_is_of_what_is_trained_on),

@@ -41,6 +41,13 @@ static inline size_t batch_length(const struct batch *b, size_t i) {
     return b->offsets ? (size_t)(b->offsets[i + 1] - b->offsets[i]) : b->T;
 }
 
+/* Rows with a target. */
+static inline size_t batch_targets(const struct batch *b) {
+    size_t n = 0;
+    for (size_t r = 0; r < batch_rows(b); r++) n += b->targets[r] != TARGET_NONE;
+    return n;
+}
+
 static inline size_t batch_position(const struct batch *b, size_t row) {
     return b->positions ? (size_t)b->positions[row] : b->from + row % (b->T - b->from);
 }

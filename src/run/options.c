@@ -546,6 +546,16 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
     return ok ? optind : -1;
 }
 
+const char *option_early(int argc, char **argv, const char *name) {
+    const size_t length = strlen(name);
+    const char *value = NULL;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], name, length) == 0 && argv[i][length] == '=') value = argv[i] + length + 1;
+        if (strcmp(argv[i], name) == 0 && i + 1 < argc) value = argv[i + 1];
+    }
+    return value;
+}
+
 bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name) {
     for (size_t g = 0; g < n; g++)
         for (const struct option_spec *spec = groups[g].specs; spec->name; spec++, given++)

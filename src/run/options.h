@@ -68,6 +68,10 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
  * a config file that it names. `groups` and `given` are those of options_parse. */
 bool options_given(const struct option_group *groups, size_t n, const bool *given, const char *name);
 
+/* The value of an option (with its dashes) that says where others come from, before these are read; NULL if it is not
+ * given in full. */
+const char *option_early(int argc, char **argv, const char *name);
+
 /* The option of this name in a table; NULL if there is none. */
 const struct option_spec *option_find(const struct option_spec *specs, const char *name);
 

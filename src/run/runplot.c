@@ -21,26 +21,29 @@ struct part_curves {
     const struct part_score *parts;
     struct curve *curves;
     size_t n;
+    const char *key; /* of what is drawn */
 };
 
 static void parts_collect(void *context, const json_t *entry) {
     const struct part_curves *c = context;
     const json_t *all = json_object_get(entry, "parts");
     for (size_t p = 0; p < c->n; p++) {
-        const json_t *value = json_object_get(json_object_get(all, c->parts[p].name), "val_bits_per_byte");
+        const json_t *value = json_object_get(json_object_get(all, c->parts[p].name), c->key);
         if (json_is_number(value))
             curve_add(&c->curves[p], json_number_value(json_object_get(entry, "tokens")), json_number_value(value));
     }
 }
 
-bool runplot_parts(const char *path, const char *log, const struct part_score *parts, size_t n, struct error *err) {
-    struct part_curves all = {parts, array_alloc(n, sizeof *all.curves), n};
+bool runplot_parts(const char *path, const char *log, const struct part_score *parts, size_t n, bool masked,
+                   struct error *err) {
+    struct part_curves all = {parts, array_alloc(n, sizeof *all.curves), n, masked ? "val_loss" : "val_bits_per_byte"};
     struct plot_series *series = array_alloc(n, sizeof *series);
     runlog_read(log, parts_collect, &all);
     for (size_t p = 0; p < n; p++)
         series[p] = (struct plot_series){parts[p].name, all.curves[p].x, all.curves[p].y, all.curves[p].n};
-    const bool drawn = plot_lines(path, "Held-out text of each part", (struct plot_axis){"tokens", false},
-                                  (struct plot_axis){"bits per byte", false}, series, n, err);
+    const char *title = masked ? "What is filled in, held out" : "Held-out text of each part";
+    const struct plot_axis y = {masked ? "loss (nats)" : "bits per byte", false};
+    const bool drawn = plot_lines(path, title, (struct plot_axis){"tokens", false}, y, series, n, err);
     for (size_t p = 0; p < n; p++) curve_free(&all.curves[p]);
     free(all.curves);
     free(series);

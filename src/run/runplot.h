@@ -8,8 +8,10 @@
 /* Training and validation loss over tokens, from the log, so that they cover every session of the run. EXIT_OUTPUT. */
 bool runplot_loss(const char *path, const char *log, struct error *err);
 
-/* Bits per byte of each part's held-out text over tokens. EXIT_OUTPUT. */
-bool runplot_parts(const char *path, const char *log, const struct part_score *parts, size_t n, struct error *err);
+/* Bits per byte of each part's held-out text over tokens; of a masked model, the loss of what it fills in.
+ * EXIT_OUTPUT. */
+bool runplot_parts(const char *path, const char *log, const struct part_score *parts, size_t n, bool masked,
+                   struct error *err);
 
 /* Each expert's share of its layer's picks, as a multiple of an even share; load (LM,E) counts picks, layer lm is
  * block (lm + 1) * every - 1. EXIT_OUTPUT. */

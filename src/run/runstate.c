@@ -26,6 +26,7 @@ void runstate_write(const struct runstate *s, json_t *metadata) {
     metadata_set(metadata, "step", string_format("%" PRId64, s->step));
     metadata_set(metadata, "watched", string_format("%" PRId64, s->watched));
     metadata_set(metadata, "data_position", string_format("%" PRId64, s->position));
+    metadata_set(metadata, "tokens", string_format("%" PRId64, s->tokens));
     metadata_set(metadata, "sample_rng", rng_format(&s->sample_rng));
     metadata_set(metadata, "best_loss", string_format("%a", s->best_loss));
     metadata_set(metadata, "val_loss", string_format("%.9g", s->val_loss));
@@ -50,6 +51,8 @@ bool runstate_read(struct runstate *s, const struct checkpoint *c, struct error 
         !rng_read(&s->sample_rng, c, "sample_rng", err) || !checkpoint_real(c, "best_loss", &s->best_loss, err) ||
         !checkpoint_real(c, "val_loss", &s->val_loss, err) || !checkpoint_real(c, "seconds", &s->seconds, err))
         return false;
+    s->tokens = -1;
+    if (json_object_get(c->metadata, "tokens") && !checkpoint_whole(c, "tokens", &s->tokens, err)) return false;
     const char *watched = json_string_value(json_object_get(c->metadata, "watched"));
     s->watched = s->step; /* an earlier version saved when all that was due was done, and did not say so */
     if (!watched) return true;

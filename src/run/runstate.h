@@ -9,7 +9,8 @@
 struct runstate {
     int64_t step;        /* optimizer steps done */
     int64_t watched;     /* the step after which all was done that is due then: validation, sample, plots */
-    int64_t position;    /* sequences read since the start: see data/loader.h */
+    int64_t position;    /* sequences read since the start: see data/feed.h */
+    int64_t tokens;      /* rows trained on; -1 after reading what an earlier version wrote */
     double seconds;      /* of training, over all sessions */
     double best_loss, val_loss; /* lowest and last validation; infinite before the first one */
     struct rng sample_rng;

@@ -3,20 +3,22 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include "../math/kernels.h" /* TARGET_NONE */
 #include "runlog.h"
 
-void score_add(struct score_sums *sums, const real *losses, const int32_t *targets, size_t n,
+void score_add(struct score_sums *sums, const uint32_t *parts, const real *losses, const int32_t *targets, size_t n,
                size_t (*bytes_of)(const void *context, int32_t token), const void *context) {
     for (size_t i = 0; i < n; i++) {
         if (targets[i] == TARGET_NONE) continue;
         const size_t bytes = bytes_of(context, targets[i]);
-        sums->targets++;
-        sums->bytes += bytes;
-        sums->loss += (double)losses[i];
-        if (bytes > 0) sums->text_loss += (double)losses[i];
+        struct score_sums *its = &sums[parts[i]];
+        its->targets++;
+        its->bytes += bytes;
+        its->loss += (double)losses[i];
+        if (bytes > 0) its->text_loss += (double)losses[i];
     }
 }
 
@@ -45,7 +47,7 @@ struct score parts_mean(const struct part_score *parts, size_t n) {
         const struct part_score *p = &parts[i];
         mean.targets += p->score.targets;
         mean.windows += p->score.windows;
-        if (!p->trained) continue;
+        if (!p->trained || p->score.targets == 0) continue;
         mean.loss += p->score.loss;
         mean.bits_per_byte += p->score.bits_per_byte;
         trained++;
@@ -58,13 +60,24 @@ struct score parts_mean(const struct part_score *parts, size_t n) {
 json_t *parts_json(const struct part_score *parts, size_t n, const char *prefix, bool held_out) {
     json_t *all = json_object();
     for (size_t i = 0; i < n; i++) {
+        if (parts[i].score.targets == 0) continue;
         json_t *part = json_object();
         score_log(part, prefix, &parts[i].score);
-        json_object_set_new(part, "tokens",
-                            json_integer((json_int_t)(held_out ? parts[i].score.targets : parts[i].tokens)));
+        const size_t tokens = held_out ? parts[i].score.targets : parts[i].tokens;
+        if (tokens != TOKENS_UNCOUNTED) json_object_set_new(part, "tokens", json_integer((json_int_t)tokens));
         json_object_set_new(all, parts[i].name, part);
     }
     return all;
+}
+
+/* A number of the table, or a dash. */
+static void cell_tell(int width, const char *format, bool there, ...) {
+    char text[40] = "-";
+    va_list numbers;
+    va_start(numbers, there);
+    if (there) vsnprintf(text, sizeof text, format, numbers);
+    va_end(numbers);
+    fprintf(stderr, "  %*s", width, text);
 }
 
 void parts_tell(const struct part_score *parts, size_t n) {
@@ -74,7 +87,11 @@ void parts_tell(const struct part_score *parts, size_t n) {
     fprintf(stderr, "%-*s  tokens trained on    held out      loss  bits per byte\n", width, "part");
     for (size_t i = 0; i < n; i++) {
         const struct part_score *p = &parts[i];
-        fprintf(stderr, "%-*s  %17zu  %10zu  %8.4f  %13.4f\n", width, p->name, p->tokens, p->score.targets,
-                p->score.loss, p->score.bits_per_byte);
+        if (p->score.targets == 0) continue;
+        fprintf(stderr, "%-*s", width, p->name);
+        cell_tell(17, "%zu", p->tokens != TOKENS_UNCOUNTED, p->tokens);
+        fprintf(stderr, "  %10zu  %8.4f", p->score.targets, p->score.loss);
+        cell_tell(13, "%.4f", isfinite(p->score.bits_per_byte), p->score.bits_per_byte);
+        fprintf(stderr, "\n");
     }
 }

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "../base/real.h"
 #include "../base/util.h"
 
@@ -21,8 +22,9 @@ struct score {
     size_t targets, windows;
 };
 
-/* Adds a batch: losses (n), targets (n), and the bytes of a target's text; TARGET_NONE counts nothing. */
-void score_add(struct score_sums *sums, const real *losses, const int32_t *targets, size_t n,
+/* Adds a batch to the sums of each part: parts (n) that the rows are of, losses (n), targets (n), and the bytes of a
+ * target's text; TARGET_NONE counts nothing. */
+void score_add(struct score_sums *sums, const uint32_t *parts, const real *losses, const int32_t *targets, size_t n,
                size_t (*bytes_of)(const void *context, int32_t token), const void *context);
 struct score score_of(const struct score_sums *sums);
 
@@ -32,14 +34,17 @@ void score_log(json_t *entry, const char *prefix, const struct score *s);
 /* "step 4: WHAT 5.1234, perplexity 167.90, 3.1234 bits per byte" on standard error. */
 void score_tell(int64_t step, const char *what, const struct score *s);
 
+#define TOKENS_UNCOUNTED SIZE_MAX
+
 struct part_score {
     const char *name; /* "" where a corpus has no parts */
     bool trained;     /* false: it is only looked at */
-    size_t tokens;    /* trained on so far */
+    size_t tokens;    /* trained on so far; TOKENS_UNCOUNTED where nobody counts them */
     struct score score;
 };
 
-/* The plain mean of loss and bits per byte over the parts that are trained on, and the sums of the rest. */
+/* The plain mean of loss and bits per byte over the parts that are trained on, and the sums of the rest. Parts without
+ * a target are left out, here and below. */
 struct score parts_mean(const struct part_score *parts, size_t n);
 
 /* One object a part, with its score and its tokens: those trained on, or with `held_out` looked at. New reference. */

@@ -33,6 +33,12 @@ const struct option_spec training_options[] = {
      "how often a sequence is of a part: in proportion to the part's tokens ^ A (1: as they come, 0: all alike)", NULL},
     {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",
      "the same by a weight for each part, as in en=2,de=1 (0: only validate)", NULL},
+    {"hide-patches", 0, OPTION_REAL, FIELD(hide_patches), "0.4", 0.001, 1, NULL, "X",
+     "share of a picture's patches that are hidden, in blocks (--task masked)", NULL},
+    {"hide-text", 0, OPTION_REAL, FIELD(hide_text), "0.15", 0.001, 1, NULL, "X",
+     "share of the tokens that are hidden in a text alone (--task masked)", NULL},
+    {"hide-caption", 0, OPTION_REAL, FIELD(hide_caption), "0.5", 0.001, 1, NULL, "X",
+     "share of the tokens that are hidden in a text beside a picture (--task masked)", NULL},
     {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
      "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
     {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
@@ -90,7 +96,29 @@ double training_rate(const struct training *o, int64_t step) {
     return learning_rate(&s, step);
 }
 
-void training_tell(const struct training *o, const struct option_group *groups, size_t n, const bool *given) {
+bool training_check(const struct training *o, bool masked, struct error *err) {
+    const struct {
+        const char *option, *name;
+    } all[] = {{"out", o->out}, {"resume", o->resume}, {"from", o->from}, {"match", o->match},
+               {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].name && !*all[i].name)
+            return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
+                             all[i].option);
+    if (masked && o->val)
+        return error_set(err, EXIT_USAGE, "--val %s: a masked model holds out pictures and texts of its own; leave it "
+                         "out", o->val);
+    return true;
+}
+
+void training_tell(const struct training *o, bool masked, const struct option_group *groups, size_t n,
+                   const bool *given) {
+    static const char *const of_text[] = {"parts", "part-alpha", "part-weights", "prompt", "sample-every",
+                                          "sample-tokens", NULL},
+                      *const of_pictures[] = {"hide-patches", "hide-text", "hide-caption", NULL};
+    for (const char *const *name = masked ? of_text : of_pictures; *name; name++)
+        if (options_given(groups, n, given, *name))
+            note_print("--%s has no effect with%s --task masked", *name, masked ? "" : "out");
     if (o->part_weights && options_given(groups, n, given, "part-alpha"))
         note_print("--part-alpha has no effect with --part-weights");
     if (o->schedule != SCHEDULE_WSD && options_given(groups, n, given, "decay-steps"))
@@ -102,7 +130,8 @@ void training_tell(const struct training *o, const struct option_group *groups, 
 }
 
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
-static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", NULL};
+static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", "hide-patches",
+                                            "hide-text", "hide-caption", NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
                                            "clip", NULL};

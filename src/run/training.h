@@ -12,6 +12,7 @@ struct training {
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
     int schedule; /* enum schedule_kind */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
+    double hide_patches, hide_text, hide_caption;
     bool dry_run, recompute, parts;
 };
 extern const struct option_spec training_options[];
@@ -22,8 +23,13 @@ void training_set_earlier(struct training *o);
 /* The learning rate of the step that follows `step` others. */
 double training_rate(const struct training *o, int64_t step);
 
+/* EXIT_USAGE: an empty name, as of a shell's variable that is not set, which would mean the root of the disk; or
+ * held-out text for a masked model. */
+bool training_check(const struct training *o, bool masked, struct error *err);
+
 /* Notes on standard error on those that have no effect beside the others; `given` as of options_parse. */
-void training_tell(const struct training *o, const struct option_group *groups, size_t n, const bool *given);
+void training_tell(const struct training *o, bool masked, const struct option_group *groups, size_t n,
+                   const bool *given);
 
 /* What of it a checkpoint keeps: the values on which the run depends. New reference. */
 json_t *training_kept(const struct training *o);
