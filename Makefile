@@ -24,7 +24,7 @@ LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
-PARTS = mhmoe.c $(wildcard src/*/*.c) tokenizer/writer.c $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
+PARTS = mhmoe.c masked.c $(wildcard src/*/*.c) tokenizer/writer.c $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o

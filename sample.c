@@ -1,4 +1,5 @@
-/* ./sample: a checkpoint and a prompt in, text out; or what the model makes of text that is there: --score, --evaluate.
+/* ./sample: a checkpoint and a prompt in, text out; or what the model makes of text that is there: --score, --evaluate;
+ * or of pictures, and of text with gaps: --image, --fill, --complete.
  *
  * Reads everything it needs, the tokenizer too, from the checkpoint. Text goes to standard output as it
  * comes, in whole UTF-8 characters; everything else to standard error. Generation is in mhmoe.c
@@ -12,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "data/mask.h"
+#include "data/pictures.h"
+#include "masked.h"
 #include "mhmoe.h"
 #include "src/base/util.h"
 #include "src/run/likelihood.h"
@@ -20,8 +24,8 @@
 #include "tokenizer/writer.h"
 
 struct options {
-    char *model, *prompt, *prompt_file, *score, *evaluate;
-    int tokens, samples, top_k, threads, weights, logprobs;
+    char *model, *prompt, *prompt_file, *score, *evaluate, *image, *fill, *complete, *hide, *out, *language;
+    int tokens, samples, top_k, threads, weights, logprobs, length;
     double temperature, top_p;
     int64_t seed;
     bool greedy;
@@ -54,6 +58,19 @@ static const struct option_spec sample_options[] = {
      "with --score: each token, and the N likeliest in its place, as a JSON line (0: no lines)", NULL},
     {"evaluate", 0, OPTION_BYTES, FIELD(evaluate), NULL, 0, 0, NULL, "FILE",
      "accuracy on questions with choices, and how each was answered as a JSON line (- : standard input)", NULL},
+    {"image", 0, OPTION_BYTES, FIELD(image), NULL, 0, 0, NULL, "FILE",
+     "write a caption of a picture (PNG), or with --fill read it beside the text", "With a model of --task masked"},
+    {"length", 0, OPTION_INT, FIELD(length), "0", 0, 1000, NULL, "N",
+     "tokens of the caption (0: as many as the model is surest of, up to 12)", NULL},
+    {"language", 0, OPTION_BYTES, FIELD(language), NULL, 0, 0, NULL, "NAME",
+     "language of the text, as the captions' are named; '' for none (default: that of most captions)", NULL},
+    {"fill", 0, OPTION_BYTES, FIELD(fill), NULL, 0, 0, NULL, "TEXT",
+     "fill each [MASK] of a text with a token", NULL},
+    {"complete", 0, OPTION_BYTES, FIELD(complete), NULL, 0, 0, NULL, "FILE",
+     "paint what --hide names of a picture, and write it to --out; with --fill TEXT as that says", NULL},
+    {"hide", 0, OPTION_BYTES, FIELD(hide), NULL, 0, 0, NULL, "X,Y,W,H",
+     "a rectangle in the model's pixels, from the left and from the top", NULL},
+    {"out", 'o', OPTION_BYTES, FIELD(out), NULL, 0, 0, NULL, "FILE", "the PNG file to write", NULL},
     {0},
 };
 
@@ -65,6 +82,9 @@ static const struct program_info program = {
     "  ./sample --model runs/my/best.safetensors --temperature 0.6 --samples 3\n"
     "  ./sample --score chapter.txt\n"
     "  ./sample --evaluate questions.jsonl >answers.jsonl\n"
+    "  ./sample --image cat.png\n"
+    "  ./sample --image cat.png --fill 'a [MASK] cat'\n"
+    "  ./sample --complete cat.png --hide 16,16,24,24 --out whole.png\n"
     "\n"
     "A text is scored from its start, as behind an end of text; one longer than the model reads at a\n"
     "time in windows that overlap by half. Questions are objects, one a line, {\"context\": TEXT,\n"
@@ -132,10 +152,24 @@ static bool prompt_read(const struct options *o, struct input *in, struct error 
     return in->text != NULL;
 }
 
+/* What is asked for instead of writing: one of these options, or NULL; and the next one, which must not be there. */
+static const char *mode_of(const struct options *o, const char **other) {
+    const struct {
+        const char *name;
+        bool given;
+    } modes[] = {{"score", o->score}, {"evaluate", o->evaluate}, {"complete", o->complete},
+                 {"fill", o->fill && !o->complete}, {"image", o->image && (o->complete || !o->fill)}};
+    const char *found[2] = {NULL, NULL};
+    for (size_t i = 0, n = 0; i < sizeof modes / sizeof *modes; i++)
+        if (modes[i].given && n < 2) found[n++] = modes[i].name;
+    if (other) *other = found[1];
+    return found[0];
+}
+
 static bool input_read(const struct options *o, struct input *in, struct error *err) {
     *in = (struct input){0};
     if (o->evaluate) return questions_read(&in->questions, file_named(o->evaluate), name_of(o->evaluate), err);
-    if (!o->score) return prompt_read(o, in, err);
+    if (!o->score) return mode_of(o, NULL) || prompt_read(o, in, err);
     in->text = file_contents(file_named(o->score), name_of(o->score), &in->size, err);
     return in->text && (in->size > 0 || error_set(err, EXIT_INPUT, "%s: is empty; there is nothing to score",
                                                   name_of(o->score)));
@@ -157,16 +191,31 @@ static const char *writing_option(const struct options *o) {
     return found;
 }
 
+/* Options of some of these modes alone. */
+static bool modes_check(const struct options *o, struct error *err) {
+    const struct {
+        const char *option, *without;
+        bool idle;
+    } all[] = {{"logprobs", "score", o->logprobs > 0 && !o->score}, {"hide", "complete", o->hide && !o->complete},
+               {"out", "complete", o->out && !o->complete}, {"length", "image", o->length && (!o->image || o->fill)},
+               {"language", "image", o->language && !o->image && !o->fill}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].idle)
+            return error_set(err, EXIT_USAGE, "--%s is of no use without --%s%s; see --help", all[i].option,
+                             all[i].without, o->image && o->fill ? " alone" : "");
+    if (o->complete && !(o->hide && o->out))
+        return error_set(err, EXIT_USAGE, "--complete: what is to be painted goes behind --hide X,Y,W,H, and where to "
+                         "behind --out FILE; give both");
+    return true;
+}
+
 /* One thing at a time, and nothing asked for that is not done. */
 static bool options_check(const struct options *o, struct error *err) {
-    const char *mode = o->score ? "score" : o->evaluate ? "evaluate" : NULL;
-    const char *idle = mode ? writing_option(o) : NULL;
-    if (o->score && o->evaluate) return error_set(err, EXIT_USAGE, "--score and --evaluate both given; choose one");
-    if (idle) return error_set(err, EXIT_USAGE, "--%s is of no use with --%s, which writes no text; leave it out", idle,
-                               mode);
-    if (o->logprobs > 0 && !o->score)
-        return error_set(err, EXIT_USAGE, "--logprobs is of no use without --score; name a text to score");
-    return true;
+    const char *other, *mode = mode_of(o, &other), *idle = mode ? writing_option(o) : NULL;
+    if (other) return error_set(err, EXIT_USAGE, "--%s and --%s both given; choose one", mode, other);
+    if (idle) return error_set(err, EXIT_USAGE, "--%s is of no use with --%s, which %s; leave it out", idle, mode,
+                               o->score || o->evaluate ? "writes no text" : "takes what is likeliest");
+    return modes_check(o, err);
 }
 
 /* ---- Writing ---- */
@@ -375,13 +424,146 @@ static void questions_ask(struct model *m, const tokenizer *t, const char *name,
     share_print("unnormalised", tally.right_by_sum, q->n, "sum");
 }
 
+/* ---- Pictures, and text with gaps ---- */
+
+enum { CAPTION_MOST = 12 };
+static const char gap[] = "[MASK]";
+
+/* The language's tokens, those of a text in which each gap is a token that is hidden (the space before it is the
+ * token's own), and the end of a text that is not empty. malloc'ed. */
+static int32_t *gaps_encode(const tokenizer *t, const char *language, const char *text, size_t *n, size_t *prefix) {
+    int32_t *ids = NULL;
+    size_t capacity = 0;
+    *n = 0;
+    language_prefix(t, language, &ids, n, &capacity);
+    *prefix = *n;
+    char *spaced = string_format("%s%s", *prefix > 0 && *text ? " " : "", text);
+    for (const char *at = spaced, *next; *at; at = next) {
+        const char *found = strstr(at, gap), *end = found ? found : at + strlen(at);
+        next = found ? end + sizeof gap - 1 : end;
+        if (found && end > at && end[-1] == ' ') end--;
+        tokenizer_encode(t, at, (size_t)(end - at), &ids, n, &capacity);
+        if (!found) continue;
+        ids = array_grow(ids, &capacity, *n + 1, sizeof *ids);
+        ids[(*n)++] = TOKEN_HIDDEN;
+    }
+    if (*text) {
+        ids = array_grow(ids, &capacity, *n + 1, sizeof *ids);
+        ids[(*n)++] = tokenizer_end_of_text(t);
+    }
+    free(spaced);
+    return ids;
+}
+
+/* The text of tokens, without the space that parts it from its language. */
+static void tokens_print(const tokenizer *t, const int32_t *ids, size_t n) {
+    struct writer writer = {t, {.out = stdout}};
+    size_t size;
+    for (size_t i = 0; i < n; i++) {
+        const char *bytes = tokenizer_piece(t, ids[i], &size);
+        const size_t skip = i == 0 && size > 0 && bytes[0] == ' ';
+        text_write(&writer.text, bytes + skip, size - skip);
+    }
+    text_end(&writer.text);
+    printf("\n");
+}
+
+/* A picture of the size that the model knows. */
+static bool pixels_read(const struct masked *k, const char *path, struct picture *p, struct error *err) {
+    if (k->model->sizes.P == 0)
+        return error_set(err, EXIT_MISMATCH, "%s: the model was never shown a picture; take one that was trained with "
+                         "some", path);
+    if (!picture_read(p, path, err)) return false;
+    picture_fit(p, k->rows.size);
+    return true;
+}
+
+/* What a masked model is shown: a picture, or none, and a text whose first `prefix` tokens name its language. */
+struct shown {
+    struct picture picture;
+    int32_t *ids;
+    size_t n, prefix;
+};
+
+static bool shown_read(const struct masked *k, const struct options *o, const char *language, struct shown *s,
+                       struct error *err) {
+    const char *file = o->complete ? o->complete : o->image;
+    const size_t room = k->model->sizes.T - k->model->sizes.P;
+    const size_t more = o->fill || o->complete ? 0 : o->length ? (size_t)o->length + 1 : 2; /* a caption, and its end */
+    if (file && !pixels_read(k, file, &s->picture, err)) return false;
+    s->ids = gaps_encode(k->tokenizer, o->complete && !o->fill ? "" : language, o->fill ? o->fill : "", &s->n,
+                         &s->prefix);
+    if (o->fill && s->n == s->prefix)
+        return error_set(err, EXIT_USAGE, "--fill: no text; write one, with %s for what is to be filled in", gap);
+    return s->n + more <= room ||
+           error_set(err, EXIT_USAGE, "--%s: a text too long for the model (got %zu tokens with its language, want at "
+                     "most %zu); shorten it", o->fill ? "fill" : "length", s->n + more, room);
+}
+
+static bool picture_complete(struct masked *k, const struct options *o, struct shown *s, struct error *err) {
+    struct rectangle rectangle;
+    bool *hidden = array_alloc(k->model->sizes.P, sizeof *hidden);
+    const bool ok = rectangle_read(&rectangle, o->hide, err) &&
+                    mask_rectangle(hidden, k->rows.size, k->rows.patch, &rectangle, err);
+    if (ok) masked_paint(k, s->picture.rgb, hidden, s->ids, s->n);
+    free(hidden);
+    return ok && picture_write(o->out, &s->picture, err);
+}
+
+static void caption_write(struct masked *k, const struct options *o, struct shown *s) {
+    const size_t room = k->model->sizes.T - k->model->sizes.P - s->n - 1;
+    const size_t most = o->length ? (size_t)o->length : room < CAPTION_MOST ? room : CAPTION_MOST;
+    s->ids = realloc(s->ids, (s->n + most + 1) * sizeof *s->ids);
+    s->n = masked_caption(k, s->picture.rgb, s->ids, s->n, (size_t)o->length, most);
+    tokens_print(k->tokenizer, s->ids + s->prefix, s->n - s->prefix);
+}
+
+static bool masked_answer(struct masked *k, const struct options *o, const char *language, struct error *err) {
+    struct shown s = {0};
+    bool ok = shown_read(k, o, language, &s, err);
+    if (ok && o->complete) ok = picture_complete(k, o, &s, err);
+    else if (ok && o->fill) {
+        masked_fill(k, s.picture.rgb, s.ids, s.n);
+        tokens_print(k->tokenizer, s.ids + s.prefix, s.n - s.prefix);
+    } else if (ok) caption_write(k, o, &s);
+    free(s.ids);
+    free(s.picture.rgb);
+    return ok;
+}
+
+/* ---- All of it ---- */
+
+/* What --model names, with its tokenizer; with `masked` what else a masked model needs. */
+static bool model_open(const struct options *o, struct model *m, tokenizer **t, struct masked *masked, char **language,
+                       struct error *err) {
+    const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)o->weights};
+    struct checkpoint c;
+    char *path = o->model ? checkpoint_path(o->model) : checkpoint_newest(err);
+    if (!path || !checkpoint_open(&c, path, err)) return false;
+    bool ok = model_load(m, &c, setup, err) && (*t = tokenizer_from_checkpoint(&c, err));
+    if (ok && tokenizer_vocab(*t) != m->config.vocab)
+        ok = error_set(err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
+                       path, tokenizer_vocab(*t), m->config.vocab);
+    const char *most = json_string_value(json_object_get(c.metadata, "language"));
+    *language = string_format("%s", o->language ? o->language : most ? most : "");
+    if (ok && masked) ok = masked_open(masked, m, *t, &c, err);
+    else if (ok && m->sizes.masked)
+        ok = error_set(err, EXIT_MISMATCH, "%s: a masked model, which fills in and does not go on with a text; use "
+                       "--image, --fill or --complete", path);
+    checkpoint_close(&c);
+    free(path);
+    return ok;
+}
+
 int main(int argc, char **argv) {
     struct options options = {0};
     const struct option_group group = {sample_options, &options};
     struct error err;
-    struct checkpoint checkpoint;
     struct model model;
+    struct masked masked = {0};
     struct input input;
+    tokenizer *t = NULL;
+    char *language = NULL;
     program_start(argv);
     options_set_defaults(&group, 1);
     const int first = options_parse(&group, 1, &program, argc, argv, NULL, &err);
@@ -391,28 +573,20 @@ int main(int argc, char **argv) {
     if (!options_check(&options, &err) || !threads_start(options.threads, &err) ||
         !input_read(&options, &input, &err))
         error_exit(&err);
-    const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)options.weights};
-    char *path = options.model ? checkpoint_path(options.model) : checkpoint_newest(&err);
-    if (!path || !checkpoint_open(&checkpoint, path, &err)) error_exit(&err);
-    if (!model_load(&model, &checkpoint, setup, &err)) error_exit(&err);
-    tokenizer *t = tokenizer_from_checkpoint(&checkpoint, &err);
-    if (!t) error_exit(&err);
-    if (tokenizer_vocab(t) != model.config.vocab) {
-        error_set(&err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
-                  path, tokenizer_vocab(t), model.config.vocab);
-        error_exit(&err);
-    }
-    checkpoint_close(&checkpoint);
+    const bool fills = options.image || options.fill || options.complete;
+    if (!model_open(&options, &model, &t, fills ? &masked : NULL, &language, &err)) error_exit(&err);
 
     if (options.evaluate) questions_ask(&model, t, name_of(options.evaluate), &input.questions);
     else if (options.score) text_score(&model, t, &options, &input);
-    else samples_write(&model, t, &options, &input);
+    else if (!fills) samples_write(&model, t, &options, &input);
+    else if (!masked_answer(&masked, &options, language, &err)) error_exit(&err);
     if (!output_check(&err)) error_exit(&err);
+    masked_close(&masked);
     tokenizer_free(t);
     model_destroy(&model);
     questions_free(&input.questions);
     free(input.text);
-    free(path);
+    free(language);
     options_free(&group, 1);
     return EXIT_DONE;
 }

@@ -1,0 +1,158 @@
+/* See masked.h. All of it is one idea: show an example, look at what the model says of its hidden rows. */
+#include "masked.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool masked_open(struct masked *k, struct model *m, const tokenizer *t, const struct checkpoint *c, struct error *err) {
+    const struct sizes *s = &m->sizes;
+    *k = (struct masked){.model = m, .tokenizer = t};
+    if (!s->masked)
+        return error_set(err, EXIT_MISMATCH, "%s: a model of text, which was never shown a picture or a gap to fill; "
+                         "take one that was trained with --task masked", c->path);
+    k->rows = (struct example_rows){.size = (size_t)m->config.size, .patch = (size_t)m->config.patch,
+                                    .vocab = m->config.vocab};
+    if (s->codes == 0) return true;
+    k->codebook = (struct codebook){s->codes, s->Q, array_alloc(s->codes * s->Q, sizeof(real))};
+    const struct tensor entries = {.name = "codebook", .dtype = sizeof(real) == 4 ? DTYPE_F32 : DTYPE_F64, .dims = 2,
+                                   .shape = {s->codes, s->Q}, .data = k->codebook.entries};
+    if (checkpoint_read(c, &entries, err)) return true;
+    masked_close(k);
+    return false;
+}
+
+void masked_close(struct masked *k) {
+    free(k->codebook.entries);
+    example_rows_free(&k->rows);
+    *k = (struct masked){0};
+}
+
+void language_prefix(const tokenizer *t, const char *language, int32_t **ids, size_t *n, size_t *capacity) {
+    char *prefix = string_format("%s:", language);
+    if (*language) tokenizer_encode(t, prefix, strlen(prefix), ids, n, capacity);
+    free(prefix);
+}
+
+/* Shows the model examples, and remembers the batch in *batch. */
+static void examples_read(struct masked *k, struct batch *batch, const struct example *examples, size_t n) {
+    examples_show(batch, &k->rows, examples, n);
+    model_forward(k->model, batch);
+}
+
+/* What is likeliest in a hidden row. */
+struct guess {
+    int32_t id;
+    double log_p;
+};
+
+/* Of n things; with a tokenizer those are pieces, of which only such that have bytes are guessed. */
+static struct guess row_guess(struct masked *k, size_t row, size_t n, const tokenizer *t) {
+    const real *logits = model_logits(k->model, row);
+    struct guess best = {-1, -INFINITY};
+    double high = -INFINITY, sum = 0;
+    size_t bytes = 1;
+    for (size_t i = 0; i < n; i++) high = fmax(high, (double)logits[i]);
+    for (size_t i = 0; i < n; i++) {
+        sum += exp((double)logits[i] - high);
+        if (t) tokenizer_piece(t, (int32_t)i, &bytes); /* an end of text, say, is nothing to write */
+        if (bytes > 0 && (double)logits[i] > best.log_p) best = (struct guess){(int32_t)i, (double)logits[i]};
+    }
+    best.log_p -= high + log(sum);
+    return best;
+}
+
+/* ---- Text ---- */
+
+double masked_fill(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n) {
+    const size_t first = pixels ? k->model->sizes.P : 0;
+    double sum = 0;
+    for (;;) {
+        struct guess surest = {-1, -INFINITY};
+        struct batch batch;
+        size_t at = 0;
+        examples_read(k, &batch, &(struct example){.pixels = pixels, .tokens = tokens, .n = n}, 1);
+        for (size_t i = 0; i < n; i++) {
+            if (tokens[i] != TOKEN_HIDDEN) continue;
+            const struct guess guess = row_guess(k, first + i, k->model->sizes.V, k->tokenizer);
+            if (surest.id < 0 || guess.log_p > surest.log_p) surest = guess, at = i;
+        }
+        if (surest.id < 0) return sum;
+        tokens[at] = surest.id;
+        sum += surest.log_p;
+    }
+}
+
+double masked_score(struct masked *k, const unsigned char *pixels, const int32_t *tokens, size_t n, size_t prefix) {
+    const size_t most = k->model->setup.batch, copies = n - prefix;
+    int32_t *shown = array_alloc(2 * copies * n, sizeof *shown), *targets = shown + copies * n;
+    struct example *examples = array_alloc(copies, sizeof *examples);
+    double sum = 0;
+    for (size_t i = 0; i < copies; i++) {
+        int32_t *its = shown + i * n, *wanted = targets + i * n;
+        memcpy(its, tokens, n * sizeof *tokens);
+        for (size_t j = 0; j < n; j++) wanted[j] = TARGET_NONE;
+        wanted[prefix + i] = tokens[prefix + i];
+        its[prefix + i] = TOKEN_HIDDEN;
+        examples[i] = (struct example){.pixels = pixels, .tokens = its, .targets = wanted, .n = n};
+    }
+    for (size_t i = 0; i < copies; i += most) {
+        struct batch batch;
+        size_t count;
+        examples_read(k, &batch, examples + i, copies - i < most ? copies - i : most);
+        sum -= model_loss(k->model, 0, &count);
+    }
+    free(examples);
+    free(shown);
+    return sum;
+}
+
+size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length,
+                      size_t most) {
+    const size_t longest = length ? length : most;
+    int32_t *trial = array_alloc(n + longest + 1, sizeof *trial);
+    double best = -INFINITY;
+    size_t kept = 0;
+    memcpy(trial, tokens, n * sizeof *tokens);
+    for (size_t l = length ? length : 1; l <= longest; l++) {
+        for (size_t i = 0; i < l; i++) trial[n + i] = TOKEN_HIDDEN;
+        trial[n + l] = tokenizer_end_of_text(k->tokenizer);
+        masked_fill(k, pixels, trial, n + l + 1);
+        const double mean = masked_score(k, pixels, trial, n + l + 1, n) / (double)(l + 1);
+        if (kept > 0 && mean <= best) continue;
+        best = mean;
+        kept = n + l + 1;
+        memcpy(tokens + n, trial + n, (l + 1) * sizeof *tokens);
+    }
+    free(trial);
+    return kept;
+}
+
+/* ---- Pictures ---- */
+
+void masked_paint(struct masked *k, unsigned char *pixels, const bool *hidden, const int32_t *tokens, size_t n) {
+    const struct sizes *s = &k->model->sizes;
+    const size_t size = k->rows.size, patch = k->rows.patch, Q = s->Q;
+    bool *left = array_alloc(s->P, sizeof *left);
+    real *patches = array_alloc(s->P * Q, sizeof *patches);
+    memcpy(left, hidden, s->P * sizeof *left);
+    for (;;) {
+        const struct example shown = {.pixels = pixels, .hidden = left, .tokens = tokens, .n = n};
+        struct guess surest = {-1, -INFINITY};
+        struct batch batch;
+        size_t at = 0;
+        examples_read(k, &batch, &shown, 1);
+        for (size_t p = 0; p < s->P; p++) {
+            if (!left[p]) continue;
+            const struct guess guess = row_guess(k, p, s->codes, NULL);
+            if (surest.id < 0 || guess.log_p > surest.log_p) surest = guess, at = p;
+        }
+        if (surest.id < 0) break;
+        left[at] = false;
+        patches_of(patches, pixels, size, patch);
+        memcpy(patches + at * Q, k->codebook.entries + (size_t)surest.id * Q, Q * sizeof *patches);
+        patches_to(pixels, patches, size, patch);
+    }
+    free(left);
+    free(patches);
+}
