@@ -220,6 +220,35 @@ static void test_heading(void **state) {
     made_close(&u);
 }
 
+/* A masked model has no bits per byte, and its steps are of examples. */
+static void test_masked(void **state) {
+    (void)state;
+    struct made_up u;
+    made_open(&u);
+    struct study_model models[MODELS];
+    memcpy(models, u.study.models, sizeof models);
+    models[0].words = "--task masked --ffn smoe";
+    u.study.models = models;
+    for (size_t i = 0; i < MODELS; i++) u.models[i].model = &models[i];
+    for (size_t i = 0; i < MODELS; i++)
+        for (size_t s = 0; s < SEEDS; s++) {
+            struct result *r = &u.models[i].finals[s];
+            r->bits_per_byte = NAN;
+            parts_make(r, PARTS, false);
+        }
+    report_read(&u, "report.md");
+    expect("Corpus: emoji (the default).");
+    expect("Every run: 6 steps of 8 examples, 48 examples in all, the same data");
+    expect("What is filled in is of 3 kinds, each validated by itself; every loss is their plain mean.\n");
+    expect("| Final loss | de | en.us | zh-cn | mean |");
+    expect_not("| Bits per byte |");
+    expect(" | - | 107 | ");
+    expect_not(" nan |");
+    expect_not("inf");
+    expect_not("The corpus has");
+    made_close(&u);
+}
+
 static void test_csv(void **state) {
     (void)state;
     struct made_up u;
@@ -404,7 +433,8 @@ static void test_diverged(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results), cmocka_unit_test(test_differences), cmocka_unit_test(test_search),
-        cmocka_unit_test(test_heading), cmocka_unit_test(test_csv),         cmocka_unit_test(test_plots),
+        cmocka_unit_test(test_heading), cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_csv),         cmocka_unit_test(test_plots),
         cmocka_unit_test(test_diverged),    cmocka_unit_test(test_parts),   cmocka_unit_test(test_parts_verdicts),
         cmocka_unit_test(test_parts_csv),   cmocka_unit_test(test_parts_known), cmocka_unit_test(test_parts_heading),
     };

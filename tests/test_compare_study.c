@@ -165,6 +165,14 @@ static void test_studies(void **state) {
                                                     "--ffn smoe --topk 2" MATCHED, H2 MATCHED,
                                                     "--ffn mhmoe --topk 3 --moe-heads 3" MATCHED,
                                                     "--ffn mhmoe --topk 3 --moe-heads 4" MATCHED, NULL});
+    check_models("pictures", (const char *const[]){
+                                 "--task masked " SMOE, "--task masked --ffn dense",
+                                 "--task masked --ffn smoe --topk 1 --router cosine" MATCHED,
+                                 "--task masked " H2 MATCHED,
+                                 "--task masked --ffn mhmoe --topk 3 --moe-heads 4" MATCHED,
+                                 "--task masked --ffn mhmoe --topk 3 --moe-heads 8" MATCHED, NULL});
+    for (size_t s = 0; study_words[s]; s++)
+        assert_int_equal(study_is_masked(&studies[s]), strcmp(study_words[s], "pictures") == 0);
 }
 
 /* What a model is compared with stands earlier in the table, so that it is measured before it is matched. */

@@ -28,8 +28,8 @@ static int part_compare(const void *a, const void *b) {
 }
 
 /* A number that is not there is none, and shows. */
-static double part_number(const json_t *part, const char *key) {
-    return json_is_number(json_object_get(part, key)) ? number(part, key) : NAN;
+static double number_or_none(const json_t *object, const char *key) {
+    return json_is_number(json_object_get(object, key)) ? number(object, key) : NAN;
 }
 
 static void parts_read(struct result *r, json_t *parts) {
@@ -39,8 +39,8 @@ static void parts_read(struct result *r, json_t *parts) {
     if (json_object_size(parts) == 0) return;
     r->parts = array_alloc(json_object_size(parts), sizeof *r->parts);
     json_object_foreach(parts, name, part)
-        r->parts[r->n_parts++] = (struct part_result){string_format("%s", name), part_number(part, "final_loss"),
-                                                      part_number(part, "final_bits_per_byte")};
+        r->parts[r->n_parts++] = (struct part_result){string_format("%s", name), number_or_none(part, "final_loss"),
+                                                      number_or_none(part, "final_bits_per_byte")};
     qsort(r->parts, r->n_parts, sizeof *r->parts, part_compare);
 }
 
@@ -61,7 +61,7 @@ static void entry_read(void *context, const json_t *entry) {
     }
     if (json_object_get(entry, "final_loss")) {
         r->loss = number(entry, "final_loss");
-        r->bits_per_byte = number(entry, "final_bits_per_byte");
+        r->bits_per_byte = number_or_none(entry, "final_bits_per_byte");
         r->tokens = tokens;
         parts_read(r, json_object_get(entry, "parts"));
         in->ended = step;

@@ -144,6 +144,12 @@ static const struct model_result *baseline_of(const struct comparison *c, const 
 
 /* ---- report.md ---- */
 
+/* A cell of a table: a number, or a dash where there is none. */
+static void cell_print(FILE *out, const char *format, double value) {
+    if (isnan(value)) fprintf(out, " - |");
+    else fprintf(out, format, value);
+}
+
 static const char *const verdicts[] = {"better", "not told apart", "worse"};
 
 /* The rates that the search began with, and what it does with them. */
@@ -168,6 +174,11 @@ static void parts_method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
     const struct result *parts = parts_of(c);
     if (!parts) return;
+    if (study_is_masked(c->study)) {
+        fprintf(out, "What is filled in is of %zu kinds, each validated by itself; every loss is their plain mean.\n",
+                parts->n_parts);
+        return;
+    }
     fprintf(out, "The corpus has %zu parts", parts->n_parts);
     if (r->part_alpha) fprintf(out, ", trained on with `--part-alpha %s`", r->part_alpha);
     if (r->part_weights) fprintf(out, ", trained on with `--part-weights %s`", r->part_weights);
@@ -177,17 +188,19 @@ static void parts_method_print(FILE *out, const struct comparison *c) {
 
 static void method_print(FILE *out, const struct comparison *c) {
     const struct request *r = c->request;
-    const double tokens = (double)c->steps * r->batch * r->seq;
     fprintf(out, "# %s (`--block %s`)\n\nCorpus:", c->study->question, block_words[r->block]);
     if (r->parts) fprintf(out, " the parts in");
     for (size_t i = 0; i < r->n_corpora; i++) fprintf(out, " `%s`", r->corpora[i]);
-    if (r->n_corpora == 0) fprintf(out, " Jane Austen's novels (the default)");
+    const bool masked = study_is_masked(c->study);
+    if (r->n_corpora == 0) fprintf(out, " %s (the default)", masked ? "emoji" : "Jane Austen's novels");
     fprintf(out, ". %d blocks of %d channels, 1 in %d with experts; vocabulary %d, sequences of %d.\n",
             r->layers, r->channels, r->moe_every, r->vocab, r->seq);
+    const int each = masked ? r->batch : r->batch * r->seq;
+    const char *what = masked ? "examples" : "tokens";
     fprintf(out,
-            "Every run: %" PRId64 " steps of %d tokens, %.4g tokens in all, the same data in the same order for "
+            "Every run: %" PRId64 " steps of %d %s, %.4g %s in all, the same data in the same order for "
             "the same seed; the learning rate rises for %" PRId64 " steps.\n",
-            c->steps, r->batch * r->seq, tokens, warmup_steps(r, c->steps));
+            c->steps, each, what, (double)c->steps * each, what, warmup_steps(r, c->steps));
     search_method_print(out, c);
     const bool limited = r->common && strstr(r->common, "final-windows"); /* which says over how many */
     fprintf(out, "The final loss is over %s held-out text; validations on the way, and curves, are over the same %d "
@@ -255,10 +268,10 @@ static void results_print(FILE *out, const struct comparison *c) {
         const double loss = final_mean(c, m);
         size_t reached;
         const double seconds = seconds_to(c, m, level, &reached);
-        fprintf(out, "| %s | %g | %.4f ± %.4f | %.2f | %.4f | %.0f | ", m->model->label, best_rate(m), loss,
-                finals_statistic(c, m, offsetof(struct result, loss), deviation), exp(loss),
-                finals_statistic(c, m, offsetof(struct result, bits_per_byte), mean),
-                finals_statistic(c, m, offsetof(struct result, rate), median_of));
+        fprintf(out, "| %s | %g | %.4f ± %.4f | %.2f |", m->model->label, best_rate(m), loss,
+                finals_statistic(c, m, offsetof(struct result, loss), deviation), exp(loss));
+        cell_print(out, " %.4f |", finals_statistic(c, m, offsetof(struct result, bits_per_byte), mean));
+        fprintf(out, " %.0f | ", finals_statistic(c, m, offsetof(struct result, rate), median_of));
         if (reached == 0) fprintf(out, "not reached |\n");
         else if (reached < seeds_of(c))
             fprintf(out, "%.1f (%zu of %d seeds) |\n", seconds, reached, c->request->seeds);
@@ -338,7 +351,7 @@ static void parts_print(FILE *out, const struct comparison *c) {
                  "trained on: mean and sample standard deviation over the seeds. The difference of the mean is to that "
                  "of the baseline with the same seed, and its verdict as above; a single part's order was not "
                  "tested.\n");
-    for (size_t i = 0; i < FIGURES; i++) parts_table(out, c, &figures[i]);
+    for (size_t i = 0; i < (study_is_masked(c->study) ? 1 : FIGURES); i++) parts_table(out, c, &figures[i]);
 }
 
 /* Whether an order is old or new at the end. The learning rate falls towards the end of these runs, so a column is

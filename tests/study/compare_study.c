@@ -75,6 +75,17 @@ static const struct study_model languages_models[] = {
     {"mhmoe-h4", "MH-MoE, H = 4", "smoe", true, 0, MHMOE "4"},
 };
 
+/* P1's third task: its models, and MH-MoE with as many heads as it tried. */
+#define MASKED "--task masked "
+static const struct study_model pictures_models[] = {
+    {"smoe", "SMoE, top-1 of 8", NULL, false, 1, MASKED "--ffn smoe --experts 8 --topk 1"},
+    {"dense", "dense", "smoe", false, 0, MASKED "--ffn dense"},
+    {"xmoe", "X-MoE: SMoE with a cosine router", "smoe", true, 0, MASKED "--ffn smoe --topk 1 --router cosine"},
+    {"mhmoe-h2", "MH-MoE, H = 2", "smoe", true, 0, MASKED MHMOE "2"},
+    {"mhmoe-h4", "MH-MoE, H = 4", "smoe", true, 0, MASKED MHMOE "4"},
+    {"mhmoe-h8", "MH-MoE, H = 8", "smoe", true, 0, MASKED MHMOE "8"},
+};
+
 #define STUDY(name, question) {#name, question, name##_models, sizeof name##_models / sizeof *name##_models}
 const struct study studies[] = {
     STUDY(main, "MH-MoE against dense, SMoE and fine-grained SMoE at equal cost"),
@@ -83,8 +94,9 @@ const struct study studies[] = {
     STUDY(ablation, "head and merge layers, each at the cost of the baseline"),
     STUDY(routers, "routers and balancing"),
     STUDY(languages, "P1's models at equal cost, of many languages"),
+    STUDY(pictures, "P1's models at equal cost, filling in what is hidden of pictures and texts"),
 };
-const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", "languages", NULL};
+const char *const study_words[] = {"main", "heads", "experts", "ablation", "routers", "languages", "pictures", NULL};
 
 bool part_parse(const char *text, size_t *part, size_t *parts) {
     int length = 0;
@@ -209,6 +221,8 @@ static void match_words(struct words *w, const struct request *r, const struct s
     words_add(w, "--match=%s", baseline);
     free(baseline);
 }
+
+bool study_is_masked(const struct study *study) { return strstr(study->models[0].words, MASKED); }
 
 int64_t warmup_steps(const struct request *r, int64_t steps) {
     if (r->warmup) return r->warmup < steps ? r->warmup : steps;

@@ -20,6 +20,7 @@ struct study {
     const struct study_model *models;
     size_t n;
 };
+bool study_is_masked(const struct study *study); /* its models are of --task masked: they have no bits per byte */
 extern const struct study studies[]; /* in the order of study_words */
 extern const char *const study_words[];
 
