@@ -709,9 +709,10 @@ static char *data_find(struct train *t, char **corpora, size_t n, struct error *
                                          .part_weights = o->part_weights, .val_path = o->val, .vocab = c->vocab,
                                          .vocab_adapts = adapts, .tokenizer = t->tokenizer, .cache = o->cache,
                                          .verbose = true};
-    const struct album_options album = {.paths = corpora, .n_paths = n, .vocab = c->vocab, .vocab_adapts = adapts,
-                                        .tokenizer = t->tokenizer, .size = (size_t)c->size, .patch = (size_t)c->patch,
-                                        .codes = (size_t)c->codes, .cache = o->cache, .verbose = true};
+    const struct album_options album = {.paths = corpora, .n_paths = n, .languages = o->languages, .vocab = c->vocab,
+                                        .vocab_adapts = adapts, .tokenizer = t->tokenizer, .size = (size_t)c->size,
+                                        .patch = (size_t)c->patch, .codes = (size_t)c->codes, .cache = o->cache,
+                                        .verbose = true};
     return is_masked(t) ? album_prepare(&album, err) : data_prepare(&text, err);
 }
 

@@ -516,7 +516,7 @@ char *album_prepare(const struct album_options *options, struct error *err) {
     bool found, ok = options_check(options, err) &&
                      folder_list(&job.folder, options->paths, options->n_paths, options->verbose, err);
     const bool listed = ok;
-    ok = ok && job_split(&job, err);
+    ok = ok && (!options->languages || folder_choose(&job.folder, options->languages, err)) && job_split(&job, err);
     if (ok) {
         const struct vocabulary wanted = job_vocabulary(&job);
         if (options->verbose) counts_tell(&job);

@@ -11,6 +11,7 @@
 struct album_options {
     char **paths; /* folders, see folder.h */
     size_t n_paths;
+    const char *languages; /* captions of these alone, as in "en,de"; NULL: all */
     int vocab;            /* pieces to train; ignored when tokenizer is given, or no caption or text is trained on */
     bool vocab_adapts;    /* to what the text supports and its characters need, with a note; else EXIT_USAGE */
     tokenizer *tokenizer; /* NULL: train one from the captions and texts (or find it in the cache) */

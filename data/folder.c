@@ -259,15 +259,57 @@ bool folder_list(struct folder *f, char **paths, size_t n, bool verbose, struct 
     return ok;
 }
 
+static void caption_free(struct caption *c) {
+    free(c->text);
+    free(c->language);
+}
+
 void folder_free(struct folder *f) {
     for (size_t i = 0; i < f->n; i++) {
-        for (size_t c = 0; c < f->items[i].n_captions; c++) {
-            free(f->items[i].captions[c].text);
-            free(f->items[i].captions[c].language);
-        }
+        for (size_t c = 0; c < f->items[i].n_captions; c++) caption_free(&f->items[i].captions[c]);
         free(f->items[i].captions);
         free(f->items[i].path);
     }
     free(f->items);
     *f = (struct folder){0};
+}
+
+/* ---- Languages ---- */
+
+/* Whether `name` is in a list whose members commas part. */
+static bool list_has(const char *list, const char *name) {
+    const size_t length = strlen(name);
+    for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == 0)) return true;
+    return false;
+}
+
+static bool folder_has(const struct folder *f, const char *language) {
+    for (size_t i = 0; i < f->n; i++)
+        for (size_t c = 0; f->items[i].path && c < f->items[i].n_captions; c++)
+            if (strcmp(f->items[i].captions[c].language, language) == 0) return true;
+    return false;
+}
+
+bool folder_choose(struct folder *f, const char *languages, struct error *err) {
+    for (const char *at = languages, *end; at; at = *end ? end + 1 : NULL) {
+        end = strchrnul(at, ',');
+        char *name = string_format("%.*s", (int)(end - at), at);
+        const bool there = folder_has(f, name);
+        if (!there)
+            error_set(err, EXIT_USAGE, "--languages %s: no caption is in '%s'; see captions.tsv", languages, name);
+        free(name);
+        if (!there) return false;
+    }
+    for (struct folder_item *item = f->items; item < f->items + f->n; item++) {
+        size_t kept = 0;
+        for (size_t c = 0; c < item->n_captions; c++) {
+            if (!item->path || list_has(languages, item->captions[c].language))
+                item->captions[kept++] = item->captions[c];
+            else caption_free(&item->captions[c]);
+        }
+        item->n_captions = kept;
+    }
+    f->hash = hash_bytes(f->hash, languages, strlen(languages));
+    return true;
 }

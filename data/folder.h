@@ -31,4 +31,8 @@ struct folder {
 bool folder_list(struct folder *f, char **paths, size_t n, bool verbose, struct error *err);
 void folder_free(struct folder *f);
 
+/* Leaves out the captions of all other languages than those in a list, as in "en,de"; texts alone stay. EXIT_USAGE: one
+ * of them has no caption. */
+bool folder_choose(struct folder *f, const char *languages, struct error *err);
+
 #endif

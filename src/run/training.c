@@ -33,6 +33,8 @@ const struct option_spec training_options[] = {
      "how often a sequence is of a part: in proportion to the part's tokens ^ A (1: as they come, 0: all alike)", NULL},
     {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",
      "the same by a weight for each part, as in en=2,de=1 (0: only validate)", NULL},
+    {"languages", 0, OPTION_STRING, FIELD(languages), NULL, 0, 0, NULL, "LIST",
+     "captions in these languages alone, as in en,de (--task masked)", NULL},
     {"hide-patches", 0, OPTION_REAL, FIELD(hide_patches), "0.4", 0.001, 1, NULL, "X",
      "share of a picture's patches that are hidden, in blocks (--task masked)", NULL},
     {"hide-text", 0, OPTION_REAL, FIELD(hide_text), "0.15", 0.001, 1, NULL, "X",
@@ -100,7 +102,7 @@ bool training_check(const struct training *o, bool masked, struct error *err) {
     const struct {
         const char *option, *name;
     } all[] = {{"out", o->out}, {"resume", o->resume}, {"from", o->from}, {"match", o->match},
-               {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}};
+               {"val", o->val}, {"tokenizer", o->tokenizer}, {"cache", o->cache}, {"languages", o->languages}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].name && !*all[i].name)
             return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
@@ -115,7 +117,7 @@ void training_tell(const struct training *o, bool masked, const struct option_gr
                    const bool *given) {
     static const char *const of_text[] = {"parts", "part-alpha", "part-weights", "prompt", "sample-every",
                                           "sample-tokens", NULL},
-                      *const of_pictures[] = {"hide-patches", "hide-text", "hide-caption", NULL};
+                      *const of_pictures[] = {"languages", "hide-patches", "hide-text", "hide-caption", NULL};
     for (const char *const *name = masked ? of_text : of_pictures; *name; name++)
         if (options_given(groups, n, given, *name))
             note_print("--%s has no effect with%s --task masked", *name, masked ? "" : "out");

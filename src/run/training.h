@@ -7,7 +7,7 @@
 
 /* One field an option, see training_options. */
 struct training {
-    char *out, *resume, *from, *match, *val, *part_weights, *tokenizer, *cache, *prompt;
+    char *out, *resume, *from, *match, *val, *part_weights, *languages, *tokenizer, *cache, *prompt;
     int64_t steps, until, warmup, decay_steps, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
     int schedule; /* enum schedule_kind */
