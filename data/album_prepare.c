@@ -57,7 +57,7 @@ static int places_compare(const void *a, const void *b) {
     return p->i < q->i ? -1 : p->i > q->i;
 }
 
-/* Groups are hashes whose first bits tell of a name's first letters: mixed, near names are not near. */
+/* Mixed once more: what is held out does not hang on how a group is made. */
 static uint64_t group_order(uint64_t group) {
     struct rng rng;
     rng_seed(&rng, group, 0);
@@ -514,9 +514,9 @@ char *album_prepare(const struct album_options *options, struct error *err) {
     struct job job = {.options = options};
     char *dir = NULL;
     bool found, ok = options_check(options, err) &&
-                     folder_list(&job.folder, options->paths, options->n_paths, options->verbose, err);
-    const bool listed = ok;
-    ok = ok && (!options->languages || folder_choose(&job.folder, options->languages, err)) && job_split(&job, err);
+                     folder_list(&job.folder, options->paths, options->n_paths, options->verbose, err) &&
+                     (!options->languages || folder_choose(&job.folder, options->languages, err)) &&
+                     job_split(&job, err);
     if (ok) {
         const struct vocabulary wanted = job_vocabulary(&job);
         if (options->verbose) counts_tell(&job);
@@ -525,7 +525,7 @@ char *album_prepare(const struct album_options *options, struct error *err) {
         ok = cache_find(dir, options->verbose, &found, err) && (found || cache_fill(&job, dir, err)) &&
              (options->tokenizer || !has_text(&job) || vocabulary_check(&wanted, dir, err));
     }
-    if (listed) folder_free(&job.folder);
+    folder_free(&job.folder);
     free(job.held_out);
     if (ok) return dir;
     free(dir);

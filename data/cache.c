@@ -16,6 +16,8 @@
 #include <unistd.h>
 #include "../src/base/text.h"
 #include "../tokenizer/tokenizer.h"
+#include "album.h"
+#include "codebook.h"
 #include "shard.h"
 
 #define HEX4 "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
@@ -103,11 +105,49 @@ static bool parts_check(const char *entry, FILE *list, const tokenizer *t, struc
                                           "%zu); delete this directory and name the corpus again", entry, found, n));
 }
 
+/* The albums of both splits, and whether they are of this tokenizer, of one codebook, and of each other. */
+static bool albums_check(const char *entry, const tokenizer *t, struct error *err) {
+    struct album *a = album_open(entry, "train", 0, err), *b = a ? album_open(entry, "val", 0, err) : NULL;
+    struct codebook c = {0};
+    bool ok = b && album_verify(a, err) && album_verify(b, err);
+    ok = ok && (album_size(a) == 0 || codebook_load(&c, entry, err));
+    if (ok) {
+        const size_t Q = 3 * album_patch(a) * album_patch(a);
+        const uint64_t tokens = tokenizer_hash(t), codes = album_size(a) > 0 ? codebook_hash(&c) : 0;
+        ok = album_tokenizer_hash(a) == tokens && album_tokenizer_hash(b) == tokens &&
+             album_vocab(a) == tokenizer_vocab(t) && album_vocab(b) == tokenizer_vocab(t) &&
+             album_codebook_hash(a) == codes && album_codebook_hash(b) == codes &&
+             album_size(a) == album_size(b) && album_patch(a) == album_patch(b) &&
+             album_codes(a) == c.codes && album_codes(b) == c.codes && c.Q == Q;
+        if (!ok)
+            error_set(err, EXIT_MISMATCH, "%s: tokenizer.model, codebook, train.album and val.album do not belong "
+                      "together; delete this directory and name the corpus again", entry);
+    }
+    codebook_free(&c);
+    if (a) album_close(a);
+    if (b) album_close(b);
+    return ok;
+}
+
+/* Whether an entry holds albums, and not shards. */
+static bool has_albums(const char *entry) {
+    static const char *const files[] = {"train.album", "val.album", "codebook"};
+    bool has = false;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = string_format("%s/%s", entry, files[i]);
+        has |= access(path, F_OK) == 0;
+        free(path);
+    }
+    return has;
+}
+
 bool cache_check(const char *entry, struct error *err) {
     char *model = string_format("%s/tokenizer.model", entry), *parts = string_format("%s/parts.txt", entry);
     tokenizer *t = tokenizer_load(model, err);
     FILE *list = fopen(parts, "r");
-    const bool ok = t && (list ? parts_check(entry, list, t, err) : shards_check(entry, t, err));
+    const bool ok = t && (has_albums(entry) ? albums_check(entry, t, err)
+                          : list            ? parts_check(entry, list, t, err)
+                                            : shards_check(entry, t, err));
     if (list) fclose(list);
     if (t) tokenizer_free(t);
     free(model);
@@ -118,7 +158,8 @@ bool cache_check(const char *entry, struct error *err) {
 /* Whether prepare.c gives this name to a file: in an entry, or in the directory of a part. */
 static bool is_ours(const struct dirent *file, bool part) {
     static const char *const ours[] = {"train-*.shard*", "val-*.shard*", "tokenizer.model*", "left-out.txt*",
-                                       "parts.txt*"};
+                                       "parts.txt*", "train.album", "train.album.tmp", "val.album", "val.album.tmp",
+                                       "codebook", "codebook.tmp"};
     const size_t n = part ? 2 : sizeof ours / sizeof *ours;
     size_t k = 0;
     while (k < n && fnmatch(ours[k], file->d_name, 0) != 0) k++;
@@ -137,7 +178,7 @@ static bool is_part(const char *entry, const char *name) {
     return n > 2 && shards == n - 2; /* but for . and .. */
 }
 
-/* The first thing in an entry that prepare.c did not write; NULL if there is none. */
+/* The first thing in an entry that neither prepare.c nor album_prepare.c wrote; NULL if there is none. */
 static const char *name_foreign(const char *entry, struct dirent **names, int n) {
     for (int i = 0; i < n; i++) {
         const char *name = names[i]->d_name;

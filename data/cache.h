@@ -1,4 +1,4 @@
-/* The cache: a directory of prepared texts, each an entry that is there whole or not at all.
+/* The cache: a directory of prepared texts and pictures, each an entry that is there whole or not at all.
  *
  * An entry is filled in a directory of its own, ENTRY.XXXXXX, which its process keeps locked, and gets its name when
  * it is whole. A directory of that kind which nobody holds was left by a process that is gone: the next one removes
@@ -33,12 +33,12 @@ bool cache_begin(struct cache_work *w, const char *cache, const char *entry, str
 bool cache_commit(struct cache_work *w, struct error *err);
 void cache_abandon(struct cache_work *w);
 
-/* Whether an entry is whole: the tokenizer, the shards of both splits, the CRC of each block. EXIT_INPUT: it is
- * damaged; EXIT_MISMATCH: it is whole, but of a tokenizer and shards that do not belong together. */
+/* Whether an entry is whole: the tokenizer, the shards or the albums of both splits with their codebook, the CRC of
+ * each block. EXIT_INPUT: it is damaged; EXIT_MISMATCH: it is whole, but of things that do not belong together. */
 bool cache_check(const char *entry, struct error *err);
 
-/* Whether a damaged entry may be replaced: it holds nothing but what prepare.c writes. If not, `err`, which says what
- * is damaged, becomes the message that says what to delete. */
+/* Whether a damaged entry may be replaced: it holds nothing but what prepare.c or album_prepare.c writes. If not,
+ * `err`, which says what is damaged, becomes the message that says what to delete. */
 bool cache_replaceable(const char *entry, struct error *err);
 
 #endif
