@@ -48,6 +48,8 @@ $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 $(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)
 $(BUILD)/pages: $(BUILD)/data/pages.o $(BUILD)/src/base/util.o
 	$(LINK) -lxml2
+$(BUILD)/emoji: $(BUILD)/data/emoji.o $(BUILD)/src/base/util.o
+	$(LINK) -ljansson
 # What data/questions.sh runs.
 QUESTIONS = $(patsubst %,$(BUILD)/%.o,data/questions data/passages data/maker data/wordnet src/run/options \
               src/base/rng src/base/text src/base/util)
@@ -92,7 +94,7 @@ $(BUILD)/test_pictures: LINK += -Wl,--wrap=array_alloc
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 
-test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/analyse $(BUILD)/compare $(BUILD)/questions $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/emoji $(BUILD)/analyse $(BUILD)/compare $(BUILD)/questions $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 

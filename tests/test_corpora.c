@@ -1,5 +1,6 @@
-/* How corpora are fetched: what build/pages makes of HTML, and what corpus.sh does with the packages it asks for. Here
- * the packages are small ones, handed out by clients of the tests' own, so that no network is needed. */
+/* How corpora are fetched: what build/pages makes of HTML, build/emoji of what people call emoji, and what corpus.sh
+ * does with the packages it asks for. Here these are small ones, handed out by clients of the tests' own, so that no
+ * network is needed. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -261,13 +262,191 @@ static void the_declaration_comes_in_the_same_languages(void **state) {
     corpus_check("udhr");
 }
 
+/* ---- Pictures with captions ---- */
+
+static const char *const ten[] = {"en", "de", "fr", "es", "ru", "tr", "el", "ja", "zh", "ko"};
+
+/* An emoji of the packages made here, or with `tone` a variation of the one before. Its name in another language than
+ * English is that language and `name`. */
+static const struct emoji {
+    const char *category, *tone, *unified, *emoji, *picture, *place;
+    bool derived; /* its names are in the second package of names */
+    const char *name, *keywords, *joined;
+} emoji[] = {
+    {"Smileys & Emotion", NULL, "1F600", "\xf0\x9f\x98\x80", "1", "smileys-emotion/1f600", false, "grinning face",
+     "\"face\", \"Grinning\"", NULL},
+    {"People & Body", NULL, "1F44B", "\xf0\x9f\x91\x8b", "2", "people-body/1f44b", false, "waving hand",
+     "\"hand\", \"bye bye\", \"wave\"", "hand bye bye wave"},
+    {NULL, "1F3FB", "1F44B-1F3FB", "\xf0\x9f\x91\x8b\xf0\x9f\x8f\xbb", "3", "people-body/1f44b+1f3fb", true,
+     "waving hand: light", "\"light\"", NULL},
+    {NULL, "1F3FC-1F3FD", "1F44B-1F3FC-200D-1F91A",
+     "\xf0\x9f\x91\x8b\xf0\x9f\x8f\xbc\xe2\x80\x8d\xf0\x9f\xa4\x9a", "2",
+     "people-body/1f44b+1f3fc-1f3fd", true, "hands", "", NULL},
+    {"Flags", NULL, "1F1E7-1F1FB", "\xf0\x9f\x87\xa7\xf0\x9f\x87\xbb", "4", "flags/1f1e7-1f1fb", true, "flag: B",
+     "\"flag\"", NULL},
+    {"Flags", NULL, "1F1F3-1F1F4", "\xf0\x9f\x87\xb3\xf0\x9f\x87\xb4", "4", "flags/1f1e7-1f1fb+1f1f3-1f1f4", true,
+     "flag: N", "\"flag\"", NULL}, /* the same picture */
+    {"Symbols", NULL, "0023-FE0F-20E3", "#\xe2\x83\xa3", "5", "symbols/0023-fe0f-20e3", true, "keycap: #", "", NULL},
+    {"Symbols", NULL, "00A9-FE0F", "\xc2\xa9", "6", "symbols/00a9-fe0f", false, "copyright", "\"c\"", NULL},
+    {"Animals & Nature", NULL, "1F436", "\xf0\x9f\x90\xb6", "7", "animals-nature/1f436", false, "dog face",
+     "\"dog\", \"pet\"", "dog pet"},
+    {"Food & Drink", NULL, "1F34E", "\xf0\x9f\x8d\x8e", "8", "food-drink/1f34e", false, "red apple", "", NULL},
+    {"Travel & Places", NULL, "2708-FE0F", "\xe2\x9c\x88", "9", "travel-places/2708-fe0f", false, "airplane", "", NULL},
+    {"Activities", NULL, "26BD", "\xe2\x9a\xbd", "10", "activities/26bd", false, "soccer ball", "", NULL},
+    {"Objects", NULL, "231A", "\xe2\x8c\x9a", "11", "objects/231a", false, "watch", "", NULL},
+    {"Component", NULL, "1F3FF", "\xf0\x9f\x8f\xbf", "12", "component/1f3ff", false, "dark", "\"dark\"", NULL},
+};
+enum { EMOJI = sizeof emoji / sizeof *emoji };
+
+/* emoji-datasource-google, and what should become of its pictures. */
+static void emoji_make(void) {
+    static const char images[] = "project/packages/emoji-datasource-google/package";
+    char *list = string_format("[");
+    for (int i = 0; i < EMOJI; i++) {
+        const struct emoji *e = &emoji[i];
+        const bool varied = i + 1 < EMOJI && emoji[i + 1].tone;
+        if (!e->tone)
+            string_append(&list, "%s{\"category\": \"%s\", \"unified\": \"%s\"", i ? "}, " : "", e->category,
+                          e->unified);
+        else
+            string_append(&list, "%s\"%s\": {\"unified\": \"%s\"}%s", emoji[i - 1].tone ? ", " : "", e->tone,
+                          e->unified, varied ? "" : "}");
+        if (!e->tone && varied) string_append(&list, ", \"skin_variations\": {");
+        run("mkdir -p %s/img/google/64 want/%.*s && f=$(echo %s | tr A-Z a-z).png && echo %s | "
+            "tee want/%s.png >%s/img/google/64/$f", images, (int)(strchr(e->place, '/') - e->place), e->place,
+            e->unified, e->picture, e->place, images);
+    }
+    string_append(&list, "}]");
+    text_save("project/packages/emoji-datasource-google/package/emoji.json", list, strlen(list));
+    free(list);
+}
+
+static bool is_nameless(int i, int l) { return strcmp(ten[l], "ja") == 0 && strcmp(emoji[i].name, "watch") == 0; }
+
+/* CLDR's packages. */
+static void names_make(int l, bool derived) {
+    const char *key = derived ? "annotationsDerived" : "annotations";
+    char *dir = string_format("project/packages/cldr-annotations%s-full/package/%s/%s", derived ? "-derived" : "", key,
+                              ten[l]);
+    char *path = string_format("%s/annotations.json", dir);
+    char *text = string_format("{\"%s\": {\"identity\": {}, \"annotations\": {\"\": {}", key);
+    struct error err;
+    for (int i = 0; i < EMOJI; i++)
+        if (emoji[i].derived == derived && !is_nameless(i, l))
+            string_append(&text, ",\n\"%s\": {\"default\": [%s], \"tts\": [\"%s%s\"]}", emoji[i].emoji,
+                          emoji[i].keywords, l ? ten[l] : "", emoji[i].name);
+    string_append(&text, "}}}");
+    assert_true(directory_make(dir, &err));
+    text_save(path, text, strlen(text));
+    free(text);
+    free(path);
+    free(dir);
+}
+
+static void captions_make(void) {
+    char *text = string_format("%s", "");
+    for (int i = 0; i < EMOJI; i++)
+        for (int l = 0; l < 10; l++) {
+            if (is_nameless(i, l)) continue;
+            string_append(&text, "%s.png\t%s%s\t%s\n", emoji[i].place, l ? ten[l] : "", emoji[i].name, ten[l]);
+            if (l == 0 && emoji[i].joined)
+                string_append(&text, "%s.png\t%s\ten\n", emoji[i].place, emoji[i].joined);
+        }
+    text_save("want/captions.tsv", text, strlen(text));
+    free(text);
+}
+
+static void emoji_come_with_their_names(void **state) {
+    (void)state;
+    project_make();
+    run("rm -rf want");
+    emoji_make();
+    for (int l = 0; l < 10; l++) {
+        names_make(l, false);
+        names_make(l, true);
+    }
+    captions_make();
+    corpus_refuse("emoji", EXIT_INPUT, "is not the one known here; nothing was kept");
+    run("grep -cxE '[a-z-]+@[0-9]+\\.[0-9]+\\.[0-9]+' project/asked");
+    assert_string_equal(output, "3\n");
+    run("cd project/packages; mv cldr-annotations-full gone");
+    corpus_refuse("emoji", EXIT_INPUT, "cannot fetch the package cldr-annotations-full");
+    run("cd project/packages; mv gone cldr-annotations-full; mkdir -p gone && "
+        "mv cldr-annotations-derived-full/package/*/ko gone");
+    corpus_refuse("emoji", EXIT_INPUT, "cannot unpack the package");
+    run("cd project/packages; mv gone/ko cldr-annotations-derived-full/package/*/ && rmdir gone");
+    corpus_check("emoji");
+}
+
+static void damaged_emoji_are_refused(void **state) {
+    (void)state;
+    static const char make[] = "rm -rf i a d to && cp -r project/packages/emoji-datasource-google/package i && "
+                               "cp -r project/packages/cldr-annotations-full/package a && mkdir to && "
+                               "cp -r project/packages/cldr-annotations-derived-full/package d";
+    run(make);
+    refuse(EXIT_USAGE, "usage: emoji", "IMAGES ANNOTATIONS DERIVED TO", "emoji i a d");
+    refuse(EXIT_USAGE, "usage: emoji", "IMAGES ANNOTATIONS DERIVED TO", "emoji i a d to more");
+    refuse(EXIT_INPUT, "no/annotations/en/annotations.json: line", "No such file", "emoji i no d to");
+    run("echo '{\"annotations\": {}}' >a/annotations/ko/annotations.json");
+    refuse(EXIT_INPUT, "a/annotations/ko/annotations.json", "no names", "emoji i a d to");
+    run(make);
+    run("printf '[\\n{]' >d/annotationsDerived/de/annotations.json");
+    refuse(EXIT_INPUT, "d/annotationsDerived/de/annotations.json: line 2", "", "emoji i a d to");
+    run(make);
+    run("rm i/img/google/64/231a.png");
+    refuse(EXIT_INPUT, "i/img/google/64/231a.png: cannot read", "No such file", "emoji i a d to");
+    run(make);
+    run("rm i/img/google/64/1f44b-1f3fb.png");
+    refuse(EXIT_INPUT, "i/img/google/64/1f44b-1f3fb.png: cannot move to to/people-body/1f44b+1f3fb.png", "No such file",
+           "emoji i a d to");
+    static const char *const codes[] = {"", "XYZ", "110000", "FE0F", "1F44B 1F3FB"};
+    for (int i = 0; i < 5; i++) {
+        run(make);
+        run("sed -i 's/\"1F44B-1F3FB\"/\"%s\"/' i/emoji.json", codes[i]);
+        refuse(EXIT_INPUT, "i/emoji.json: not an emoji: '", codes[i], "emoji i a d to");
+    }
+    static const char *const lists[] = {"", "{}", "[]", "[1"};
+    for (int i = 0; i < 4; i++) {
+        run("printf '%s' >i/emoji.json", lists[i]);
+        refuse(EXIT_INPUT, "i/emoji.json: line ", "", "emoji i a d to");
+    }
+    run(make);
+    run("ln -s /dev/full to/captions.tsv");
+    refuse(EXIT_OUTPUT, "to/captions.tsv: cannot write", "No space", "emoji i a d to");
+    run(make);
+    refuse(EXIT_OUTPUT, "none/b", "cannot create", "touch none; emoji i a d none/b");
+}
+
+/* A picture in each directory; one more without text, and what else such a package has. */
+static void stamps_come_with_their_sentences(void **state) {
+    (void)state;
+    static const char kinds[] = "animals clothes food hobbies household medical military naturalforces people plants "
+                                "seasonal space sports symbols town vehicles";
+    project_make();
+    run("rm -rf want; d=project/packages/tuxpaint-stamps-default/usr/share/tuxpaint/stamps; for k in %s; do "
+        "mkdir -p $d/$k/sounds want/$k/deep && echo $k | tee want/$k/deep/one.png >$d/$k/a.ogg && "
+        "mkdir $d/$k/deep && cp want/$k/deep/one.png $d/$k/deep && "
+        "echo no >$d/$k/one_mirror.png && echo no >$d/$k/sounds/x.ogg && echo x >$d/$k/b.svg && "
+        "echo Drawn. >$d/$k/b.txt && "
+        "printf 'A  %%s.\\r\\nzh_CN.utf8= \\nde_AT.utf8=no\\nfr.utf8=Un = %%s\\nde.utf8=Ein\\t%%s. \\nen_GB.utf8=no\\n"
+        "ko.utf8=K' $k $k $k >$d/$k/deep/one.txt && "
+        "printf '%%s/deep/one.png\\t%%s\\t%%s\\n' $k \"A $k.\" en $k \"Ein $k.\" de $k \"Un = $k\" fr $k K ko; done "
+        ">captions.tsv; mv captions.tsv want", kinds);
+    corpus_refuse("stamps", EXIT_INPUT, "is not the one known here; nothing was kept");
+    checksums_set();
+    run("d=project/packages/tuxpaint-stamps-default/usr/share/tuxpaint; mv $d/stamps $d/gone");
+    corpus_refuse("stamps", EXIT_INPUT, "cannot unpack the package tuxpaint-stamps-default");
+    run("d=project/packages/tuxpaint-stamps-default/usr/share/tuxpaint; mv $d/gone $d/stamps");
+    corpus_check("stamps");
+}
+
 static void an_unknown_corpus_is_refused(void **state) {
     (void)state;
     project_make();
     static const char *const names[] = {"", "nosuch", "multilingual/../x"};
     for (int i = 0; i < 3; i++) {
         assert_int_equal(corpus_fetch(names[i]), EXIT_USAGE);
-        assert_non_null(strstr(errors, "NAME is one of: austen gcide wordnet multilingual udhr\n"));
+        assert_non_null(strstr(errors, "NAME is one of: austen gcide wordnet multilingual udhr emoji stamps\n"));
     }
 }
 
@@ -283,6 +462,9 @@ int main(void) {
         cmocka_unit_test(one_file_comes_as_it_is),
         cmocka_unit_test(many_languages_come_as_parts),
         cmocka_unit_test(the_declaration_comes_in_the_same_languages),
+        cmocka_unit_test(emoji_come_with_their_names),
+        cmocka_unit_test(damaged_emoji_are_refused),
+        cmocka_unit_test(stamps_come_with_their_sentences),
         cmocka_unit_test(an_unknown_corpus_is_refused),
     };
     return cmocka_run_group_tests(tests, workplace_make, workplace_remove);
