@@ -30,7 +30,7 @@ OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
-IN_DOUBLE = kernels attention position inputs scorer ffn router layer model
+IN_DOUBLE = kernels attention position inputs scorer ffn router layer model masked
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \

@@ -52,6 +52,18 @@ static inline struct config config_modern(struct config config) {
     return config;
 }
 
+/* The same model, made to fill in what is hidden of pictures of size x size pixels, in patches of 2 x 2, and texts of
+ * up to 5 tokens; size 0: of texts alone. */
+static inline struct config config_masked(struct config config, int size) {
+    const int patches = size / 2 * (size / 2);
+    config.task = TASK_MASKED;
+    config.size = size;
+    config.patch = 2;
+    config.codes = 11;
+    config.seq = patches + 5;
+    return config;
+}
+
 static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
     struct model m;
     struct error err;
@@ -79,6 +91,8 @@ struct example {
     struct batch batch;
     size_t count; /* targets that are not masked */
     int32_t *tokens, *targets, *ends; /* ends: once sights_random has been asked for them */
+    int32_t *offsets, *positions;     /* of masked_random */
+    real *patches;
 };
 
 static inline struct example example_random(size_t B, size_t T, int vocab, uint64_t seed) {
@@ -104,10 +118,72 @@ static inline void sights_random(struct example *e, uint64_t seed) {
     for (size_t i = 0; i < B * T; i++) e->ends[i] = 1 + (int32_t)(rng_next(&rng) % T);
 }
 
+/* Row r of a masked example at position t: what it shows, or that it is hidden; what is hidden is to be filled in, but
+ * for some. */
+static inline void masked_row(struct example *e, const struct sizes *s, size_t r, size_t t, real *pixels,
+                              struct rng *rng) {
+    const bool patch = t < s->P, hidden = rng_uniform(rng) < 0.5, asked = rng_uniform(rng) < 0.9;
+    const int32_t token = (int32_t)(rng_next(rng) % s->V), code = patch ? (int32_t)(rng_next(rng) % s->codes) : 0;
+    e->positions[r] = (int32_t)t;
+    e->tokens[r] = hidden ? TOKEN_HIDDEN : patch ? TOKEN_PATCH : token;
+    e->targets[r] = !hidden || !asked ? TARGET_NONE : patch ? (int32_t)s->V + code : token;
+    e->count += e->targets[r] != TARGET_NONE;
+    for (size_t q = 0; e->tokens[r] == TOKEN_PATCH && q < s->Q; q++) pixels[q] = (real)rng_normal(rng);
+}
+
+/* B examples of a masked model, one behind the other: pictures alone, pictures with a text, and texts alone, in turn;
+ * texts of 1 to T - P tokens. Every row sees all of its own example. */
+static inline struct example masked_random(const struct sizes *s, size_t B, uint64_t seed) {
+    const size_t most = B * s->T;
+    struct example e = {.batch = {.B = B}, .tokens = array_alloc(most, sizeof(int32_t)),
+                        .targets = array_alloc(most, sizeof(int32_t)), .ends = array_alloc(most, sizeof(int32_t)),
+                        .offsets = array_alloc(B + 1, sizeof(int32_t)), .positions = array_alloc(most, sizeof(int32_t)),
+                        .patches = array_alloc(most * s->Q + 1, sizeof(real))};
+    struct rng rng;
+    size_t r = 0, shown = 0;
+    rng_seed(&rng, seed, 54321);
+    for (size_t b = 0; b < B; b++) {
+        const bool picture = s->P > 0 && b % 3 != 2, text = s->P == 0 || b % 3 != 0;
+        const size_t tokens = text ? 1 + rng_next(&rng) % (s->T - s->P) : 0, length = (picture ? s->P : 0) + tokens;
+        for (size_t i = 0; i < length; i++, r++) {
+            masked_row(&e, s, r, picture ? i : s->P + i, e.patches + shown * s->Q, &rng);
+            shown += e.tokens[r] == TOKEN_PATCH;
+            e.ends[r] = (int32_t)length;
+        }
+        e.offsets[b + 1] = (int32_t)r;
+        if (length > e.batch.T) e.batch.T = length;
+    }
+    e.batch.tokens = e.tokens;
+    e.batch.targets = e.targets;
+    e.batch.ends = e.ends;
+    e.batch.offsets = e.offsets;
+    e.batch.positions = e.positions;
+    e.batch.patches = e.patches;
+    return e;
+}
+
+/* Those from..to-1 of its examples, whose offsets are written to `offsets` (to - from + 1). */
+static inline struct batch masked_piece(const struct example *e, const struct sizes *s, size_t from, size_t to,
+                                        int32_t *offsets) {
+    const int32_t at = e->offsets[from];
+    struct batch piece = {.B = to - from, .tokens = e->tokens + at, .targets = e->targets + at, .ends = e->ends + at,
+                          .offsets = offsets, .positions = e->positions + at, .patches = e->patches};
+    for (size_t b = from; b <= to; b++) {
+        const size_t length = b < to ? (size_t)(e->offsets[b + 1] - e->offsets[b]) : 0;
+        offsets[b - from] = e->offsets[b] - at;
+        if (length > piece.T) piece.T = length;
+    }
+    for (int32_t r = 0; r < at; r++) piece.patches += e->tokens[r] == TOKEN_PATCH ? s->Q : 0;
+    return piece;
+}
+
 static inline void example_free(struct example *e) {
     free(e->tokens);
     free(e->targets);
     free(e->ends);
+    free(e->offsets);
+    free(e->positions);
+    free(e->patches);
 }
 
 /* Positions from..to-1 of its first sequence, as a continuation of those before. */

@@ -294,7 +294,7 @@ static void gradients_check_of(const struct example *example, const struct confi
     const size_t loads = m.sizes.LM * m.sizes.E;
     double load[loads + 1];
     assert_true(isfinite(model_gradients(&m, &b)));
-    loads_check(&m, b.batch.B * b.batch.T);
+    loads_check(&m, batch_rows(&b.batch));
     memcpy(load, m.load, loads * sizeof *load);
     for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
         for (size_t k = 0; k < samples && m.info[t].count; k++) {
@@ -399,6 +399,30 @@ static void test_differences_of_every_sight(void **state) {
         gradients_check_of(&b, &configs[seed % 3], 4, &c);
         example_free(&b);
     }
+    comparison_end(&c);
+}
+
+/* Masked models: pictures with text, pictures alone and texts alone in one batch; or models that see no pictures. Every
+ * tensor but those of no elements, which are not the same for any two of these. */
+static void test_differences_of_masked_models(void **state) {
+    (void)state;
+    struct comparison c = {0};
+    struct config dense = small_config, smoe = config_other(small_config), modern = config_modern(small_config);
+    struct config llama = config_llama(config_other(small_config));
+    dense.ffn = llama.ffn = FFN_DENSE;
+    llama.shared_hidden = 0;
+    smoe.ffn = FFN_SMOE;
+    const struct config configs[] = {dense, smoe, small_config, modern, llama, config_modern(smoe)};
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++)
+        for (int size = 0; size <= 4; size += 2) {
+            const struct config config = config_masked(configs[i], size);
+            struct sizes s;
+            struct error err;
+            if (!config_check(&config, &s, &err)) fail_msg("%s", err.text);
+            struct example b = masked_random(&s, 5, i);
+            gradients_check_of(&b, &config, 4, &c);
+            example_free(&b);
+        }
     comparison_end(&c);
 }
 
@@ -543,10 +567,11 @@ static void deviation_check(const struct parameter_info *info, const real *block
 /* Of a tensor of GPT-2 or P1; a uniform range of a has deviation a/sqrt(3). Negative: not random. */
 static double deviation_wanted(const char *name, double L, double C) {
     const char *residual[] = {"attprojw", "fcprojw", "expw2", "sharedw2"};
-    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1", "lmhead"};
+    const char *normal[] = {"wte", "wpe", "qkvw", "fcw", "routerp", "routerw", "expw1", "sharedw1", "lmhead", "patchw",
+                            "place", "kind", "hidden", "codew"};
     for (int i = 0; i < 4; i++)
         if (strcmp(name, residual[i]) == 0) return 0.02 / sqrt(2 * L);
-    for (int i = 0; i < 9; i++)
+    for (size_t i = 0; i < sizeof normal / sizeof *normal; i++)
         if (strcmp(name, normal[i]) == 0) return 0.02;
     if (strcmp(name, "headw") == 0) return sqrt(0.5) * sqrt(6 / (2 * C)) / sqrt(3);
     return strcmp(name, "mergew") == 0 ? sqrt(6 / (2 * C)) / sqrt(3) : -1;
@@ -594,6 +619,30 @@ static void test_initialisation(void **state) {
         model_destroy(&m);
     }
     model_destroy(&plain);
+}
+
+/* A masked model begins with what the model of text of the same seed begins with, and with pictures' tensors beside. */
+static void test_initialisation_of_masked_models(void **state) {
+    (void)state;
+    const struct config blocks[] = {config_other(small_config), config_llama(config_other(small_config))};
+    for (int i = 0; i < 4; i++) {
+        const struct config config = config_masked(blocks[i % 2], i < 2 ? 4 : 0);
+        struct config text = config;
+        text.task = TASK_TEXT;
+        struct model m = model_initial(config, 51), plain = model_initial(text, 51);
+        size_t tensors = 0;
+        initialisation_check(&m);
+        for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
+            const struct parameter_info *a = &m.info[t], *b = &plain.info[t];
+            tensors += (a->count > 0) - (b->count > 0);
+            if (b->count == 0) continue;
+            assert_int_equal(a->count, b->count);
+            assert_memory_equal(m.param_memory + a->offset, plain.param_memory + b->offset, a->count * sizeof(real));
+        }
+        assert_int_equal(tensors, i < 2 ? 5 : 2); /* kind and hidden; patchw, codew, and patchb or place */
+        model_destroy(&m);
+        model_destroy(&plain);
+    }
 }
 
 /* ---- A start at zero ---- */
@@ -708,10 +757,12 @@ int main(void) {
         cmocka_unit_test(test_differences_of_every_router),
         cmocka_unit_test(test_differences_of_every_depth),
         cmocka_unit_test(test_differences_of_every_sight),
+        cmocka_unit_test(test_differences_of_masked_models),
         cmocka_unit_test(test_differences_of_every_block),
         cmocka_unit_test(test_backward_adds),
         cmocka_unit_test(test_batch_is_sum_of_sequences),
         cmocka_unit_test(test_initialisation),
+        cmocka_unit_test(test_initialisation_of_masked_models),
         cmocka_unit_test(test_zero_start),
     };
     struct CMUnitTest tests[TORCH_CASES + sizeof others / sizeof others[0]];
