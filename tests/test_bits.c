@@ -1,5 +1,6 @@
 /* What must hold in every bit, in float as the programs run: causality, the KV cache, SMoE as a special
- * case of MH-MoE, and any number of threads. Sizes are odd, and large enough that work is split. */
+ * case of MH-MoE, sequences beside others, and any number of threads. Sizes are odd, and large enough that work is
+ * split. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -10,13 +11,19 @@
 
 #include "small_model.h"
 
-enum model_kind { DENSE, SMOE, MHMOE, OTHER /* MH-MoE by config_other */, LLAMA, LLAMA_DENSE, MODERN };
+enum model_kind {
+    DENSE, SMOE, MHMOE, OTHER /* MH-MoE by config_other */, LLAMA, LLAMA_DENSE, MODERN,
+    MASKED, MASKED_DENSE, MASKED_LLAMA, MASKED_MODERN, MASKED_TEXT /* no pictures */
+};
 
 static struct config config_of(enum model_kind kind) {
     switch (kind) {
+        case MASKED_TEXT:
         case OTHER: return config_other(small_config);
+        case MASKED_LLAMA:
         case LLAMA:
         case LLAMA_DENSE: return config_llama(small_config);
+        case MASKED_MODERN:
         case MODERN: return config_modern(config_other(small_config));
         default: return small_config;
     }
@@ -24,8 +31,12 @@ static struct config config_of(enum model_kind kind) {
 
 static struct config split_config(enum model_kind kind) {
     struct config config = config_of(kind);
-    config.ffn = kind == DENSE || kind == LLAMA_DENSE ? FFN_DENSE : kind == SMOE ? FFN_SMOE : FFN_MHMOE;
+    if (kind >= MASKED) config = config_masked(config, kind == MASKED_TEXT ? 0 : 12);
+    config.ffn = kind == DENSE || kind == LLAMA_DENSE || kind == MASKED_DENSE ? FFN_DENSE
+                 : kind == SMOE || kind == MASKED_LLAMA                       ? FFN_SMOE
+                                                                              : FFN_MHMOE;
     config.vocab = 211;
+    config.codes = 307;
     config.seq = 65;
     config.channels = 48;
     config.attn_heads = 3;
@@ -35,7 +46,16 @@ static struct config split_config(enum model_kind kind) {
     return config;
 }
 
-static const enum model_kind kinds[] = {DENSE, SMOE, MHMOE, OTHER, LLAMA, LLAMA_DENSE, MODERN};
+static const enum model_kind kinds[] = {DENSE, SMOE, MHMOE, OTHER, LLAMA, LLAMA_DENSE, MODERN,
+                                        MASKED, MASKED_DENSE, MASKED_LLAMA, MASKED_MODERN, MASKED_TEXT};
+
+/* B examples of what the model is made for. */
+static struct example example_for(const struct config *config, size_t B, uint64_t seed) {
+    struct sizes s;
+    struct error err;
+    if (!config_check(config, &s, &err)) fail_msg("%s", err.text);
+    return s.masked ? masked_random(&s, B, seed) : example_random(B, s.T, config->vocab, seed);
+}
 
 /* Copies logits (T - from, V) of the last forward. */
 static void logits_copy(real *out, struct model *m, size_t rows) {
@@ -250,7 +270,7 @@ static void test_stored_routers(void **state) {
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
-    struct example b = example_random(3, (size_t)config.seq, config.vocab, 50);
+    struct example b = example_for(&config, 3, 50);
     struct error err;
     config.layers = 5;
     struct model kept = model_random(&config, MODEL_TRAIN, 3, 51), again;
@@ -297,14 +317,15 @@ static void test_smoe_is_one_head(void **state) {
     smoe_check(split_config(MODERN));
 }
 
-/* Loss, gradients and the next biases on 1, 2, 3 and 8 threads. */
+/* Loss, gradients and the next biases on 1, 2, 3, 7 and 8 threads. */
 static void test_threads(void **state) {
     struct config config = split_config(*(const enum model_kind *)*state);
-    const int threads[] = {1, 2, 3, 8}, before = omp_get_max_threads();
-    struct example b = example_random(3, (size_t)config.seq, config.vocab, 47);
+    const int threads[] = {1, 2, 3, 7, 8}, before = omp_get_max_threads();
+    struct example b = example_for(&config, 3, 47);
     double loss = 0;
-    real *grads = NULL, *biases = NULL;
-    for (int i = 0; i < 4; i++) {
+    real *grads = NULL, *biases = NULL, *losses = NULL;
+    const size_t rows = batch_rows(&b.batch);
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
         omp_set_num_threads(threads[i]);
         struct model m = model_random(&config, MODEL_TRAIN, 3, 48);
         const size_t n_biases = m.sizes.LM * m.sizes.E;
@@ -316,7 +337,10 @@ static void test_threads(void **state) {
             memcpy(grads, m.grad_memory, m.n_parameters * sizeof(real));
             biases = array_alloc(n_biases + 1, sizeof(real));
             memcpy(biases, m.router_bias, n_biases * sizeof(real));
+            losses = array_alloc(rows, sizeof(real));
+            memcpy(losses, model_losses(&m), rows * sizeof(real));
         }
+        assert_bits_equal(model_losses(&m), losses, rows);
         assert_true(loss_i == loss);
         assert_bits_equal(m.grad_memory, grads, m.n_parameters);
         assert_bits_equal(m.router_bias, biases, n_biases);
@@ -325,7 +349,119 @@ static void test_threads(void **state) {
     omp_set_num_threads(before);
     free(grads);
     free(biases);
+    free(losses);
     example_free(&b);
+}
+
+/* ---- Sequences beside others ---- */
+
+/* Logits of each row of a batch: of pieces, or of codes and then zeros; (rows, LOGITS). malloc'ed. */
+enum { LOGITS = 307 };
+static real *rows_logits(struct model *m, const struct batch *batch) {
+    const size_t rows = batch_rows(batch);
+    real *out = array_alloc(rows * LOGITS, sizeof(real));
+    model_forward(m, batch);
+    for (size_t r = 0; r < rows; r++) {
+        const size_t n = batch->positions && (size_t)batch->positions[r] < m->sizes.P ? m->sizes.codes : m->sizes.V;
+        memcpy(out + r * LOGITS, model_logits(m, r), n * sizeof(real));
+    }
+    model_overrun_check(m);
+    return out;
+}
+
+/* Shows something else at row r, a number of a patch or another token. */
+static void row_change(struct example *e, const struct sizes *s, size_t r) {
+    size_t patch = 0;
+    for (size_t i = 0; i < r; i++) patch += e->tokens[i] == TOKEN_PATCH;
+    if (e->tokens[r] == TOKEN_PATCH) e->patches[patch * s->Q + r % s->Q] += 1;
+    else if (e->tokens[r] == TOKEN_HIDDEN && (size_t)e->positions[r] >= s->P) e->tokens[r] = 1;
+    else if (e->tokens[r] != TOKEN_HIDDEN) e->tokens[r] = e->tokens[r] ? TOKEN_HIDDEN : 1;
+}
+
+/* A row's logits depend on each row of its own sequence, and on no other. */
+static void test_own_sequence(void **state) {
+    const struct config config = split_config(*(const enum model_kind *)*state);
+    struct model m = model_random(&config, MODEL_INFER, 7, 61);
+    for (size_t at = 0; at < 40; at++) {
+        struct example e = masked_random(&m.sizes, 7, 62);
+        const size_t rows = batch_rows(&e.batch), r = at * 997 % rows;
+        real *before = rows_logits(&m, &e.batch);
+        const bool hidden_patch = e.tokens[r] == TOKEN_HIDDEN && (size_t)e.positions[r] < m.sizes.P;
+        row_change(&e, &m.sizes, r);
+        real *after = rows_logits(&m, &e.batch);
+        for (size_t b = 0; b < 7; b++) {
+            const bool own = (int32_t)r >= e.offsets[b] && (int32_t)r < e.offsets[b + 1] && !hidden_patch;
+            for (size_t i = (size_t)e.offsets[b]; i < (size_t)e.offsets[b + 1]; i++) {
+                const bool same = memcmp(before + i * LOGITS, after + i * LOGITS, LOGITS * sizeof(real)) == 0;
+                if (same == own) fail_msg("row %zu changed: row %zu is %s", r, i, same ? "the same" : "another");
+            }
+        }
+        free(before);
+        free(after);
+        example_free(&e);
+    }
+    model_destroy(&m);
+}
+
+static struct model stored_model(const struct model *like, enum storage storage) {
+    struct model m;
+    struct error err;
+    if (!model_create(&m, &like->config, (struct model_setup){MODEL_INFER, 7, false, storage}, &err))
+        fail_msg("%s", err.text);
+    weights_copy(&m, like);
+    return m;
+}
+
+/* A sequence's logits do not depend on what stands beside it: all at once, two by two, each alone, and in a model made
+ * for training. */
+static void test_sequences_beside(void **state) {
+    const struct config config = split_config(*(const enum model_kind *)*state);
+    struct model trained = model_random(&config, MODEL_TRAIN, 7, 63);
+    struct example e = example_for(&config, 7, 64);
+    for (int storage = 0; storage < STORAGES; storage++) {
+        struct model m = stored_model(&trained, (enum storage)storage);
+        real *at_once = rows_logits(&m, &e.batch);
+        for (size_t from = 0, step = 1; from < 7; from += step, step = 3 - step) {
+            int32_t offsets[8];
+            const struct batch piece = masked_piece(&e, &m.sizes, from, from + step, offsets);
+            real *logits = rows_logits(&m, &piece);
+            assert_bits_equal(logits, at_once + (size_t)e.offsets[from] * LOGITS, batch_rows(&piece) * LOGITS);
+            free(logits);
+        }
+        real *other = rows_logits(&trained, &e.batch);
+        if (storage == STORAGE_F32) assert_bits_equal(other, at_once, batch_rows(&e.batch) * LOGITS);
+        else assert_memory_not_equal(other, at_once, batch_rows(&e.batch) * LOGITS * sizeof(real));
+        free(other);
+        free(at_once);
+        model_destroy(&m);
+    }
+    example_free(&e);
+    model_destroy(&trained);
+}
+
+/* What is causal needs no sequences of one length either: each is what it is alone, wherever it stands. */
+static void test_causal_sequences(void **state) {
+    const struct config config = split_config(*(const enum model_kind *)*state);
+    enum { B = 4, ROWS = 65 + 1 + 30 + 64 };
+    const int32_t offsets[B + 1] = {0, 30, 95, 96, ROWS};
+    struct model m = model_random(&config, MODEL_TRAIN, B, 65);
+    struct example e = example_random(1, ROWS, config.vocab, 66);
+    int32_t positions[ROWS];
+    for (size_t b = 0; b < B; b++)
+        for (int32_t r = offsets[b]; r < offsets[b + 1]; r++) positions[r] = r - offsets[b];
+    e.batch = (struct batch){.B = B, .T = 65, .tokens = e.tokens, .targets = e.targets, .offsets = offsets,
+                             .positions = positions};
+    real *at_once = rows_logits(&m, &e.batch);
+    for (size_t b = 0; b < B; b++) {
+        const size_t start = (size_t)offsets[b], length = (size_t)offsets[b + 1] - start;
+        real *alone = rows_logits(&m, &(struct batch){.B = 1, .T = length, .tokens = e.tokens + start});
+        assert_bits_equal(alone, at_once + start * LOGITS, length * LOGITS);
+        free(alone);
+    }
+    assert_true(isfinite(model_gradients(&m, &e)));
+    free(at_once);
+    example_free(&e);
+    model_destroy(&m);
 }
 
 #define FOR_EACH_KIND(test)                                                     \
@@ -337,6 +473,13 @@ static void test_threads(void **state) {
     {#test " llama dense", test, NULL, NULL, (void *)&kinds[LLAMA_DENSE]},      \
     {#test " modern", test, NULL, NULL, (void *)&kinds[MODERN]}
 
+#define FOR_EACH_MASKED_KIND(test)                                              \
+    {#test " masked", test, NULL, NULL, (void *)&kinds[MASKED]},                \
+    {#test " masked dense", test, NULL, NULL, (void *)&kinds[MASKED_DENSE]},    \
+    {#test " masked llama", test, NULL, NULL, (void *)&kinds[MASKED_LLAMA]},    \
+    {#test " masked modern", test, NULL, NULL, (void *)&kinds[MASKED_MODERN]},  \
+    {#test " masked text", test, NULL, NULL, (void *)&kinds[MASKED_TEXT]}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         FOR_EACH_KIND(test_causality),
@@ -344,8 +487,13 @@ int main(void) {
         FOR_EACH_KIND(test_kv_cache),
         FOR_EACH_KIND(test_stored_weights),
         FOR_EACH_KIND(test_stored_routers),
+        FOR_EACH_KIND(test_causal_sequences),
+        FOR_EACH_MASKED_KIND(test_own_sequence),
+        FOR_EACH_MASKED_KIND(test_sequences_beside),
         FOR_EACH_KIND(test_threads),
+        FOR_EACH_MASKED_KIND(test_threads),
         FOR_EACH_KIND(test_recompute),
+        FOR_EACH_MASKED_KIND(test_recompute),
         cmocka_unit_test(test_smoe_is_one_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
