@@ -1,7 +1,7 @@
 /* The whole model in double: against our PyTorch implementation, and against central differences; then its
  * initialisation.
  *
- * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: fourteen models
+ * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: eighteen models
  * trained for ten AdamW steps. Central differences hold even where both implementations share an error. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +26,7 @@ struct torch_case {
 };
 
 /* CASES of torch_reference.py. */
+#define PICTURES .task = TASK_MASKED, .size = 4, .patch = 2, .codes = 11
 #define MOE .balance = BALANCE_AUX, .balance_weight = 0.01
 static const struct torch_case torch_cases[] = {
     {"dense", 3, {GPT2_BLOCK, .vocab = 37, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 3, .ffn = FFN_DENSE}},
@@ -69,6 +70,18 @@ static const struct torch_case torch_cases[] = {
                     .vocab = 17, .seq = 9, .channels = 9, .layers = 2, .attn_heads = 3, .ffn = FFN_SMOE, .experts = 5,
                     .topk = 2, .expert_hidden = 7, .moe_every = 2, .shared_hidden = 4, .balance = BALANCE_BIAS,
                     .bias_step = 0.02}},
+    {"masked dense", 4, {GPT2_BLOCK, PICTURES, .vocab = 17, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 3,
+                         .ffn = FFN_DENSE}},
+    {"masked mhmoe", 4, {GPT2_BLOCK, PICTURES, .vocab = 13, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2,
+                         .ffn = FFN_MHMOE, .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2,
+                         .head_depth = 1, .merge_depth = 1, MOE}},
+    {"masked modern mhmoe", 4, {MODERN_BLOCK, PICTURES, .vocab = 19, .seq = 9, .channels = 12, .layers = 2,
+                                .attn_heads = 2, .ffn = FFN_MHMOE, .moe_heads = 3, .experts = 6, .topk = 2,
+                                .expert_hidden = 5, .moe_every = 1, .head_depth = 1, .merge_depth = 1,
+                                .router = ROUTER_COSINE, .router_dim = 3, .shared_hidden = 4, .z_weight = 0.1, MOE}},
+    {"masked text", 3, {LLAMA_BLOCK, .task = TASK_MASKED, .vocab = 17, .seq = 7, .channels = 12, .layers = 2,
+                        .attn_heads = 3, .ffn = FFN_SMOE, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2,
+                        MOE}},
 };
 enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
 
@@ -154,25 +167,80 @@ static double history_check(const struct torch_case *c, const char *name, const 
     return numbers_check(c, name, got, want, STEPS);
 }
 
-/* Tokens or targets (STEPS, B, T). malloc'ed. */
-static int64_t *ids_read(const struct torch_case *c, const char *name, size_t T) {
-    struct tensor t = {.dtype = DTYPE_I64, .dims = 3, .shape = {STEPS, c->batch, T}};
-    strcpy(t.name, name);
-    t.data = array_alloc(tensor_count(&t), sizeof(int64_t));
-    fixture_read(c, &t);
-    return t.data;
+/* A tensor that is there, of n numbers of 8 bytes; malloc'ed. */
+static void *numbers_read(const struct torch_case *c, const char *name, size_t *n) {
+    struct error err;
+    char *full = string_format("%s/%s", c->name, name);
+    void *numbers = checkpoint_copy(&fixture, full, n, &err);
+    if (!numbers) fail_msg("%s", err.text);
+    free(full);
+    *n /= 8;
+    return numbers;
 }
 
-/* The batch of one step; tokens and targets are stored for all steps. */
-static struct example batch_of_step(const int64_t *tokens, const int64_t *targets, size_t B, size_t T,
-                                  int step) {
-    struct example b = example_random(B, T, 1, 0);
+/* What a case is shown. */
+struct shown {
+    size_t rows;               /* of a step */
+    int64_t *tokens, *targets; /* (STEPS, rows) */
+    int64_t *positions, *example; /* (rows) and (STEPS, rows, Q): of a masked model */
+    real *pixels;
+};
+
+static struct shown shown_read(const struct torch_case *c, const struct sizes *s) {
+    size_t n;
+    struct shown shown = {.targets = numbers_read(c, "targets", &n), .tokens = numbers_read(c, "tokens", &n)};
+    shown.rows = n / STEPS;
+    if (!s->masked) assert_int_equal(shown.rows, c->batch * s->T);
+    if (s->masked) shown.positions = numbers_read(c, "positions", &n), shown.example = numbers_read(c, "example", &n);
+    if (s->P > 0) shown.pixels = numbers_read(c, "pixels", &n);
+    return shown;
+}
+
+static void shown_free(struct shown *shown) {
+    free(shown->tokens);
+    free(shown->targets);
+    free(shown->positions);
+    free(shown->example);
+    free(shown->pixels);
+}
+
+/* Makes a masked batch of b, whose tokens are there: sequences are rows of one example, patches those that are
+ * shown. */
+static void step_masked(struct example *b, const struct shown *shown, const struct sizes *s, int step) {
+    const size_t rows = shown->rows, Q = s->Q;
+    size_t n = 0;
+    b->positions = array_alloc(rows, sizeof(int32_t));
+    b->ends = array_alloc(rows, sizeof(int32_t));
+    b->offsets = array_alloc(b->batch.B + 1, sizeof(int32_t));
+    b->patches = array_alloc(rows * Q + 1, sizeof(real));
+    for (size_t r = 0; r < rows; r++) b->offsets[shown->example[r] + 1] = (int32_t)r + 1;
+    for (size_t r = 0; r < rows; r++) {
+        const int32_t *place = b->offsets + shown->example[r];
+        b->positions[r] = (int32_t)shown->positions[r];
+        b->ends[r] = place[1] - place[0];
+        if ((size_t)b->ends[r] > b->batch.T) b->batch.T = (size_t)b->ends[r];
+        if (b->tokens[r] != TOKEN_PATCH) continue;
+        memcpy(b->patches + Q * n++, shown->pixels + ((size_t)step * rows + r) * Q, Q * sizeof(real));
+    }
+    b->batch.positions = b->positions;
+    b->batch.ends = b->ends;
+    b->batch.offsets = b->offsets;
+    b->batch.patches = b->patches;
+}
+
+/* The batch of one step. */
+static struct example batch_of_step(const struct shown *shown, const struct sizes *s, size_t B, int step) {
+    const size_t rows = shown->rows;
+    struct example b = example_random(1, rows, 1, 0);
+    b.batch.B = B;
+    b.batch.T = s->masked ? 0 : s->T;
     b.count = 0;
-    for (size_t i = 0; i < B * T; i++) {
-        b.tokens[i] = (int32_t)tokens[(size_t)step * B * T + i];
-        b.targets[i] = (int32_t)targets[(size_t)step * B * T + i];
+    for (size_t i = 0; i < rows; i++) {
+        b.tokens[i] = (int32_t)shown->tokens[(size_t)step * rows + i];
+        b.targets[i] = (int32_t)shown->targets[(size_t)step * rows + i];
         b.count += b.targets[i] != TARGET_NONE;
     }
+    if (s->masked) step_masked(&b, shown, s, step);
     return b;
 }
 
@@ -200,17 +268,16 @@ static void loads_check(const struct model *m, size_t rows) {
 static void test_torch(void **state) {
     const struct torch_case *c = *state;
     struct model m = model_make(&c->config, MODEL_TRAIN, c->batch);
-    size_t T = m.sizes.T;
-    int64_t *tokens = ids_read(c, "tokens", T), *targets = ids_read(c, "targets", T);
+    struct shown shown = shown_read(c, &m.sizes);
     real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], norm[STEPS];
     real balance[STEPS] = {0}, z_loss[STEPS] = {0}, gradients = 0;
     fixture_read_block(c, &m, "param/", m.param_memory);
     model_pack(&m);
     for (int step = 0; step < STEPS; step++) {
-        struct example b = batch_of_step(tokens, targets, c->batch, T, step);
+        struct example b = batch_of_step(&shown, &m.sizes, c->batch, step);
         loss[step] = model_gradients(&m, &b);
         for (size_t l = 0; l < m.sizes.LM; l++) balance[step] += m.balance_sum[l], z_loss[step] += m.z_sum[l];
-        loads_check(&m, c->batch * T);
+        loads_check(&m, shown.rows);
         norm[step] = gradient_norm(m.grad_memory, m.n_parameters);
         if (step == 0) gradients = block_check(c, &m, "grad/", m.grad_memory);
         parameters_update(&m, moments, norm[step], step);
@@ -225,8 +292,7 @@ static void test_torch(void **state) {
                   STEPS, final);
     biases_check(c, &m);
     free(moments);
-    free(tokens);
-    free(targets);
+    shown_free(&shown);
     model_destroy(&m);
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The model of mhmoe.h once more, in PyTorch with autograd and float64: tests/test_model.c compares with it.
 
-Written from the equations (docs/MHMOE.md, GPT-2, Llama) and not from the C code. It takes the slow way where C takes
+Written from the equations (docs/MHMOE.md, src/layers/inputs.h, GPT-2, Llama) and not from the C code. It takes the slow way where C takes
 the fast one: every expert sees every sub-token and a sparse matrix of gates weighs the results, so nothing
 here sorts, gathers or packs. `python3 tests/torch_reference.py` (apt: python3-torch) rewrites
 tests/fixtures/torch.safetensors: for each case the initial parameters, ten batches, the losses and gradient
@@ -28,10 +28,13 @@ FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "
 # Sizes as in mhmoe.h. tests/test_model.c has the same table.
 # head, merge: layers in the stacks; D: dimensions of the cosine router; Fs: hidden width of the shared expert.
 # rms, rotary, act, bias, tie, qk: what GPT-2, Llama and others build a block of.
+# examples: of a masked model, those of each batch as (has a picture, tokens); P patches a picture, Q numbers a patch.
 DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=0, merge=0, residual=False, renormalize=False, D=0, Fs=0,
-                aux=True, lossfree=False, z=False, rms=False, rotary=False, act="gelu", bias=True, tie=True, qk=False)
+                aux=True, lossfree=False, z=False, rms=False, rotary=False, act="gelu", bias=True, tie=True, qk=False,
+                examples=(), P=0, Q=0, codes=0)
 LLAMA = dict(rms=True, rotary=True, act="swiglu", bias=False, tie=False)
 MODERN = dict(rms=True, rotary=True, act="relu2", bias=False, qk=True)
+PICTURES = dict(P=4, Q=12, T=9, codes=11, B=4)
 CASES = {
     "dense": dict(ffn="dense", V=37, T=9, C=12, L=2, NH=3, B=3),
     "smoe": dict(ffn="smoe", V=37, T=9, C=12, L=2, NH=2, B=3, E=5, K=2, F=7),
@@ -58,6 +61,15 @@ CASES = {
                      bias=False, tie=False, qk=True),
     "learned": dict(ffn="smoe", V=17, T=9, C=9, L=2, NH=3, B=2, E=5, K=2, F=7, every=2, Fs=4, rms=True, act="swiglu",
                     qk=True, aux=False, lossfree=True),
+    "masked dense": dict(PICTURES, ffn="dense", V=17, C=12, L=2, NH=3,
+                         examples=((False, 3), (True, 5), (True, 0), (True, 2))),
+    "masked mhmoe": dict(PICTURES, ffn="mhmoe", V=13, C=12, L=2, NH=2, H=2, E=5, K=2, F=7, every=2, head=1, merge=1,
+                         examples=((True, 1), (False, 5), (True, 4), (True, 0))),
+    "masked modern mhmoe": dict(MODERN, **PICTURES, ffn="mhmoe", V=19, C=12, L=2, NH=2, H=3, E=6, K=2, F=5, head=1,
+                                merge=1, D=3, Fs=4, z=True, examples=((True, 0), (False, 1), (True, 5), (False, 4))),
+    # without pictures
+    "masked text": dict(LLAMA, ffn="smoe", V=17, T=7, C=12, L=2, NH=3, B=3, E=5, K=2, F=7, every=2,
+                        examples=((False, 2), (False, 7), (False, 3))),
 }
 
 
@@ -70,6 +82,7 @@ class Sizes:
         self.is_moe = [self.ffn != "dense" and l % self.every == self.every - 1 for l in range(self.L)]
         self.LM = sum(self.is_moe)
         self.LD = self.L - self.LM
+        self.masked = len(self.examples) > 0
         self.W = 2 if self.act == "swiglu" else 1  # matrices on the way in
         # as many parameters with three matrices as with two: 2/3 of the width, in whole eights
         self.Fd = 8 * self.C // 3 // 8 * 8 if self.act == "swiglu" else 4 * self.C
@@ -98,6 +111,9 @@ def parameter_list(z):
         ("mergew", True, (merge, C, C)), ("mergeb", False, (bias * merge, C)),
         ("lnfw", False, (C,)), ("lnfb", False, (shift * C,)),
         ("lmhead", True, (0 if z.tie else z.V, C)),
+        ("patchw", True, (C * (z.P > 0), z.Q)), ("patchb", False, (bias * C * (z.P > 0),)),
+        ("place", False, (z.P if z.rotary else 0, C)), ("kind", False, (2 * z.masked, C)),
+        ("hidden", False, (int(z.masked), C)), ("codew", True, (z.codes, C)),
     ]
     return [entry for entry in listed if math.prod(entry[2]) > 0]
 
@@ -131,27 +147,27 @@ def linear(p, w, b, i, x):
     return y + p[b][i] if b in p else y
 
 
-def turned(x):
+def turned(x, positions):
     """Rotary positions (arXiv 2104.09864) of x (B,NH,T,hs): numbers i and i + hs/2 of a head as one complex number,
     which position t turns by t / 10000^(2i/hs)."""
     half = x.shape[3] // 2
-    i, t = torch.arange(half, dtype=torch.float64), torch.arange(x.shape[2], dtype=torch.float64)
+    i, t = torch.arange(half, dtype=torch.float64), positions.to(torch.float64)
     angle = t[:, None] * 10000.0 ** (-2 * i / x.shape[3])
     y = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat((y.real, y.imag), dim=3)
 
 
-def attention(z, p, l, x):
+def attention(z, p, l, x, positions, unseen):
+    """positions (T); unseen (T,T): whether a row is kept from seeing another."""
     B, T, C = x.shape
     qkv = linear(p, "qkvw", "qkvb", l, x)
     q, k, v = (u.reshape(B, T, z.NH, C // z.NH).transpose(1, 2) for u in qkv.split(C, dim=2))
     if z.qk:
         q, k = (u / (u.square().mean(3, keepdim=True) + 1e-5).sqrt() for u in (q, k))
     if z.rotary:
-        q, k = turned(q), turned(k)
+        q, k = turned(q, positions), turned(k, positions)
     scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
-    future = torch.ones(T, T, dtype=torch.bool).triu(1)
-    weights = scores.masked_fill(future, -math.inf).softmax(3)
+    weights = scores.masked_fill(unseen, -math.inf).softmax(3)
     y = (weights @ v).transpose(1, 2).reshape(B, T, C)
     return linear(p, "attprojw", "attprojb", l, y)
 
@@ -199,7 +215,75 @@ def moe(z, p, m, x, bias):
     return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
 
 
-def forward(z, p, tokens, targets, bias):
+class Batches:
+    """What a case is shown in all steps. tokens, targets (STEPS, B, T). Of a masked model all examples stand one behind
+    the other in a single row of T = R, tokens -1 (a patch) and -2 (hidden), targets from V on visual codes, and with
+    them are positions (R), example (R) the number of each row's, and pixels (STEPS, R, Q), 0 where no patch is."""
+
+    def __init__(self, z, generator):
+        if z.masked:
+            self.masked(z, generator)
+            return
+        shape = (STEPS, z.B, z.T)
+        self.tokens = torch.randint(z.V, shape, generator=generator)
+        self.targets = torch.randint(z.V, shape, generator=generator)
+        self.targets[torch.rand(shape, generator=generator) < 0.2] = -1
+        self.positions = torch.arange(z.T)
+        self.unseen = torch.ones(z.T, z.T, dtype=torch.bool).triu(1)
+
+    def masked(self, z, generator):
+        rows = [(b, t) for b, (picture, n) in enumerate(z.examples) for t in range(0 if picture else z.P, z.P + n)]
+        self.example, self.positions = torch.tensor(rows).T
+        shape, patch = (STEPS, 1, len(rows)), self.positions < z.P
+        words = torch.randint(z.V, shape, generator=generator)
+        codes = torch.randint(max(z.codes, 1), shape, generator=generator)
+        hidden = torch.rand(shape, generator=generator) < 0.5
+        asked = torch.rand(shape, generator=generator) < 0.9
+        self.tokens = torch.where(hidden, -2, torch.where(patch, -1, words))
+        self.targets = torch.where(hidden & asked, torch.where(patch, z.V + codes, words), -1)
+        self.pixels = torch.randn((STEPS, len(rows), z.Q), generator=generator, dtype=torch.float64)
+        self.pixels[self.tokens[:, 0] != -1] = 0
+        self.unseen = self.example[:, None] != self.example[None, :]
+
+    def tensors(self, z):
+        """What the test needs of it."""
+        out = {"tokens": self.tokens, "targets": self.targets}
+        if z.masked:
+            out.update(positions=self.positions, example=self.example)
+        if z.P:
+            out["pixels"] = self.pixels
+        return out
+
+
+def shown(z, p, batches, step):
+    """What enters: of each row what it shows, and where it stands."""
+    tokens, t = batches.tokens[step], batches.positions
+    x = p["wte"][tokens.clamp(min=0)]
+    if z.masked:
+        x = torch.where((tokens == -2)[..., None], p["hidden"][0], x)
+        x = x + p["kind"][(t >= z.P).long()]
+    if z.P:
+        patches = batches.pixels[step] @ p["patchw"].T + (p["patchb"] if z.bias else 0)
+        x = torch.where((tokens == -1)[..., None], patches + p["kind"][0], x)
+    if not z.rotary:
+        return x + p["wpe"][t]
+    if z.P:
+        x = x + torch.where((t < z.P)[:, None], p["place"][t.clamp(max=z.P - 1)], 0.0)
+    return x
+
+
+def cross_entropies(z, p, x, targets):
+    """Their mean over the targets that are not -1; x is what the output heads read."""
+    logits = x @ p["wte" if z.tie else "lmhead"].T
+    if not z.codes:
+        return functional.cross_entropy(logits.reshape(-1, z.V), targets.reshape(-1), ignore_index=-1)
+    word, code = (targets >= 0) & (targets < z.V), targets >= z.V
+    sums = functional.cross_entropy(logits[word], targets[word], reduction="sum") + functional.cross_entropy(
+        x[code] @ p["codew"].T, targets[code] - z.V, reduction="sum")
+    return sums / (word | code).sum()
+
+
+def forward(z, p, batches, step, bias):
     """Mean cross-entropy over the targets that are not -1; E7 and z-loss summed over layers; loads; smallest margin."""
     def norm(x, name, *i):
         w, b = (p[name + end][i] if name + end in p else None for end in "wb")
@@ -207,13 +291,11 @@ def forward(z, p, tokens, targets, bias):
             return x / (x.square().mean(2, keepdim=True) + 1e-5).sqrt() * w
         return functional.layer_norm(x, (z.C,), w, b, eps=1e-5)
 
-    x = p["wte"][tokens]
-    if not z.rotary:
-        x = x + p["wpe"]
+    x = shown(z, p, batches, step)
     balance = z_loss = torch.zeros((), dtype=torch.float64)
     loads, margin, d = [], math.inf, 0
     for l in range(z.L):
-        x = x + attention(z, p, l, norm(x, "ln1", l))
+        x = x + attention(z, p, l, norm(x, "ln1", l), batches.positions, batches.unseen)
         h = norm(x, "ln2", l)
         if z.is_moe[l]:
             m = len(loads)
@@ -223,8 +305,7 @@ def forward(z, p, tokens, targets, bias):
         else:
             y, d = linear(p, "fcprojw", "fcprojb", d, act(z, linear(p, "fcw", "fcb", d, h))), d + 1
         x = x + y
-    logits = norm(x, "lnf") @ p["wte" if z.tie else "lmhead"].T
-    loss = functional.cross_entropy(logits.reshape(-1, z.V), targets.reshape(-1), ignore_index=-1)
+    loss = cross_entropies(z, p, norm(x, "lnf"), batches.targets[step])
     return loss, balance, z_loss, loads, margin
 
 
@@ -232,11 +313,8 @@ def train(z, seed):
     """Ten steps from a seed: the tensors of the fixture, and the smallest margin on the way."""
     generator = torch.Generator().manual_seed(seed)
     params = initial_parameters(z, generator)
-    shape = (STEPS, z.B, z.T)
-    tokens = torch.randint(z.V, shape, generator=generator)
-    targets = torch.randint(z.V, shape, generator=generator)
-    targets[torch.rand(shape, generator=generator) < 0.2] = -1
-    out = {"tokens": tokens, "targets": targets}
+    batches = Batches(z, generator)
+    out = batches.tensors(z)
     out.update((f"param/{name}", p.detach().clone()) for name, p in params.items())
 
     groups = [{"params": [params[n] for n, decay, _ in parameter_list(z) if decay == with_decay],
@@ -246,7 +324,7 @@ def train(z, seed):
     history, smallest = [], math.inf
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss, balance, z_loss, loads, margin = forward(z, params, tokens[step], targets[step], bias)
+        loss, balance, z_loss, loads, margin = forward(z, params, batches, step, bias)
         (loss + BALANCE_WEIGHT * balance * z.aux + Z_WEIGHT * z_loss * z.z).backward()
         norm = math.sqrt(sum((p.grad ** 2).sum().item() for p in params.values()))
         if step == 0:
@@ -304,7 +382,7 @@ def case_tensors(name):
         seed += 1
         out, margin = train(z, seed)
     loss, norm = out["loss"], out["norm"]
-    print(f"{name:13} seed {seed:2}  margin {margin:.1e}  loss {loss[0]:.4f} -> {loss[-1]:.4f}  "
+    print(f"{name:19} seed {seed:2}  margin {margin:.1e}  loss {loss[0]:.4f} -> {loss[-1]:.4f}  "
           f"gradient norm {norm.min():.2f} to {norm.max():.2f}")
     return {f"{name}/{key}": t for key, t in out.items()}
 
