@@ -683,17 +683,27 @@ static bool feeds_open(struct train *t, struct error *err) {
     return true;
 }
 
-/* The pictures' sizes become the model's; those that a run or a model was made for (`earlier`, or NULL) stay. */
+/* What there will be of the model of --from; where pictures are still to be opened, it is told then. */
+static bool inheritance_find(struct train *t, struct error *err) {
+    json_decref(t->inherited);
+    t->inherited = model_inherits(&t->config, &t->source, err);
+    if (t->inherited && (!is_masked(t) || t->train_data)) inheritance_tell(t->inherited, t->source.path);
+    return t->inherited;
+}
+
+/* The pictures' sizes become the model's; those that a run or a model was made for (`earlier`, or NULL) stay. What of
+ * the latter there will be is known once they are. */
 static bool pictures_open(struct train *t, const struct checkpoint *earlier, struct error *err) {
     const struct album *album = feed_album(t->train_data);
     struct config *c = &t->config;
     if (!album) return true;
     const int size = (int)album_size(album), patch = (int)album_patch(album), codes = (int)album_codes(album);
-    if (size > 0 && earlier && (size != c->size || patch != c->patch || codes != c->codes))
-        return error_set(err, EXIT_MISMATCH, "%s: pictures of %d pixels in patches of %d with %d visual codes; %s has "
-                         "%d, %d and %d; name the pictures it was trained on", t->data_dir, size, patch, codes,
-                         earlier->path, c->size, c->patch, c->codes);
+    if (size > 0 && c->size > 0 && earlier && (size != c->size || patch != c->patch || codes != c->codes))
+        return error_set(err, EXIT_MISMATCH, "%s: pictures of %d pixels in patches of %d with %d visual codes, but the "
+                         "model is for %d, %d and %d; name the pictures it was trained on, or leave out --size, "
+                         "--patch and --codes", t->data_dir, size, patch, codes, c->size, c->patch, c->codes);
     c->size = size;
+    if (t->options.from && !inheritance_find(t, err)) return false;
     if (!(t->language = feed_language(t->train_data, t->tokenizer, err))) return false;
     return size == 0 || codebook_load(&t->codebook, t->data_dir, err);
 }
@@ -837,8 +847,7 @@ static bool run_open(struct train *t, const char *corpus, struct error *err) {
         return checkpoint_open(&t->resumed, rundir_path(&t->dir, "last.safetensors", path), err) &&
                checkpoint_format(&t->resumed, MODEL_FORMAT, err) && resume_check(t, &t->resumed, err);
     idle_options_tell(t);
-    if (o->from && !(t->inherited = model_inherits(&t->config, &t->source, err))) return false;
-    if (o->from) inheritance_tell(t->inherited, t->source.path);
+    if (o->from && !inheritance_find(t, err)) return false;
     if (o->dry_run) return true;
     return o->out ? rundir_claim(&t->dir, o->out, err) : rundir_claim_default(&t->dir, input_path(corpus), err);
 }
@@ -858,12 +867,6 @@ static bool run_train(struct train *t, struct error *err) {
     return train_finish(t, train_loop(t, err), err);
 }
 
-/* What a run with --from is named after where it goes on with the same data. */
-static char *source_directory(const struct train *t) {
-    const char *path = t->source.path, *slash = strrchr(path, '/');
-    return slash ? string_format("%.*s", (int)(slash - path), path) : string_format(".");
-}
-
 /* All of it, in the order in which it can fail. */
 static bool train_all(struct train *t, char **corpora, size_t n, struct error *err) {
     const struct training *o = &t->options;
@@ -874,7 +877,7 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
         return error_set(err, EXIT_USAGE, "--val %s: the data of %s has its own held-out text; name a corpus, too",
                          o->val, t->source.path);
     if (n == 0 && !o->resume) {
-        if (!(fallback = o->from ? source_directory(t) : default_corpus(t, err))) return false;
+        if (!(fallback = o->from ? checkpoint_directory(&t->source) : default_corpus(t, err))) return false;
         corpora = &fallback;
         n = !o->from;
     }

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "album.h"
 
 /* What a masked model fills in: of pictures alone and beside a text, of texts alone and beside a picture. */
@@ -20,7 +21,17 @@ struct feed {
     size_t rows, offsets_capacity, kinds_capacity, parts_capacity;
 };
 
+/* What was prepared for one task is not for the other. */
+static bool task_check(const char *dir, const char *split, bool masked, struct error *err) {
+    char *album = string_format("%s/%s.album", dir, split);
+    const bool same = (access(album, F_OK) == 0) == masked;
+    free(album);
+    return same || error_set(err, EXIT_MISMATCH, "%s: prepared for %s; name a corpus for --task %s", dir,
+                             masked ? "a model of text" : "a masked model", masked ? "masked" : "text");
+}
+
 struct feed *feed_open(const char *dir, const char *split, const struct feed_options *o, struct error *err) {
+    if (!task_check(dir, split, o->masked, err)) return NULL;
     struct feed *f = array_alloc(1, sizeof *f);
     f->seq = (size_t)o->text.seq;
     if (o->masked) f->examples = examples_open(dir, split, &o->examples, err);

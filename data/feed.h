@@ -17,7 +17,8 @@ struct feed_options {
     struct examples_options examples; /* of the other */
 };
 
-/* Opens a split of prepared data: what mixture_open or examples_open refuse. */
+/* Opens a split of prepared data. EXIT_MISMATCH: it was prepared for the other task; and what mixture_open or
+ * examples_open refuse. */
 struct feed *feed_open(const char *dir, const char *split, const struct feed_options *options, struct error *err);
 void feed_close(struct feed *f);
 

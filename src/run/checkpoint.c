@@ -438,6 +438,11 @@ char *checkpoint_path(const char *run) {
     return string_format("%s/last.safetensors", run);
 }
 
+char *checkpoint_directory(const struct checkpoint *c) {
+    const char *slash = strrchr(c->path, '/');
+    return slash ? string_format("%.*s", (int)(slash - c->path), c->path) : string_format(".");
+}
+
 bool checkpoint_format(const struct checkpoint *c, const char *want, struct error *err) {
     const char *got = checkpoint_string(c, "format", err);
     if (!got) return false;

@@ -65,6 +65,9 @@ void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size
  * last.safetensors; else the file itself. malloc'ed. */
 char *checkpoint_path(const char *run);
 
+/* The directory that it is in, which a run that goes on with its data is named after. malloc'ed. */
+char *checkpoint_directory(const struct checkpoint *c);
+
 /* Compares the metadata string "format" with the one that the caller reads: EXIT_INPUT if it is another. */
 bool checkpoint_format(const struct checkpoint *c, const char *want, struct error *err);
 
