@@ -19,6 +19,7 @@ bool masked_open(struct masked *k, struct model *m, const tokenizer *t, const st
                                    .shape = {s->codes, s->Q}, .data = k->codebook.entries};
     if (checkpoint_read(c, &entries, err)) return true;
     masked_close(k);
+    err->code = EXIT_INPUT; /* the file was put together wrongly */
     return false;
 }
 

@@ -497,7 +497,7 @@ static bool shown_read(const struct masked *k, const struct options *o, const ch
         return error_set(err, EXIT_USAGE, "--fill: no text; write one, with %s for what is to be filled in", gap);
     return s->n + more <= room ||
            error_set(err, EXIT_USAGE, "--%s: a text too long for the model (got %zu tokens with its language, want at "
-                     "most %zu); shorten it", o->fill ? "fill" : "length", s->n + more, room);
+                     "most %zu); shorten it", o->fill ? "fill" : o->length ? "length" : "language", s->n + more, room);
 }
 
 static bool picture_complete(struct masked *k, const struct options *o, struct shown *s, struct error *err) {
