@@ -65,6 +65,24 @@ static void exactly_as_many_patches(void **state) {
     for (int s = 0; s < SHARES; s++) patches_counted(61, shares[s], 1);
 }
 
+/* A block takes seven numbers: area, shape, the patch it covers, two of its place, two of its corner. */
+static void no_block_is_in_vain(void **state) {
+    (void)state;
+    static bool hidden[MOST];
+    for (size_t side = 1; side <= 16; side++)
+        for (int s = 0; s < SHARES; s++)
+            for (uint64_t seed = 0; seed < 20; seed++) {
+                struct rng rng = rng_of(seed), before = rng;
+                mask_blocks(hidden, side, shares[s], &rng);
+                size_t draws = 0;
+                for (; memcmp(&before, &rng, sizeof rng) != 0; draws++) {
+                    assert_true(draws < 7 * mask_count(side * side, shares[s]));
+                    rng_next(&before);
+                }
+                assert_int_equal(draws % 7, 0);
+            }
+}
+
 static void exactly_as_many_tokens(void **state) {
     (void)state;
     for (size_t n = 0; n < 60; n++)
@@ -385,6 +403,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_are_rounded),
         cmocka_unit_test(exactly_as_many_patches),
+        cmocka_unit_test(no_block_is_in_vain),
         cmocka_unit_test(exactly_as_many_tokens),
         cmocka_unit_test(the_generator_decides),
         cmocka_unit_test(the_smallest_block_is_cut),
