@@ -272,6 +272,21 @@ static void an_epoch_has_every_record_once(void **state) {
     free(s);
 }
 
+/* A text alone, so that there is one example, too. */
+static void one_record_is_an_epoch(void **state) {
+    (void)state;
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        struct examples_options o = plain;
+        o.shuffle = shuffle;
+        struct examples *e = open_with("single", o);
+        assert_int_equal(examples_epoch(e), 1);
+        struct shown *s = take("single", o, 50, 9);
+        for (int i = 0; i < 50; i++) assert_true(s[i].record == 0 && s[i].kind == EXAMPLE_TEXT);
+        free(s);
+        examples_close(e);
+    }
+}
+
 /* Each record's, so that what one draws says nothing of another. */
 static void kinds_and_texts_are_drawn(void **state) {
     (void)state;
@@ -691,6 +706,7 @@ int main(void) {
         cmocka_unit_test(any_options),
         cmocka_unit_test(nothing_of_a_picture_is_shown),
         cmocka_unit_test(an_epoch_has_every_record_once),
+        cmocka_unit_test(one_record_is_an_epoch),
         cmocka_unit_test(kinds_and_texts_are_drawn),
         cmocka_unit_test(what_is_hidden_is_drawn_anew),
         cmocka_unit_test(tokens_are_hidden_alike),
