@@ -32,7 +32,7 @@ static void ends_of_text_have_no_bits(void **state) {
     assert_int_equal(sums.targets, 4);
     assert_int_equal(sums.bytes, 3 + 2 + 3);
     assert_true(sums.loss == 13.5 && sums.text_loss == 9.5);
-    score_add(&sums, parts_of + 3, losses + 3, targets + 3, 1, bytes_of, &calls);
+    score_add(&sums, NULL, losses + 3, targets + 3, 1, bytes_of, &calls);
     score_add(&sums, parts_of, losses, targets, 0, bytes_of, &calls);
     const struct score s = score_of(&sums);
     assert_true(s.loss == 21.5 / 5);

@@ -14,7 +14,7 @@ void score_add(struct score_sums *sums, const uint32_t *parts, const real *losse
     for (size_t i = 0; i < n; i++) {
         if (targets[i] == TARGET_NONE) continue;
         const size_t bytes = bytes_of(context, targets[i]);
-        struct score_sums *its = &sums[parts[i]];
+        struct score_sums *its = &sums[parts ? parts[i] : 0];
         its->targets++;
         its->bytes += bytes;
         its->loss += (double)losses[i];

@@ -22,8 +22,8 @@ struct score {
     size_t targets, windows;
 };
 
-/* Adds a batch to the sums of each part: parts (n) that the rows are of, losses (n), targets (n), and the bytes of a
- * target's text; TARGET_NONE counts nothing. */
+/* Adds a batch to the sums of each part: parts (n) that the rows are of (NULL: all of the first), losses (n), targets
+ * (n), and the bytes of a target's text; TARGET_NONE counts nothing. */
 void score_add(struct score_sums *sums, const uint32_t *parts, const real *losses, const int32_t *targets, size_t n,
                size_t (*bytes_of)(const void *context, int32_t token), const void *context);
 struct score score_of(const struct score_sums *sums);

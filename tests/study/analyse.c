@@ -242,7 +242,7 @@ static void text_route(struct model *m, const struct text *text, const tokenizer
         model_forward(m, &(struct batch){.B = rows, .T = length, .tokens = text->tokens + noting.at,
                                          .targets = text->targets + noting.at});
         model_loss(m, 0, &count);
-        score_add(&sums, model_losses(m), text->targets + noting.at, rows * length, piece_bytes, t);
+        score_add(&sums, NULL, model_losses(m), text->targets + noting.at, rows * length, piece_bytes, t);
         noting.at += rows * length;
     }
     m->on_picks = NULL;
