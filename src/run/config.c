@@ -269,6 +269,21 @@ static void block_complete(json_t *object) {
     json_decref(all);
 }
 
+/* Before there were tasks to choose from, all was text. */
+static void task_complete(json_t *object) {
+    static const char *const names[] = {"task", "size", "patch", "codes"};
+    struct config text;
+    const struct option_group group = {model_options, &text};
+    bool said = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) said = said || json_object_get(object, names[i]);
+    if (said) return;
+    options_set_defaults(&group, 1);
+    json_t *all = options_to_json(&group);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        json_object_set(object, names[i], json_object_get(all, names[i]));
+    json_decref(all);
+}
+
 bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err) {
     const struct option_group group = {model_options, config};
     struct sizes sizes;
@@ -279,6 +294,7 @@ bool config_from_checkpoint(struct config *config, const struct checkpoint *c, s
     if (!text) return false;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &bad);
     block_complete(object);
+    task_complete(object);
     const bool good = object ? options_from_json(&group, object, &why) && config_check(config, &sizes, &why)
                              : error_set(&why, EXIT_INPUT, "not JSON (%s)", bad.text);
     json_decref(object);
