@@ -166,6 +166,27 @@ static void test_cost_of_blocks(void **state) {
     more_check(&c, (struct more){-235 - 72, -213 - 8, 0});
 }
 
+/* Pictures of 4 patches of 12 numbers: 96 + 8 of the patch embedding, 2 kinds of row, a mask embedding, and 11 codes of
+ * 8; a row is of one kind. All 9 rows of a sequence are seen: attention multiplies 2 * 8 * 18. */
+static void test_cost_of_pictures(void **state) {
+    (void)state;
+    struct config c = config_masked(two_blocks(), 4);
+    more_check(&c, (struct more){104 + 16 + 8 + 88, 104 + 8 + 8 + 88, 96 + 88 + 2 * 8 * 8});
+    c.codes = 500;
+    more_check(&c, (struct more){104 + 16 + 8 + 4000, 104 + 8 + 8 + 4000, 96 + 4000 + 2 * 8 * 8});
+    c = config_masked(two_blocks(), 4);
+    c.position = POSITION_ROTARY; /* each of the 4 places has a vector, of which a row has one */
+    more_check(&c, (struct more){-72 + 32 + 216, -8 + 8 + 208, 96 + 88 + 2 * 8 * 8});
+    c = config_masked(two_blocks(), 4);
+    c.bias = false; /* nor has the patch embedding biases */
+    more_check(&c, (struct more){-235 + 216 - 8, -235 + 22 + 208 - 8, 96 + 88 + 2 * 8 * 8});
+    c = config_masked(two_blocks(), 0);
+    c.seq = 9;
+    more_check(&c, (struct more){16 + 8, 8 + 8, 2 * 8 * 8});
+    c.task = TASK_TEXT;
+    more_check(&c, (struct more){0, 0, 0});
+}
+
 /* Bytes that a change adds to a model: to its activations, but for guards and for what rounding up to cache lines makes
  * of so many arrays; and to its parameters with all that goes with them. */
 struct more_bytes {
@@ -213,17 +234,45 @@ static void test_memory_of_blocks(void **state) {
     assert_true(cost_in(&c, infer).activation_bytes > cost_in(&plain, infer).activation_bytes);
 }
 
+static ptrdiff_t packed_bytes(size_t K, size_t N) { return (ptrdiff_t)gemm_packed_bytes(STORAGE_F32, K, N); }
+
+/* Which rows show a patch, and those patches; whose target is of a scorer, that target and its loss, and its gradient.
+ * (Names of arrays: see mhmoe.c.) */
+static void test_memory_of_pictures(void **state) {
+    (void)state;
+    enum { R = 4 * 9, BYTES = sizeof(real), PATCHES = R * 4 + R * 8 * BYTES, SCORED = R * (4 + 4 + BYTES) };
+    const struct model_setup train = {MODEL_TRAIN, 4, false, STORAGE_F32}, again = {MODEL_TRAIN, 4, true, STORAGE_F32},
+                             infer = {MODEL_INFER, 4, false, STORAGE_F32};
+    const struct config plain = two_blocks();
+    const ptrdiff_t packed = packed_bytes(12, 8) + packed_bytes(8, 11),
+                    packed_t = packed_bytes(8, 12) + packed_bytes(11, 8);
+    struct config c = config_masked(plain, 4);
+    const ptrdiff_t trained = 4 * 216 * BYTES + packed + packed_t;
+    memory_check(&plain, &c, train, (struct more_bytes){PATCHES + SCORED + R * 8 * BYTES, 6, trained});
+    memory_check(&plain, &c, again, (struct more_bytes){PATCHES + SCORED + R * 8 * BYTES, 6, trained});
+    memory_check(&plain, &c, infer, (struct more_bytes){PATCHES + SCORED, 5, 216 * BYTES + packed});
+    struct config more = c;
+    more.codes = 50; /* more than there are tokens: rows of logits become longer */
+    const ptrdiff_t larger = 39 * 8 * BYTES + packed_bytes(8, 50) - packed_bytes(8, 11);
+    memory_check(&c, &more, infer, (struct more_bytes){R * 13 * BYTES - 64, 1, larger}); /* rounded where it was */
+    c = config_masked(plain, 0);
+    c.seq = 9;
+    memory_check(&plain, &c, infer, (struct more_bytes){SCORED, 3, 24 * BYTES});
+}
+
 /* Four equal blocks, of which three are computed twice. */
 static void test_cost_of_recomputing(void **state) {
     (void)state;
-    const struct config configs[] = {small_config, config_llama(small_config), config_modern(small_config)};
-    for (int i = 0; i < 3; i++) {
+    const struct config configs[] = {small_config, config_llama(small_config), config_modern(small_config),
+                                     config_masked(small_config, 4), config_masked(small_config, 0)};
+    for (int i = 0; i < 5; i++) {
         struct config config = configs[i];
         config.layers = 4;
         config.moe_every = 1;
         const struct model_cost plain = cost_in(&config, (struct model_setup){MODEL_TRAIN, 3, false, STORAGE_F32});
         const struct model_cost again = cost_in(&config, (struct model_setup){MODEL_TRAIN, 3, true, STORAGE_F32});
-        const double logits = 2 * 37 * 12, blocks = plain.forward_flops - logits;
+        const double pictures = i == 3 ? 11 + 12 : 0; /* codes, and what a patch is made from */
+        const double ends = 2 * (37 + pictures) * 12, blocks = plain.forward_flops - ends;
         assert_true(again.forward_flops == plain.forward_flops);
         assert_true(again.training_flops == plain.training_flops + blocks / 4 * 3);
         assert_true(again.activation_bytes < plain.activation_bytes);
@@ -382,6 +431,8 @@ int main(void) {
         cmocka_unit_test(test_cost_of_llama),
         cmocka_unit_test(test_cost_of_blocks),
         cmocka_unit_test(test_memory_of_blocks),
+        cmocka_unit_test(test_cost_of_pictures),
+        cmocka_unit_test(test_memory_of_pictures),
         cmocka_unit_test(test_parity),
         cmocka_unit_test(test_cost_of_choices),
         cmocka_unit_test(test_cost_of_recomputing),
