@@ -230,8 +230,17 @@ static void entry_move(real *entry, const struct points *p, const size_t *member
     free(sum);
 }
 
-/* Each entry to the mean of its points; one that has none to the point that is farthest from its own, the next to the
- * next. Returns how many had none. */
+/* Puts an entry on the point that is farthest from its own, to which others may then be nearer. */
+static void entry_reseed(real *entry, struct round *r, const struct points *p) {
+    size_t farthest = 0;
+    for (size_t i = 1; i < p->n; i++)
+        if (r->far[i] > r->far[farthest]) farthest = i;
+    memcpy(entry, p->x + farthest * p->Q, p->Q * sizeof *entry);
+#pragma omp parallel for
+    for (size_t i = 0; i < p->n; i++) r->far[i] = fmin(r->far[i], distance(p->x + i * p->Q, entry, p->Q));
+}
+
+/* Each entry to the mean of its points; one that has none to another place. Returns how many had none. */
 static size_t entries_move(struct codebook *c, struct round *r, const struct points *p) {
     size_t empty = 0;
 #pragma omp parallel for schedule(dynamic)
@@ -240,11 +249,7 @@ static size_t entries_move(struct codebook *c, struct round *r, const struct poi
             entry_move(c->entries + k * c->Q, p, r->members + r->first[k], r->first[k + 1] - r->first[k]);
     for (size_t k = 0; k < c->codes; k++) {
         if (r->first[k + 1] > r->first[k]) continue;
-        size_t farthest = 0;
-        for (size_t i = 1; i < p->n; i++)
-            if (r->far[i] > r->far[farthest]) farthest = i;
-        r->far[farthest] = 0;
-        memcpy(c->entries + k * c->Q, p->x + farthest * c->Q, c->Q * sizeof *c->entries);
+        entry_reseed(c->entries + k * c->Q, r, p);
         empty++;
     }
     return empty;
@@ -283,6 +288,12 @@ bool codebook_train(struct codebook *c, const real *patches, size_t n, const str
                   "%zu, want at least %zu); lower --codes or add pictures", p.n, o->codes);
     points_free(&p);
     return ok;
+}
+
+void codebook_refine(struct codebook *c, const real *patches, size_t n) {
+    struct points p = points_make(patches, n, c->Q);
+    rounds_run(c, &p, false);
+    points_free(&p);
 }
 
 void codebook_free(struct codebook *c) {

@@ -23,6 +23,8 @@ struct codebook_options {
  * there are fewer different ones than codes. */
 bool codebook_train(struct codebook *c, const real *patches, size_t n, const struct codebook_options *o,
                     struct error *err);
+/* The same from the entries that are there on. One that no patch is near moves to where patches are far from any. */
+void codebook_refine(struct codebook *c, const real *patches, size_t n);
 void codebook_free(struct codebook *c);
 
 /* Of each patch the nearest entry; of two as near, one of them. */

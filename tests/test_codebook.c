@@ -191,6 +191,30 @@ static void every_code_is_used(void **state) {
     free(x);
 }
 
+/* From a start in which one entry is far from everything, or many, or all but one are the same: each cluster comes to
+ * have one, the farthest first. Clusters stand in a row, farther and farther apart. */
+static void entries_without_patches_move(void **state) {
+    (void)state;
+    enum { CENTRES = 7, EACH = 30, N = CENTRES * EACH, Q = 3 };
+    real *x = random_numbers(N * Q, 12), entries[CENTRES * Q];
+    for (size_t i = 0; i < N; i++)
+        for (size_t q = 0; q < Q; q++) x[i * Q + q] = (real)(1 << i % CENTRES * 2) + (real)0.05 * x[i * Q + q];
+    for (size_t bad = 1; bad < 2 * CENTRES - 1; bad++) {
+        struct codebook c = {CENTRES, Q, entries};
+        int32_t codes[N];
+        const size_t lost = bad % CENTRES + bad / CENTRES;
+        for (size_t i = 0; i < CENTRES * Q; i++) entries[i] = i / Q >= lost ? x[i] : (real)(bad < CENTRES ? 1e6 : 1);
+        codebook_refine(&c, x, N);
+        codebook_assign(&c, x, N, codes);
+        for (size_t i = 0; i < N; i++)
+            if (codes[i] != codes[i % CENTRES]) fail_msg("%zu: a cluster has two entries", bad);
+        for (size_t i = 0; i < CENTRES; i++)
+            for (size_t j = 0; j < i; j++)
+                if (codes[i] == codes[j]) fail_msg("%zu: two clusters have one entry", bad);
+    }
+    free(x);
+}
+
 /* Entries are seeded from as many patches as there are far groups: one that chance forgets would be left out. Here a
  * group of thousands and nine patches far off, each alone. */
 static void rare_patches_far_off_have_codes(void **state) {
@@ -397,6 +421,16 @@ static void impossible_sizes_are_refused(void **state) {
         file_write(path, data, size);
         assert_false(loads(*state, i == 5 ? "another version" : "another size"));
     }
+    for (uint32_t codes = 0; codes < 2; codes++) { /* nothing at all */
+        memcpy(data + 8, (uint32_t[]){1, codes, codes ? 0 : 12, 0}, 16);
+        const uint32_t crc = crc_of(data, 24);
+        memcpy(data + 24, &crc, 4);
+        file_write(path, data, 28);
+        assert_false(loads(*state, "another size"));
+    }
+    free(data);
+    assert_true(codebook_save(&c, *state, &err));
+    data = file_read(path, &size);
     memcpy(data + 8, (uint32_t[]){1, 3, 4}, 12);
     const uint32_t crc = crc_of(data, 24);
     memcpy(data + 24, &crc, 4);
@@ -414,6 +448,7 @@ int main(void) {
         cmocka_unit_test(plain_k_means_finds_no_better),
         cmocka_unit_test(equal_patches_count_as_often_as_they_are),
         cmocka_unit_test(every_code_is_used),
+        cmocka_unit_test(entries_without_patches_move),
         cmocka_unit_test(rare_patches_far_off_have_codes),
         cmocka_unit_test(threads_and_order_change_nothing),
         cmocka_unit_test(patches_are_cut_in_order),
