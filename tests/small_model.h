@@ -22,6 +22,7 @@ static const struct config small_config = {
     .vocab = 37, .seq = 9, .layers = 2, .channels = 12, .attn_heads = 2, .ffn = FFN_MHMOE, .moe_heads = 3,
     .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 1, .head_depth = 1, .merge_depth = 1,
     .router_dim = 3, .balance = BALANCE_AUX, .balance_weight = 0.01, .bias_step = 1e-3,
+    .patch = 8, .codes = 512, /* of pictures, which it has none of: what a checkpoint says then, too */
 };
 
 /* The same with the other choice wherever there is one. */
