@@ -132,18 +132,35 @@ static bool picture_encode(struct coder *c, const struct picture *p) {
     return true;
 }
 
-bool picture_write(const char *path, const struct picture *p, struct error *err) {
-    struct coder c = {.says = "out of memory"};
-    struct atomic_file file;
-    if (!atomic_open(&file, path, err)) return false;
-    c.file = file.file;
+/* A failure of libpng's; what `file` could not take is for its owner to tell. `name` is for the message. */
+static bool file_encode(FILE *file, const struct picture *p, const char *name, struct error *err) {
+    struct coder c = {.file = file, .says = "out of memory"};
     c.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &c, coder_fail, warning_pass);
     if (c.png) c.info = png_create_info_struct(c.png);
     const bool ok = c.info && picture_encode(&c, p);
     png_destroy_write_struct(&c.png, &c.info);
-    if (ok) return atomic_commit(&file, err);
+    return ok || error_set(err, EXIT_OUTPUT, "%s: cannot write this picture: %s", name, c.says);
+}
+
+bool picture_write(const char *path, const struct picture *p, struct error *err) {
+    struct atomic_file file;
+    if (!atomic_open(&file, path, err)) return false;
+    if (file_encode(file.file, p, path, err)) return atomic_commit(&file, err);
     atomic_abandon(&file);
-    return error_set(err, EXIT_OUTPUT, "%s: cannot write this picture: %s", path, c.says);
+    return false;
+}
+
+bool picture_to_memory(const struct picture *p, char **bytes, size_t *size, struct error *err) {
+    *bytes = NULL;
+    FILE *file = open_memstream(bytes, size);
+    if (!file) return error_set(err, EXIT_MEMORY, "a picture of %zu x %zu: out of memory", p->width, p->height);
+    bool ok = file_encode(file, p, "a picture", err);
+    if (fclose(file) != 0 && ok) ok = error_set(err, EXIT_MEMORY, "a picture of %zu x %zu: out of memory", p->width,
+                                                p->height);
+    if (ok) return true;
+    free(*bytes);
+    *bytes = NULL;
+    return false;
 }
 
 /* ---- Scaling ---- */

@@ -19,6 +19,9 @@ bool picture_read(struct picture *p, const char *path, struct error *err);
 /* Writes a picture whole or not at all. EXIT_OUTPUT. */
 bool picture_write(const char *path, const struct picture *p, struct error *err);
 
+/* The same file in memory, malloc'ed. EXIT_OUTPUT, EXIT_MEMORY. */
+bool picture_to_memory(const struct picture *p, char **bytes, size_t *size, struct error *err);
+
 /* Makes it size x size: scaled to fit whole, in the middle, the rest white (of an odd rest, the smaller part comes
  * first). Smaller by the mean of what a pixel covers, larger linearly. One that has this size stays as it is. */
 void picture_fit(struct picture *p, size_t size);
