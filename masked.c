@@ -84,28 +84,55 @@ double masked_fill(struct masked *k, const unsigned char *pixels, int32_t *token
     }
 }
 
+/* Texts with one token hidden, as many as the model takes at once, and what the log p of each is added to. */
+struct gaps {
+    struct example *examples;
+    int32_t *tokens; /* (most, 2, T) shown and wanted */
+    double **sums;
+    size_t n, most;
+};
+
+static void gaps_score(struct masked *k, struct gaps *g) {
+    struct batch batch;
+    size_t count;
+    if (g->n == 0) return;
+    examples_read(k, &batch, g->examples, g->n);
+    model_loss(k->model, 0, &count);
+    const real *losses = model_losses(k->model);
+    for (size_t i = 0; i < g->n; i++)
+        for (int32_t r = batch.offsets[i]; r < batch.offsets[i + 1]; r++) *g->sums[i] -= (double)losses[r];
+    g->n = 0;
+}
+
+static void gap_add(struct masked *k, struct gaps *g, const struct masked_pair *pair, size_t at, double *sum) {
+    if (g->n == g->most) gaps_score(k, g);
+    int32_t *shown = g->tokens + g->n * 2 * k->model->sizes.T, *wanted = shown + pair->n;
+    memcpy(shown, pair->tokens, pair->n * sizeof *shown);
+    for (size_t i = 0; i < pair->n; i++) wanted[i] = TARGET_NONE;
+    wanted[at] = shown[at];
+    shown[at] = TOKEN_HIDDEN;
+    g->sums[g->n] = sum;
+    g->examples[g->n++] = (struct example){.pixels = pair->pixels, .tokens = shown, .targets = wanted, .n = pair->n};
+}
+
+void masked_scores(struct masked *k, const struct masked_pair *pairs, size_t n, double *scores) {
+    const size_t most = k->model->setup.batch;
+    struct gaps g = {.examples = array_alloc(most, sizeof *g.examples), .sums = array_alloc(most, sizeof *g.sums),
+                     .tokens = array_alloc(most * 2 * k->model->sizes.T, sizeof *g.tokens), .most = most};
+    for (size_t i = 0; i < n; i++) {
+        scores[i] = 0;
+        for (size_t at = pairs[i].prefix; at < pairs[i].n; at++) gap_add(k, &g, &pairs[i], at, &scores[i]);
+    }
+    gaps_score(k, &g);
+    free(g.examples);
+    free(g.sums);
+    free(g.tokens);
+}
+
 double masked_score(struct masked *k, const unsigned char *pixels, const int32_t *tokens, size_t n, size_t prefix) {
-    const size_t most = k->model->setup.batch, copies = n - prefix;
-    int32_t *shown = array_alloc(2 * copies * n, sizeof *shown), *targets = shown + copies * n;
-    struct example *examples = array_alloc(copies, sizeof *examples);
-    double sum = 0;
-    for (size_t i = 0; i < copies; i++) {
-        int32_t *its = shown + i * n, *wanted = targets + i * n;
-        memcpy(its, tokens, n * sizeof *tokens);
-        for (size_t j = 0; j < n; j++) wanted[j] = TARGET_NONE;
-        wanted[prefix + i] = tokens[prefix + i];
-        its[prefix + i] = TOKEN_HIDDEN;
-        examples[i] = (struct example){.pixels = pixels, .tokens = its, .targets = wanted, .n = n};
-    }
-    for (size_t i = 0; i < copies; i += most) {
-        struct batch batch;
-        size_t count;
-        examples_read(k, &batch, examples + i, copies - i < most ? copies - i : most);
-        sum -= model_loss(k->model, 0, &count);
-    }
-    free(examples);
-    free(shown);
-    return sum;
+    double score;
+    masked_scores(k, &(struct masked_pair){pixels, tokens, n, prefix}, 1, &score);
+    return score;
 }
 
 size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length,

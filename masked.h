@@ -38,8 +38,18 @@ size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *to
  * 0). */
 void masked_paint(struct masked *k, unsigned char *pixels, const bool *hidden, const int32_t *tokens, size_t n);
 
+/* A text beside a picture, or alone. */
+struct masked_pair {
+    const unsigned char *pixels; /* or NULL */
+    const int32_t *tokens;
+    size_t n, prefix;
+};
+
 /* The pseudo-log-likelihood of a text: of each token behind the first `prefix` the log p where it alone is hidden,
  * summed (arXiv 1910.14659). Nats. */
 double masked_score(struct masked *k, const unsigned char *pixels, const int32_t *tokens, size_t n, size_t prefix);
+
+/* The same of each of n pairs -> scores (n), in batches of as many sequences as the model takes. */
+void masked_scores(struct masked *k, const struct masked_pair *pairs, size_t n, double *scores);
 
 #endif
