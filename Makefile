@@ -33,8 +33,8 @@ TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
 IN_DOUBLE = kernels attention position inputs scorer ffn router layer model masked
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
-ANALYSE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) \
-            tests/study/dependence.c tests/study/routing.c data/wordnet.c)
+PAGES = $(patsubst %,$(BUILD)/tests/study/%.o,analyse_page analyse_parts dependence numbers operands routing)
+ANALYSE = $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) data/wordnet.c) $(PAGES))
 COMPARE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/compare*.c))
 
 all: train sample

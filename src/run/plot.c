@@ -383,8 +383,7 @@ static const unsigned char ramp[RAMP][3] = {
     {0x1f, 0x9e, 0x89}, {0x35, 0xb7, 0x79}, {0x6d, 0xcd, 0x59}, {0xb4, 0xde, 0x2c}, {0xfd, 0xe7, 0x25},
 };
 
-/* The colour of a share of the range in [0, 1], and whether dark text reads better on it. */
-static unsigned ramp_colour(double share, bool *bright) {
+unsigned plot_colour(double share, bool *bright) {
     double place = fmin(fmax(share, 0), 1) * (RAMP - 1);
     int below = place >= RAMP - 1 ? RAMP - 2 : (int)place;
     double rgb[3];
@@ -420,7 +419,7 @@ static void cell_draw(FILE *out, struct cell c, double value, const struct scale
                       size_t column) {
     double gap = fmin(c.width, c.height) >= 8 ? 1 : 0;
     bool bright = false;
-    unsigned colour = ramp_colour((value - s->low) / (s->high - s->low), &bright);
+    unsigned colour = plot_colour((value - s->low) / (s->high - s->low), &bright);
     fprintf(out, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" ", c.x, c.y, c.width - gap,
             c.height - gap);
     if (isfinite(value)) {

@@ -41,6 +41,9 @@ struct heatmap {
 };
 bool plot_heatmap(const struct plot_place *place, const struct heatmap *map, struct error *err);
 
+/* Its colour (0xRRGGBB) of a share of the range in [0, 1], and whether dark text reads better on it. */
+unsigned plot_colour(double share, bool *bright);
+
 /* Lines, PLOT_WIDE. */
 bool plot_lines(const char *path, const char *title, struct plot_axis x, struct plot_axis y,
                 const struct plot_series *series, size_t n, struct error *err);

@@ -17,6 +17,8 @@
 #include "../../src/run/score.h"
 #include "../../src/base/text.h"
 #include "../../tokenizer/writer.h"
+#include "numbers.h"
+#include "operands.h"
 
 /* ---- Options ------------------------------------------------------------------------------------ */
 
@@ -57,13 +59,6 @@ static const struct program_info program = {
     NULL,
 };
 
-/* A name that is not UTF-8, as a terminal can show it: \xNN for its bytes beyond ASCII. malloc'ed. */
-static char *name_escaped(const char *name) {
-    char *text = array_alloc(4 * strlen(name) + 1, 1), *at = text;
-    for (const char *c = name; *c; c++) at += sprintf(at, *c & 0x80 ? "\\x%02x" : "%c", (unsigned char)*c);
-    return text;
-}
-
 static int options_read(struct options *o, int argc, char **argv, struct error *err) {
     const struct option_group group = {analyse_options, o};
     options_set_defaults(&group, 1);
@@ -71,14 +66,7 @@ static int options_read(struct options *o, int argc, char **argv, struct error *
     if (first == argc)
         return error_set(err, EXIT_USAGE, "no model; name a run's directory or a checkpoint, as in: "
                          "analyse runs/austen"), -1;
-    for (int i = first; i >= 0 && i < argc; i++) {
-        if (text_is_utf8(argv[i])) continue;
-        char *name = name_escaped(argv[i]);
-        error_set(err, EXIT_USAGE, "%s: a name that is not UTF-8 cannot stand in a report; rename it", name);
-        free(name);
-        return -1;
-    }
-    return first;
+    return first < 0 || operands_check(argv + first, argc - first, err) ? first : -1;
 }
 
 /* ---- The text ----------------------------------------------------------------------------------- */
@@ -283,19 +271,11 @@ static json_t *samples_write(struct model *m, const tokenizer *t, const struct o
 
 /* ---- From a name to a subject ------------------------------------------------------------------- */
 
-/* The last part of a run's path, or the last two of a file's, without its ending. */
-static char *name_of(const char *operand, bool file) {
-    size_t n = strlen(operand);
-    while (n > 1 && operand[n - 1] == '/') n--;
-    if (file && n > 12 && strncmp(operand + n - 12, ".safetensors", 12) == 0) n -= 12;
-    size_t start = n;
-    for (int parts = file ? 2 : 1; start > 0; start--)
-        if (operand[start - 1] == '/' && --parts == 0) break;
-    return string_format("%.*s", (int)(n - start), operand + start);
-}
-
 static bool subject_check(const struct model *m, const struct checkpoint *c, const tokenizer *own,
                           const tokenizer *first, const char *first_name, struct error *err) {
+    if (m->sizes.masked)
+        return error_set(err, EXIT_MISMATCH, "%s: a masked model, which no text is put to; look at it with "
+                         "build/gallery", c->path);
     if (m->sizes.LM == 0)
         return error_set(err, EXIT_INPUT,
                          "%s: a dense model has no experts to look at; name one of --ffn smoe or mhmoe", c->path);
@@ -354,11 +334,9 @@ static char *log_explain(const char *path) {
 static bool subject_read(struct subject *s, const char *operand, struct common *common, struct error *err) {
     struct checkpoint c;
     struct model m;
-    *s = (struct subject){.path = checkpoint_path(operand)};
-    if (strcmp(operand, s->path) != 0 && access(s->path, F_OK) != 0 && errno == ENOENT)
-        return error_set(err, EXIT_INPUT, "%s: no checkpoint yet (want best.safetensors or last.safetensors); wait "
-                         "until the run has saved one, or name another", operand);
-    s->name = name_of(operand, strcmp(operand, s->path) == 0);
+    *s = (struct subject){.path = operand_path(operand, err)};
+    if (!s->path) return false;
+    s->name = operand_name(operand, s->path);
     const char *slash = strrchr(s->path, '/');
     s->log = slash ? string_format("%.*s/log.jsonl", (int)(slash - s->path), s->path) : string_format("log.jsonl");
     s->log_note = log_explain(s->log);
@@ -405,17 +383,6 @@ static bool wordnet_find(struct wordnet *w, const char *named, const char **dir,
     return true;
 }
 
-static bool json_save(const char *dir, const json_t *object, struct error *err) {
-    struct atomic_file file;
-    char *path = string_format("%s/analysis.json", dir);
-    const bool opened = atomic_open(&file, path, err);
-    free(path);
-    if (!opened) return false;
-    json_dumpf(object, file.file, JSON_INDENT(1) | JSON_REAL_PRECISION(9)); /* a failure is told by commit */
-    fputc('\n', file.file);
-    return atomic_commit(&file, err);
-}
-
 int main(int argc, char **argv) {
     struct options options = {0}, *o = &options;
     struct common common = {.options = o};
@@ -435,7 +402,8 @@ int main(int argc, char **argv) {
 
     struct words words = words_find(&common.text, common.tokenizer, &wordnet);
     json_t *analysis = analysis_measure(subjects, n, &common.text, &words, wordnet_dir);
-    if (!json_save(o->out, analysis, &err) || !report_write(o->out, analysis, &err)) error_exit(&err);
+    if (!numbers_save(o->out, "analysis.json", analysis, &err) || !report_write(o->out, analysis, &err))
+        error_exit(&err);
     for (size_t i = 0; i < n; i++)
         if (subjects[i].log_note) note_print("%s", subjects[i].log_note);
     fprintf(stderr, "%s/report.html\n", o->out);

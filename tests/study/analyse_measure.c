@@ -8,21 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "dependence.h"
+#include "numbers.h"
 #include "routing.h"
-
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
-static json_t *numbers(const double *x, size_t n) {
-    json_t *array = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(array, number(x[i]));
-    return array;
-}
-
-static double mean_of(const double *x, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += x[i];
-    return n ? sum / (double)n : NAN;
-}
 
 /* ---- Words -------------------------------------------------------------------------------------- */
 
@@ -381,10 +368,6 @@ static void senses_add(json_t *model, const struct words *words, const struct co
 
 /* ---- Models ------------------------------------------------------------------------------------- */
 
-static char *layer_label(const struct subject *s, size_t lm) {
-    return string_format("block %zu", (lm + 1) * (size_t)s->config.moe_every - 1);
-}
-
 static json_t *model_row(const struct subject *s, size_t place) {
     const struct sizes *z = &s->sizes;
     json_t *config = json_loads(s->config_text, 0, NULL);
@@ -432,25 +415,7 @@ static void parted_layer(struct parted *d, const struct subject *s, const struct
 }
 
 static json_t *parted_row(const struct parted *d, size_t at, const char *label) {
-    const struct excess x = excess_over(d->bits[at], d->null + at * DRAWS, DRAWS);
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "layer", label, "information", number(d->bits[at]),
-                     "information_share", number(d->bits[at] / d->entropy), "null_mean", number(x.null_mean), "null_95",
-                     number(x.null_95), "excess", number(x.excess), "excess_share", number(x.excess / d->entropy),
-                     "above_null", x.above);
-}
-
-/* Of all picks of each part, the share that went to each expert: a row a part. */
-static json_t *shares_of(const double *table, size_t P, size_t E) {
-    json_t *rows = json_array();
-    double *shares = array_alloc(E, sizeof *shares);
-    for (size_t p = 0; p < P; p++) {
-        double total = 0;
-        for (size_t e = 0; e < E; e++) total += table[p * E + e];
-        for (size_t e = 0; e < E; e++) shares[e] = table[p * E + e] / total;
-        json_array_append_new(rows, numbers(shares, E));
-    }
-    free(shares);
-    return rows;
+    return dependence_row(label, d->bits[at], d->entropy, d->null + at * DRAWS, DRAWS);
 }
 
 /* One part has nothing to be told from. */
@@ -461,7 +426,7 @@ static void parts_add(json_t *model, const struct subject *s, const struct text 
     json_t *rows = json_array();
     for (size_t lm = 0; lm < LM; lm++) parted_layer(&d, s, text, lm);
     for (size_t lm = 0; lm < LM; lm++) {
-        char *label = layer_label(s, lm);
+        char *label = layer_label(&s->config, lm);
         json_t *row = parted_row(&d, lm, label);
         json_object_set_new(row, "shares", shares_of(d.tables + lm * text->P * E, text->P, E));
         json_array_append_new(rows, row);
@@ -489,7 +454,7 @@ static json_t *model_measure(const struct subject *s, size_t number, const struc
     json_t *model = model_row(s, number), *layers = json_array();
     struct counts c = counts_make(s, text);
     for (size_t lm = 0; lm < s->sizes.LM; lm++) {
-        char *label = layer_label(s, lm);
+        char *label = layer_label(&s->config, lm);
         json_array_append_new(layers, layer_row(s, &c, lm, label, most));
         free(label);
     }
@@ -512,7 +477,7 @@ static json_t *stability_measure(const struct subject *subjects, size_t n, const
         for (size_t lm = 0; lm < a->sizes.LM; lm++) {
             const struct picks before = routing_of(a, text, lm), after = routing_of(b, text, lm);
             const struct agreement g = routing_agreement(&before, &after);
-            char *label = layer_label(a, lm);
+            char *label = layer_label(&a->config, lm);
             json_t *row = json_pack("{s:s, s:I, s:s, s:I, s:s, s:f, s:f, s:f}", "from", a->name, "from_number",
                                     (json_int_t)i, "to", b->name, "to_number", (json_int_t)i + 1, "layer", label,
                                     "same_set", g.same_set, "jaccard", g.jaccard, "same_first", g.same_first);

@@ -17,6 +17,7 @@
     which " tr{display:grid;grid-template-columns:repeat(auto-fill,minmax(6.5rem,1fr));gap:.375rem 1rem;" \
     "padding:.625rem 0;border-bottom:1px solid #8883}\n" \
     which " td{padding:0;border:0;text-align:left;min-width:0;overflow-wrap:anywhere}\n" \
+    which " td.word{white-space:normal}\n" \
     which " td:first-child," which " td.name{grid-column:1/-1;font-weight:600}\n" \
     which " td::before{content:attr(data-label);display:block;opacity:.75;font-weight:400;font-size:.75rem;" \
     "line-height:1.3}\n"
@@ -26,7 +27,9 @@ static const char head[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
     "img-src data:\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n"
-    "<title>How experts are used</title>\n<style>\n"
+    "<title>";
+static const char style[] =
+    "</title>\n<style>\n"
     ":root{color-scheme:light dark}\n"
     "body{margin:0 auto;padding:1rem 1.25rem 4rem;max-width:58rem;color:#1f2328;background:#fff;"
     "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;overflow-wrap:anywhere}\n"
@@ -47,14 +50,23 @@ static const char head[] =
     "td.name,th.name{min-width:8rem;white-space:normal;overflow-wrap:anywhere}\n"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;padding:.75rem 1rem;margin:.75rem 0;background:#f6f8fa;"
     "border-radius:6px;font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\n"
+    ".items{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1.5rem 1.25rem}\n"
+    ".items h3{margin:0 0 .375rem}.items p{margin:.375rem 0 .125rem;font-size:.875rem}\n"
+    ".shots{display:grid;grid-template-columns:repeat(4,1fr);gap:.5rem;max-width:22rem}\n"
+    ".shots span{font-size:.75rem;line-height:1.3;color:#59636e}\n"
+    ".shots img{display:block;width:100%;height:auto;image-rendering:pixelated;border:1px solid #8884;"
+    "box-sizing:border-box}\n"
+    ".key span{white-space:nowrap}.key i{display:inline-block;width:1.5em;height:.9em;margin:0 .25em 0 .75em;"
+    "vertical-align:-.1em}\n"
     "summary{cursor:pointer;margin:.75rem 0}\ndt{font-weight:600;margin-top:.75rem}dd{margin:0}\n"
     "@media (max-width:36rem){.desk{display:none}.phone{display:block}\n" BLOCKS("table") "}\n"
     "@media (max-width:58rem){" BLOCKS("table.broad") "}\n"
     "@media (prefers-color-scheme:dark){body{color:#f0f6fc;background:#0d1117}a{color:#4493f8}\n"
-    ".note,figcaption,caption{color:#9198a1}h2,th,td{border-color:#3d444d}pre{background:#151b23}}\n"
+    ".note,figcaption,caption,.shots span{color:#9198a1}h2,th,td{border-color:#3d444d}pre{background:#151b23}}\n"
     "</style>\n</head>\n<body>\n";
 
-void page_start(struct report *r) { fputs(head, r->out); }
+/* Titles are ours, and have nothing to escape. */
+void page_start(struct report *r, const char *title) { fprintf(r->out, "%s%s%s", head, title, style); }
 void page_end(struct report *r) { fputs("</body>\n</html>\n", r->out); }
 
 void heading(struct report *r, const char *id, const char *text) {
@@ -82,6 +94,17 @@ double *numbers_of(const json_t *array) {
     double *x = array_alloc(n, sizeof *x);
     for (size_t i = 0; i < n; i++) x[i] = json_number_value(json_array_get(array, i));
     return x;
+}
+
+enum { NAME_ROOM = 160 }; /* pixels of a name that is repeated */
+
+char *label_make(const char *const *names, size_t n, size_t i) {
+    bool alone = text_width(names[i]) <= NAME_ROOM;
+    for (size_t j = 0; j < n && alone; j++) alone = j == i || strcmp(names[i], names[j]) != 0;
+    if (alone) return string_format("%s", names[i]);
+    char *some = text_shorten(names[i], NAME_ROOM), *label = string_format("#%zu %s", i + 1, some);
+    free(some);
+    return label;
 }
 
 void section_title(struct report *r, const json_t *model) {

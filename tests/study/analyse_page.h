@@ -1,4 +1,4 @@
-/* The parts that the report's page is made of: headings, tables from rows and columns, plots. */
+/* The parts that the studies' pages are made of: headings, tables from rows and columns, plots. */
 #ifndef ANALYSE_PAGE_H
 #define ANALYSE_PAGE_H
 
@@ -13,7 +13,7 @@ struct report {
     int figures;
 };
 
-void page_start(struct report *r);
+void page_start(struct report *r, const char *title);
 void page_end(struct report *r);
 void heading(struct report *r, const char *id, const char *text);
 void subheading(struct report *r, const char *text);
@@ -57,11 +57,18 @@ const char *text_at(const json_t *object, const char *key);
 double number_at(const json_t *object, const char *key);
 double *numbers_of(const json_t *array); /* malloc'ed */
 
+/* Number i's name where it stands in tables and plots again: short, and unlike the others, or after its number.
+ * malloc'ed. */
+char *label_make(const char *const *names, size_t n, size_t i);
+
 /* The heading of what is said of one model: its whole name. */
 void section_title(struct report *r, const json_t *model);
 
 /* Which experts serve which part of the corpus (analyse_parts.c): nothing where there are no two. */
 bool has_parts(const json_t *analysis);
 void section_parts(struct report *r, const json_t *analysis, const json_t *models);
+
+/* Rows of dependence_row: those of a model's layers, and that of all. */
+void dependence_table(struct report *r, const char *caption, const json_t *layers, const json_t *all);
 
 #endif

@@ -95,16 +95,21 @@ static json_t *row_judged(const json_t *row) {
     return copy;
 }
 
-static void parts_table(struct report *r, const json_t *model) {
+void dependence_table(struct report *r, const char *caption, const json_t *layers, const json_t *all) {
     static const struct column columns[] = {{"layer", "layer", NULL, 0}, INFORMATION};
-    const json_t *parts = json_object_get(model, "parts"), *row;
     json_t *rows = json_array();
+    const json_t *row;
     size_t i;
-    json_array_foreach(json_object_get(parts, "layers"), i, row) json_array_append_new(rows, row_judged(row));
-    json_array_append_new(rows, row_judged(json_object_get(parts, "all")));
-    table(r, "What an expert tells about the part. \"all\": means over the layers, and of the draws' means over them.",
-          rows, COLUMNS(columns), 0);
+    json_array_foreach(layers, i, row) json_array_append_new(rows, row_judged(row));
+    json_array_append_new(rows, row_judged(all));
+    table(r, caption, rows, COLUMNS(columns), 0);
     json_decref(rows);
+}
+
+static void parts_table(struct report *r, const json_t *model) {
+    const json_t *parts = json_object_get(model, "parts");
+    dependence_table(r, "What an expert tells about the part. \"all\": means over the layers, and of the draws' means "
+                     "over them.", json_object_get(parts, "layers"), json_object_get(parts, "all"));
 }
 
 /* Every model's mean over its layers. */

@@ -15,19 +15,6 @@
 
 /* ---- Names -------------------------------------------------------------------------------------- */
 
-enum { NAME_ROOM = 160 }; /* pixels of a name that is repeated */
-
-/* Number i's name where it stands in tables and plots again: short, and unlike the others, or after its number.
- * malloc'ed. */
-static char *label_make(const char *const *names, size_t n, size_t i) {
-    bool alone = text_width(names[i]) <= NAME_ROOM;
-    for (size_t j = 0; j < n && alone; j++) alone = j == i || strcmp(names[i], names[j]) != 0;
-    if (alone) return string_format("%s", names[i]);
-    char *some = text_shorten(names[i], NAME_ROOM), *label = string_format("#%zu %s", i + 1, some);
-    free(some);
-    return label;
-}
-
 /* The run that a log belongs to: the last part of its directory. malloc'ed. */
 static char *run_name(const char *log) {
     const char *end = strrchr(log, '/'), *start = end;
@@ -694,7 +681,7 @@ bool report_write(const char *dir, const json_t *analysis, struct error *err) {
     figures_remove(dir);
     json_t *models = models_labelled(json_object_get(analysis, "models"));
     struct report report = {.out = file.file, .dir = dir, .err = err, .ok = true}, *r = &report;
-    page_start(r);
+    page_start(r, "How experts are used");
     title_print(r, analysis, models);
     section_models(r, analysis, models);
     section_loss(r, models);
