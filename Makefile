@@ -3,6 +3,7 @@
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
+# make gallery    build/gallery, which measures what masked models make of pictures and captions
 # make bench      measures this machine, then the program on it; bench-torch: in turn with PyTorch
 #
 # ARCH=native|x86-64-v3|x86-64|... chooses the target, SANITIZE=1 adds ASan and UBSan, BUILD= the folder.
@@ -35,6 +36,7 @@ PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 PAGES = $(patsubst %,$(BUILD)/tests/study/%.o,analyse_page analyse_parts dependence numbers operands routing)
 ANALYSE = $(sort $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/analyse*.c) data/wordnet.c) $(PAGES))
+GALLERY = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/gallery*.c)) $(PAGES)
 COMPARE = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/study/compare*.c))
 
 all: train sample
@@ -75,6 +77,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(BUILD)/test_measure $(BUILD)/test_dependence: $(filter-out %/analyse.o,$(ANALYSE))
 $(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: $(filter-out %/compare.o,$(COMPARE))
+$(BUILD)/test_gallery: $(filter-out %/gallery.o,$(GALLERY))
 $(BUILD)/test_routing: $(BUILD)/tests/study/routing.o
 $(BUILD)/test_wordnet: $(BUILD)/data/wordnet.o
 # It counts the products that a forward pass executes.
@@ -94,7 +97,8 @@ $(BUILD)/test_pictures: LINK += -Wl,--wrap=array_alloc
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 
-test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/emoji $(BUILD)/analyse $(BUILD)/compare $(BUILD)/questions $(TESTS:%=$(BUILD)/test_%)
+test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/emoji $(BUILD)/analyse $(BUILD)/compare $(BUILD)/gallery $(BUILD)/questions \
+      $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 
@@ -114,6 +118,10 @@ $(BUILD)/analyse: $(ANALYSE) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 analyse: $(BUILD)/analyse
 
+$(BUILD)/gallery: $(GALLERY) $(OBJECTS)
+	$(LINK) $(LDLIBS)
+gallery: $(BUILD)/gallery
+
 $(BUILD)/bench: $(BUILD)/tests/bench/bench.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
 bench: $(BUILD)/bench
@@ -128,6 +136,6 @@ bench-torch: $(BUILD)/bench
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo compare analyse bench bench-torch clean
+.PHONY: all test demo compare analyse gallery bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Looks at a report of build/analyse in a real browser: sh tests/study/report_browser.sh REPORT.html
+# Looks at a report of build/analyse or build/gallery in a real browser: sh tests/study/report_browser.sh REPORT.html
 #
 # At the width of a phone, a small window and a desk, with everything unfolded: nothing reaches over the edge of the
 # screen, nothing has to be scrolled sideways, no label of a plot is cut off, a plot is to be seen once, in letters
-# that can be read. Every section is there, no id twice, nothing is fetched (the page forbids it itself; a breach would
+# that can be read; pictures come up, in their proportions, large enough. Every section is there, no id twice, nothing is fetched (the page forbids it itself; a breach would
 # be a message on the console), the console is empty. Without a Chromium it says so and is content. Exit codes: 1
 # something is wrong, 2 usage.
 set -eu
@@ -50,6 +50,12 @@ all('figure').forEach(f => {
     const n = [...f.querySelectorAll('svg')].filter(shown).length;
     if (n !== 1) faults.push(name(f) + ' shows ' + n + ' plots');
 });
+all('img').forEach(i => {
+    const r = box(i), size = r.width + ' x ' + r.height + ' of ' + i.naturalWidth + ' x ' + i.naturalHeight;
+    if (!i.complete || i.naturalWidth === 0) faults.push(i.alt + ' does not come up');
+    else if (Math.abs(r.width / r.height - i.naturalWidth / i.naturalHeight) > 0.05 || r.width < 48)
+        faults.push(i.alt + ' is ' + size);
+});
 parent.postMessage(['looked at ' + innerWidth + ': ' + faults.length + ' faults', ...faults.slice(0, 5)].join('; '), '*');
 SCRIPT
 {
@@ -73,12 +79,15 @@ for width in 360 800 1400; do
         complain "$1" "at $width px: $(grep -o "looked at $width: .*" "$work/dom" || echo "the page does not come up")"
 done
 if grep CONSOLE "$work/log" >&2; then complain "$1" "messages on the console"; fi
-for section in models loss activation load training divergence words stability samples; do
+sections='models loss activation load training divergence words stability samples'
+if grep -q '<h2 id="gallery">' "$1"; then sections='models gallery filled retrieval choices experts spread'; fi
+for section in $sections; do
     grep -q "<h2 id=\"$section\">" "$1" || complain "$1" "no section $section"
 done
 twice=$(grep -o ' id="[^"]*"' "$1" | sort | uniq -d)
 [ -z "$twice" ] || complain "$1" "more than once: $twice"
-if grep -oE '(src|href)="[^"#][^"]*"|url\([^#)][^)]*\)|@import' "$1" | grep -v '^href="data:,"$' >&2; then
+if grep -oE '(src|href)="[^"#][^"]*"|url\([^#)][^)]*\)|@import' "$1" | grep -vE '^(href="data:,"|src="data:image/.*)$' >&2
+then
     complain "$1" "refers to something outside"
 fi
 [ "$wrong" -eq 0 ] && echo "report_browser: $1 is in order"
