@@ -135,6 +135,9 @@ double masked_score(struct masked *k, const unsigned char *pixels, const int32_t
     return score;
 }
 
+/* Longer captions are less likely, whatever they say (arXiv 1609.08144, eq. 14). */
+static double length_penalty(size_t length) { return pow((5 + (double)length) / 6, 0.6); }
+
 size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length,
                       size_t most) {
     const size_t longest = length ? length : most;
@@ -145,10 +148,9 @@ size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *to
     for (size_t l = length ? length : 1; l <= longest; l++) {
         for (size_t i = 0; i < l; i++) trial[n + i] = TOKEN_HIDDEN;
         trial[n + l] = tokenizer_end_of_text(k->tokenizer);
-        masked_fill(k, pixels, trial, n + l + 1);
-        const double mean = masked_score(k, pixels, trial, n + l + 1, n) / (double)(l + 1);
-        if (kept > 0 && mean <= best) continue;
-        best = mean;
+        const double score = masked_fill(k, pixels, trial, n + l + 1) / length_penalty(l);
+        if (kept > 0 && score <= best) continue;
+        best = score;
         kept = n + l + 1;
         memcpy(tokens + n, trial + n, (l + 1) * sizeof *tokens);
     }
