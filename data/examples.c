@@ -91,6 +91,7 @@ void example_rows_free(struct example_rows *rows) {
 struct choice {
     size_t record;
     enum example_kind kind;
+    uint64_t group;
 };
 
 struct examples {
@@ -99,8 +100,9 @@ struct examples {
     struct examples_options options;
     size_t P, room;       /* patches of a picture, tokens of a text at most */
     uint64_t key;         /* of what is drawn */
-    struct choice *order; /* (n_order) an epoch that is not shuffled */
+    struct choice *order; /* (n_order) an epoch that is not shuffled; or shuffled: all records, group by group */
     size_t n_order;
+    size_t *groups, n_groups; /* (n_groups + 1) where in order the records of a group begin */
     uint64_t position, cut;
     struct example_rows rows;
     bool *hidden_patches;      /* (P) */
@@ -118,19 +120,34 @@ static bool room_check(const struct examples *e, struct error *err) {
                      "caption (got --seq %zu, want at least %zu); raise --seq", e->dir, e->P, e->options.seq, e->P + 2);
 }
 
-/* What the records hold is known once they are read. */
+static int by_group(const void *a, const void *b) {
+    const struct choice *x = a, *y = b;
+    if (x->group != y->group) return x->group < y->group ? -1 : 1;
+    return x->record < y->record ? -1 : x->record > y->record;
+}
+
+static void groups_make(struct examples *e) {
+    if (e->n_order > 0) qsort(e->order, e->n_order, sizeof *e->order, by_group);
+    e->groups = array_alloc(e->n_order + 1, sizeof *e->groups);
+    for (size_t i = 0; i < e->n_order; i++)
+        if (i == 0 || e->order[i].group != e->order[i - 1].group) e->groups[e->n_groups++] = i;
+    e->groups[e->n_groups] = e->n_order;
+}
+
+/* What the records hold, and of which group they are, is known once they are read. */
 static bool order_make(struct examples *e, struct error *err) {
-    const size_t records = album_records(e->album);
+    const size_t records = album_records(e->album), kinds = e->options.shuffle ? 1 : EXAMPLE_KINDS;
     size_t capacity = 0;
     for (size_t i = 0; i < records; i++) {
         struct album_record record;
         if (!album_read(e->album, i, &record, err)) return false;
-        for (enum example_kind kind = 0; kind < EXAMPLE_KINDS; kind++) {
-            if (!has_kind(&record, kind)) continue;
+        for (enum example_kind kind = 0; kind < kinds; kind++) {
+            if (!e->options.shuffle && !has_kind(&record, kind)) continue;
             e->order = array_grow(e->order, &capacity, e->n_order + 1, sizeof *e->order);
-            e->order[e->n_order++] = (struct choice){i, kind};
+            e->order[e->n_order++] = (struct choice){i, kind, record.group};
         }
     }
+    if (e->options.shuffle) groups_make(e);
     return true;
 }
 
@@ -149,7 +166,7 @@ struct examples *examples_open(const char *dir, const char *split, const struct 
                                     .vocab = album_vocab(album)};
     e->P = patches_count(e->rows.size, e->rows.patch);
     e->key = hash_bytes(hash_bytes(HASH_START, "examples", 9), &options->seed, sizeof options->seed);
-    if (room_check(e, err) && (options->shuffle || order_make(e, err)) && epoch_check(e, split, err)) {
+    if (room_check(e, err) && order_make(e, err) && epoch_check(e, split, err)) {
         e->room = options->seq - e->P;
         e->hidden_patches = array_alloc(e->P, sizeof *e->hidden_patches);
         e->hidden_tokens = array_alloc(e->room, sizeof *e->hidden_tokens);
@@ -165,6 +182,7 @@ void examples_close(struct examples *e) {
     album_close(e->album);
     example_rows_free(&e->rows);
     free(e->order);
+    free(e->groups);
     free(e->hidden_patches);
     free(e->hidden_tokens);
     free(e->tokens);
@@ -175,17 +193,20 @@ void examples_close(struct examples *e) {
 
 /* ---- An example ---- */
 
-static size_t record_shuffled(const struct examples *e, uint64_t i) {
-    const uint64_t records = album_records(e->album), epoch = i / records;
-    return shuffle_index(i % records, records, hash_bytes(e->key, &epoch, sizeof epoch));
+/* One of the records of the group whose turn it is. */
+static struct choice record_shuffled(const struct examples *e, uint64_t i, struct rng *rng) {
+    const uint64_t epoch = i / e->n_groups;
+    const size_t g = shuffle_index(i % e->n_groups, e->n_groups, hash_bytes(e->key, &epoch, sizeof epoch));
+    return e->order[e->groups[g] + rng_below(rng, e->groups[g + 1] - e->groups[g])];
 }
 
 /* Reads the record of example i, and draws what of it is shown; the generator is then ready for the rest. */
 static bool record_read(struct examples *e, uint64_t i, struct choice *choice, struct album_record *record,
                         struct rng *rng, struct error *err) {
     const bool shuffle = e->options.shuffle;
-    *choice = shuffle ? (struct choice){.record = record_shuffled(e, i)} : e->order[i % e->n_order];
+    if (!shuffle) *choice = e->order[i % e->n_order];
     rng_seed(rng, e->key, shuffle ? i : choice->record);
+    if (shuffle) *choice = record_shuffled(e, i, rng);
     if (!album_read(e->album, choice->record, record, err)) return false;
     if (!shuffle) return true;
     static const enum example_kind quarters[] = {EXAMPLE_PAIR, EXAMPLE_PAIR, EXAMPLE_PICTURE, EXAMPLE_TEXT};
@@ -273,7 +294,7 @@ void examples_seek(struct examples *e, uint64_t position) {
 }
 
 size_t examples_epoch(const struct examples *e) {
-    return e->options.shuffle ? album_records(e->album) : e->n_order;
+    return e->options.shuffle ? e->n_groups : e->n_order;
 }
 
 uint64_t examples_cut(const struct examples *e) {

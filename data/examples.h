@@ -58,8 +58,10 @@ struct examples_options {
 struct examples;
 
 /* Opens a split of a prepared album.
- * Shuffled, each record is one example an epoch, in another order each time: of a record that has a picture and texts
- * both with probability 1/2, the picture or a text alone with 1/4 each; of several texts any, all alike.
+ * Shuffled, each group of records (a picture and its variants: folder.h) is one example an epoch, in another order each
+ * time: any of its records, all alike; so what comes in many variants does not outweigh the rest. Of a record that has
+ * a picture and texts both with probability 1/2, the picture or a text alone with 1/4 each; of several texts any, all
+ * alike.
  * Not shuffled, records come in the album's order, and one that has both is three examples: pair, picture, text. They
  * share a text (of records that have as many, each text's turn comes equally often), and the first two have the same
  * patches hidden. Every epoch is the same.

@@ -14,8 +14,9 @@ enum { RECORDS = 37, TEXTS = 3, LENGTH = 16, VOCAB = 4000, SIZE = 15, PATCH = 3,
        Q = PATCH * PATCH * 3, NOT_READABLE = 17 };
 
 /* Which records an album has, by the name of its directory. */
-enum { MIXED, PAIRS, PICTURES, SENTENCES, EMPTY, BROKEN, SINGLE, ALBUMS };
-static const char *const albums[] = {"mixed", "pairs", "pictures", "sentences", "empty", "broken", "single"};
+enum { MIXED, PAIRS, PICTURES, SENTENCES, EMPTY, BROKEN, SINGLE, BREAKING, GROUPED, ALBUMS };
+static const char *const albums[] = {"mixed", "pairs", "pictures", "sentences", "empty", "broken", "single",
+                                     "breaking", "grouped"};
 
 struct album {
     int kind;
@@ -25,14 +26,24 @@ struct album {
     struct album_text *texts;
 };
 
+static inline bool is_mixed(int kind) {
+    return kind == MIXED || kind == BROKEN || kind == BREAKING || kind == GROUPED;
+}
+
 static inline bool record_has_picture(int kind, size_t i) {
-    if (kind == MIXED || kind == BROKEN) return i % 4 != 3;
+    if (is_mixed(kind)) return i % 4 != 3;
     return kind != SENTENCES && kind != SINGLE;
 }
 
 static inline size_t record_texts(int kind, size_t i) {
-    if (kind == MIXED || kind == BROKEN) return i % 5 == 1 && i % 4 != 3 ? 0 : 1 + i % 3;
+    if (is_mixed(kind)) return i % 5 == 1 && i % 4 != 3 ? 0 : 1 + i % 3;
     return kind == PICTURES ? 0 : TEXTS;
+}
+
+/* Groups are spread over the album: hashes of a number, of which three records have the same where they are GROUPED. */
+static inline uint64_t record_group(int kind, size_t i) {
+    const size_t number = kind == GROUPED ? i % 13 : i;
+    return hash_bytes(HASH_START, &number, sizeof number);
 }
 
 static inline size_t text_length(size_t i, size_t k) { return 4 + (7 * i + 3 * k) % 12; }
@@ -103,8 +114,9 @@ bool __wrap_album_read(struct album *a, size_t i, struct album_record *record, s
     }
     const bool picture = record_has_picture(a->kind, i);
     *record = (struct album_record){.pixels = picture ? a->pixels : NULL, .codes = picture ? a->codes : NULL,
-                                    .texts = n ? a->texts : NULL, .n_texts = n, .name = "a name"};
-    if (a->kind == BROKEN && i == 11 && a->reads++ == 0)
+                                    .texts = n ? a->texts : NULL, .n_texts = n, .name = "a name",
+                                    .group = record_group(a->kind, i)};
+    if ((a->kind == BROKEN || a->kind == BREAKING) && i == 11 && a->reads++ == (a->kind == BREAKING))
         return error_set(err, NOT_READABLE, "broken: record %zu cannot be read", i);
     return true;
 }

@@ -272,6 +272,33 @@ static void an_epoch_has_every_record_once(void **state) {
     free(s);
 }
 
+/* Of pictures that are variants of one, one is shown, any of them; held out are all. */
+static void an_epoch_has_every_group_once(void **state) {
+    (void)state;
+    enum { GROUPS = 13, EPOCHS = 120 };
+    struct examples *e = open_with("grouped", plain), *held_out = open_with("grouped", in_order(plain));
+    assert_int_equal(examples_epoch(e), GROUPS);
+    assert_true(examples_epoch(held_out) > RECORDS);
+    struct shown *s = take("grouped", plain, EPOCHS * GROUPS, 10);
+    size_t records[RECORDS] = {0};
+    for (size_t epoch = 0; epoch < EPOCHS; epoch++) {
+        bool seen[GROUPS] = {false};
+        for (size_t i = 0; i < GROUPS; i++) {
+            const size_t record = s[epoch * GROUPS + i].record;
+            assert_false(seen[record % GROUPS]);
+            seen[record % GROUPS] = true;
+            records[record]++;
+        }
+    }
+    for (size_t i = 0; i < RECORDS; i++) {
+        const double members = i % GROUPS < RECORDS % GROUPS ? 3 : 2, share = 1 / members;
+        assert_true(fabs((double)records[i] - EPOCHS * share) < SIGMAS * sqrt(EPOCHS * share * (1 - share)));
+    }
+    free(s);
+    examples_close(e);
+    examples_close(held_out);
+}
+
 /* A text alone, so that there is one example, too. */
 static void one_record_is_an_epoch(void **state) {
     (void)state;
@@ -592,6 +619,7 @@ static void nothing_to_show_is_refused(void **state) {
     refused("empty", plain, EXIT_INPUT, "the val split holds no picture and no text");
     refused("empty", in_order(plain), EXIT_INPUT, "the val split holds no picture and no text");
     refused("nowhere", plain, EXIT_INPUT, "no such album");
+    refused("broken", plain, NOT_READABLE, "record 11 cannot be read");
     refused("broken", in_order(plain), NOT_READABLE, "record 11 cannot be read");
 }
 
@@ -601,7 +629,7 @@ static void a_failure_moves_nothing(void **state) {
     struct examples_options o = plain;
     o.seq = P + 5;
     struct shown *whole = take("mixed", o, 2 * RECORDS, 1), s[2 * RECORDS];
-    struct examples *e = open_with("broken", o);
+    struct examples *e = open_with("breaking", o);
     struct batch batch;
     struct error err = {0};
     size_t failures = 0;
@@ -706,6 +734,7 @@ int main(void) {
         cmocka_unit_test(any_options),
         cmocka_unit_test(nothing_of_a_picture_is_shown),
         cmocka_unit_test(an_epoch_has_every_record_once),
+        cmocka_unit_test(an_epoch_has_every_group_once),
         cmocka_unit_test(one_record_is_an_epoch),
         cmocka_unit_test(kinds_and_texts_are_drawn),
         cmocka_unit_test(what_is_hidden_is_drawn_anew),
