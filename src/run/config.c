@@ -26,7 +26,7 @@ const struct option_spec model_options[] = {
      "side of a patch in pixels (masked); a picture is (size / patch)^2 of them", NULL},
     {"codes", 0, OPTION_INT, FIELD(codes), "512", 2, 1 << 16, NULL, "N",
      "visual codes: what hidden patches are told apart by (masked)", NULL},
-    {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 260, 1 << 24, NULL, "N",
+    {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 259, 1 << 24, NULL, "N",
      "tokens in the vocabulary (256 of them are single bytes)", NULL},
     {"seq", 0, OPTION_INT, FIELD(seq), "128", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
     {"layers", 0, OPTION_INT, FIELD(layers), "4", 1, 1000, NULL, "N", "transformer blocks", NULL},
