@@ -361,7 +361,7 @@ static void impossible_metadata_is_refused(void **state) {
         const char *const *texts;
     } keys[] = {{"step", wholes},      {"watched", wholes},  {"data_position", wholes},
                 {"best_loss", reals},  {"val_loss", reals},  {"seconds", reals},
-                {"sample_rng", words}, {"options", objects}, {"config", objects}};
+                {"sample_rng", words}, {"options", objects}, {"config", objects},  {"tokens", wholes}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (const char *const *text = keys[i].texts; *text; text++) {
             metadata_write(keys[i].key, *text);
@@ -383,7 +383,8 @@ static void impossible_metadata_is_refused(void **state) {
     run("train --resume run --until 7");
 }
 
-/* A checkpoint of a version that said neither which options it had nor what was done after its step. */
+/* A checkpoint of a version that said neither which options it had, what was done after its step, nor how many tokens
+ * it had seen. */
 static void earlier_checkpoints_go_on(void **state) {
     (void)state;
     struct checkpoint c = checkpoint_at("half", "last.safetensors");
@@ -391,6 +392,7 @@ static void earlier_checkpoints_go_on(void **state) {
     json_t *strings = json_deep_copy(c.metadata);
     json_object_del(strings, "options");
     json_object_del(strings, "watched");
+    json_object_del(strings, "tokens");
     if (!checkpoint_write("run/last.safetensors", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
     json_decref(strings);
     checkpoint_close(&c);
