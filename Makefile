@@ -77,7 +77,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(BUILD)/test_measure $(BUILD)/test_dependence: $(filter-out %/analyse.o,$(ANALYSE))
 $(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: $(filter-out %/compare.o,$(COMPARE))
-$(BUILD)/test_gallery: $(filter-out %/gallery.o,$(GALLERY))
+$(BUILD)/test_gallery $(BUILD)/test_gallery_numbers: $(filter-out %/gallery.o,$(GALLERY))
 $(BUILD)/test_routing: $(BUILD)/tests/study/routing.o
 $(BUILD)/test_wordnet: $(BUILD)/data/wordnet.o
 # It counts the products that a forward pass executes.

@@ -74,8 +74,9 @@ static inline void errors_check(const char *says, const char *remedy, const char
             fail_msg("more than one line: %s\n%s", command, errors);
     }
     bool named = false;
-    static const char *const programs[] = {"train: ", "sample: ", "analyse: ", "pages: ", "questions: ", "emoji: "};
-    for (int i = 0; i < 6; i++) named |= strncmp(line, programs[i], strlen(programs[i])) == 0;
+    static const char *const programs[] = {"train: ", "sample: ", "analyse: ", "pages: ", "questions: ", "emoji: ",
+                                           "gallery: "};
+    for (int i = 0; i < 7; i++) named |= strncmp(line, programs[i], strlen(programs[i])) == 0;
     if (!named || !strchr(line, '\n')) fail_msg("not a message: %s\n%s", command, errors);
     if (!strstr(line, says) || !strstr(line, remedy))
         fail_msg("'%s' or '%s' is missing: %s\n%s", says, remedy, command, errors);

@@ -171,6 +171,18 @@ static json_t *choices_measure(const struct gallery *g, const struct subject *s)
     return rows;
 }
 
+/* The same for every model: of each item the four captions, its own first, and the other picture. */
+static json_t *questions_of(const struct gallery *g) {
+    json_t *rows = json_array();
+    for (size_t i = 0; i < g->n; i++) {
+        const struct question q = question_draw(g, i);
+        json_t *captions = json_array();
+        for (size_t c = 0; c < CHOICES; c++) json_array_append_new(captions, json_integer((json_int_t)q.captions[c]));
+        json_array_append_new(rows, json_pack("{s:o, s:I}", "captions", captions, "other", (json_int_t)q.other));
+    }
+    return rows;
+}
+
 /* What a token of a caption costs beside its picture, beside another, and beside none. */
 static json_t *tokens_measure(const struct gallery *g, const struct subject *s) {
     double own = 0, other = 0, alone = 0, tokens = 0;
@@ -392,7 +404,8 @@ static json_t *meanings(void) {
         "that a token; gain: the sum less what it is without a picture",
         "retrieval", "recall_K: share of queries whose right answer is among the first K, low_K and high_K: its 95% "
         "interval (Wilson); chance_K: of a random order",
-        "choices", "which of four captions fits a picture, the others drawn at random",
+        "choices", "which of four captions fits a picture, the others drawn at random: see questions, whose numbers "
+        "are those of the pictures, from 0; other: the picture that is shown in place of its own",
         "caption_loss", "nats a token of the captions",
         "kinds_of_rows", "as the parts of build/analyse: the first row of shares is of patches, the second of words",
         "spread", "rank correlation of a patch's detail (mean square of differences between neighbouring pixels) with "
@@ -403,8 +416,8 @@ static json_t *meanings(void) {
 json_t *gallery_measure(const struct gallery *g, const struct subject *subjects, size_t n) {
     json_t *models = json_array();
     for (size_t i = 0; i < n; i++) json_array_append_new(models, model_measure(g, &subjects[i], i + 1));
-    return json_pack("{s:o, s:{s:s, s:s, s:I, s:I, s:I, s:I, s:I}, s:o, s:o}", "meaning", meanings(), "pictures",
+    return json_pack("{s:o, s:{s:s, s:s, s:I, s:I, s:I, s:I, s:I}, s:o, s:o, s:o}", "meaning", meanings(), "pictures",
                      "name", g->name, "language", g->language, "n", (json_int_t)g->n, "held_out",
                      (json_int_t)g->held_out, "size", (json_int_t)g->size, "patch", (json_int_t)g->patch, "null_draws",
-                     (json_int_t)DRAWS, "shown", shown_of(g), "models", models);
+                     (json_int_t)DRAWS, "questions", questions_of(g), "shown", shown_of(g), "models", models);
 }

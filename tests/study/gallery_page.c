@@ -28,6 +28,14 @@ static void base64_print(FILE *out, const unsigned char *bytes, size_t size) {
     }
 }
 
+/* What stands between quotes has these reserved, too. */
+static void attribute_print(FILE *out, const char *text) {
+    for (; *text; text++) {
+        if (*text == '"') fputs("&quot;", out);
+        else xml_print(out, "%c", *text);
+    }
+}
+
 /* One picture with what it is under it (a name of ours); `alt` is for those who do not see it. */
 static void shot_print(struct report *r, const struct gallery *g, const unsigned char *pixels, const char *name,
                        const char *alt) {
@@ -39,7 +47,7 @@ static void shot_print(struct report *r, const struct gallery *g, const unsigned
     fputs("<span><img src=\"data:image/png;base64,", r->out);
     base64_print(r->out, (const unsigned char *)bytes, size);
     fprintf(r->out, "\" width=\"%zu\" height=\"%zu\" alt=\"%s: ", g->size, g->size, name);
-    xml_print(r->out, "%s", alt);
+    attribute_print(r->out, alt);
     fprintf(r->out, "\">%s</span>\n", name);
     free(bytes);
 }
