@@ -24,7 +24,8 @@ static void album_write(const char *dir, const char *split, const tokenizer *t, 
                         const char *const *languages, size_t n_languages) {
     struct error err;
     char *path = string_format("%s/%s.album", dir, split);
-    const struct album_shape shape = {.vocab = LETTERS_VOCAB, .size = pictures ? SIDE : 0, .patch = pictures ? PATCH : 0,
+    const struct album_shape shape = {.vocab = LETTERS_VOCAB, .size = pictures ? SIDE : 0,
+                                      .patch = pictures ? PATCH : 0,
                                       .codes = pictures ? CODES : 0, .tokenizer_hash = tokenizer_hash(t),
                                       .codebook_hash = pictures ? 1 : 0};
     struct album_writer *w = album_create(path, &shape, &err);
@@ -233,7 +234,8 @@ static void language_expect(const char *dir, const tokenizer *t, bool pictures, 
 /* Texts are not as many as records: all of a picture's are counted. Without pictures there is one a record. */
 static void test_languages_are_those_of_most_texts(void **state) {
     tokenizer *t = letters_tokenizer();
-    static const char *const mostly[] = {"fr", "de", "de", "en"}, *const none[] = {""}, *const rarely[] = {"", "", "de"};
+    static const char *const mostly[] = {"fr", "de", "de", "en"},
+                      *const none[] = {""}, *const rarely[] = {"", "", "de"};
     static const char *const two[] = {"nl", "de"}, *const last[] = {"de", "fr", "fr", "fr"};
     language_expect(*state, t, true, mostly, 4, "de");
     language_expect(*state, t, false, mostly, 4, "de");
@@ -283,7 +285,8 @@ static void shards_write(const char *dir, const char *part, size_t n, int salt) 
     assert_true(directory_make(folder, &err));
     for (int val = 0; val < 2; val++) {
         char *path = string_format("%s/%s-00000.shard", folder, val ? "val" : "train");
-        for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)((i * 7 + (size_t)salt * 31 + (size_t)val * 5) % TEXT_VOCAB);
+        for (size_t i = 0; i < n; i++)
+            tokens[i] = (int32_t)((i * 7 + (size_t)salt * 31 + (size_t)val * 5) % TEXT_VOCAB);
         shard_make(path, TEXT_VOCAB, tokens, val ? n / 2 : n, HASH);
         free(path);
     }
@@ -399,7 +402,8 @@ static void test_data_of_the_other_task_are_refused(void **state) {
     char *text = string_format("%s/text", (char *)*state);
     shards_write(*state, "text", 400, 1);
     album_write(*state, "train", t, true, one_language, 1);
-    open_refused(text, &masked_options, EXIT_MISMATCH, "text: prepared for a model of text; name a corpus for --task masked");
+    open_refused(text, &masked_options, EXIT_MISMATCH,
+                 "text: prepared for a model of text; name a corpus for --task masked");
     open_refused(*state, &text_options, EXIT_MISMATCH, "prepared for a masked model; name a corpus for --task text");
     struct feed_options o = masked_options;
     o.examples.seq = P + 1;
