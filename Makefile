@@ -1,5 +1,6 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
+# make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (10 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
@@ -109,6 +110,12 @@ demo: all $(BUILD)/austen
 	  ./train --vocab 1024 docs README.md src data/*.[ch] tokenizer tests/*.[ch] *.[ch]; fi
 	./sample --samples 3 --tokens 80 --prompt "It is a truth universally acknowledged, that"
 
+# A masked model of emoji and their English names, and a page of what it makes of those that it has not seen.
+demo-images: all $(BUILD)/emoji $(BUILD)/gallery
+	sh data/corpus.sh emoji
+	./train --task masked --languages en --vocab 1536 --hide-caption 0.8 --batch 16 --steps 8000 data/corpora/emoji
+	$(BUILD)/gallery runs/emoji --out runs/emoji/gallery
+
 $(BUILD)/compare: $(COMPARE) $(OBJECTS)
 	$(LINK) $(LDLIBS)
 compare: all $(BUILD)/compare $(BUILD)/austen
@@ -136,6 +143,6 @@ bench-torch: $(BUILD)/bench
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo compare analyse gallery bench bench-torch clean
+.PHONY: all test demo demo-images compare analyse gallery bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

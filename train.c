@@ -4,13 +4,11 @@
  * each micro-batch), clip, AdamW. Everything that a later step depends on is in the checkpoint, so that a
  * resumed run equals an uninterrupted one bit for bit. The layer itself is in mhmoe.c; the formats are
  * described in src/run/checkpoint.h and data/README.md. */
-#include <errno.h>
 #include <float.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <omp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +19,7 @@
 #include "data/feed.h"
 #include "data/inputs.h"
 #include "data/prepare.h"
+#include "data/sheet.h"
 #include "mhmoe.h"
 #include "src/math/kernels.h"
 #include "src/run/optimizer.h"
@@ -30,6 +29,7 @@
 #include "src/run/runplot.h"
 #include "src/run/runstate.h"
 #include "src/run/score.h"
+#include "src/run/stop.h"
 #include "src/base/text.h"
 #include "src/run/training.h"
 #include "src/base/util.h"
@@ -87,17 +87,6 @@ enum { GROUPS = 2 };
 static void option_groups(struct train *t, struct option_group groups[GROUPS]) {
     groups[0] = (struct option_group){training_options, &t->options};
     groups[1] = (struct option_group){model_options, &t->config};
-}
-
-/* A signal asks for a stop after the step; the second of its kind ends the program at once. */
-static volatile sig_atomic_t stop_signal;
-static void note_signal(int number) {
-    static const char text[] = "\ntrain: stopping after this step; again to stop without saving\n";
-    const int cause = errno, skip = !isatty(STDERR_FILENO); /* the newline leaves a progress line */
-    stop_signal = number;
-    signal(number, SIG_DFL);
-    if (write(STDERR_FILENO, text + skip, sizeof text - 1 - (size_t)skip) < 0) {} /* there is nobody to tell */
-    errno = cause;
 }
 
 /* ---- Checkpoints -------------------------------------------------------------------------------- */
@@ -430,6 +419,8 @@ static bool plots_draw(struct train *t, struct error *err) {
            runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
            (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
                                            feed_parts(t->val_data), is_masked(t), err)) &&
+           (t->codebook.codes == 0 ||
+            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, 32, err)) &&
            (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
                                              m->sizes.E, (size_t)t->config.moe_every, err));
 }
@@ -828,15 +819,6 @@ static void train_close(struct train *t) {
     if (t->source.path) checkpoint_close(&t->source);
     json_decref(t->inherited);
     rundir_release(&t->dir);
-}
-
-/* Ctrl-C, a service's stop, or a closed terminal (unless nohup is there): save, then stop. A reader of the
- * samples that went away (./train | head) stops nothing. */
-static void signals_take(void) {
-    signal(SIGINT, note_signal);
-    signal(SIGTERM, note_signal);
-    if (signal(SIGHUP, note_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 /* Claims the run's directory, before anything that takes time, and of a run that goes on opens the checkpoint. */
