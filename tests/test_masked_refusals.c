@@ -68,7 +68,8 @@ static void sizes_that_do_not_fit_are_refused(void **state) {
     (void)state;
     train_refuse(2, "--size 10 is not divisible by --patch 4", "use --size 12", TRAIN "--size 10 --out new");
     train_refuse(2, "(got --seq 5, want at least 6)", "raise --seq", TRAIN "--seq 5 --out new");
-    train_refuse(2, "--seq 10 has no room for the 16 patches of a picture", "use --seq 18", TRAIN "--size 16 --seq 10 --out new");
+    train_refuse(2, "--seq 10 has no room for the 16 patches of a picture", "use --seq 18",
+                 TRAIN "--size 16 --seq 10 --out new");
     train_refuse(2, "codes", "", TRAIN "--codes 5000 --out new");
     train_refuse(3, "nowhere: ", "", "train nowhere " MODEL "--out new");
 }
@@ -98,8 +99,8 @@ static void options_without_effect_are_told(void **state) {
     (void)state;
     static const char *const of_text[][2] = {{"parts", ""}, {"part-alpha", " 0.5"}, {"part-weights", " a=1"},
                                              {"prompt", " x"}, {"sample-every", " 1"}, {"sample-tokens", " 3"}};
-    static const char *const of_masked[][2] = {{"hide-patches", " 0.5"}, {"hide-text", " 0.5"}, {"hide-caption", " 0.2"},
-                                               {"size", " 16"}, {"codes", " 9"}};
+    static const char *const of_masked[][2] = {{"hide-patches", " 0.5"}, {"hide-text", " 0.5"},
+                                               {"hide-caption", " 0.2"}, {"size", " 16"}, {"codes", " 9"}};
     for (size_t i = 0; i < 6; i++) {
         char *command = string_format("rm -rf new && " TRAIN "--dry-run --%s%s", of_text[i][0], of_text[i][1]);
         char *note = string_format("train: note: --%s has no effect with --task masked\n", of_text[i][0]);
@@ -147,7 +148,7 @@ static void other_codebooks_are_refused(void **state) {
     run("rm -r new");
 }
 
-/* The album that a run's data lie in has other pictures than what is asked for: only where no tensor tells them apart. */
+/* No tensor tells these pictures apart. */
 static void albums_of_other_sizes_are_refused(void **state) {
     (void)state;
     train_refuse(5, "pictures of 8 pixels in patches of 4 with 8 visual codes, but the model is for 12, 4 and 8",

@@ -53,8 +53,8 @@ static struct reference reference_of(const char *run) {
     struct reference r = {.checkpoint = checkpoint_at(run, "last.safetensors")};
     struct error err;
     r.pieces = tokenizer_from_checkpoint(&r.checkpoint, &err);
-    if (!r.pieces || !model_load(&r.model, &r.checkpoint, (struct model_setup){MODEL_TRAIN, 32, false, STORAGE_F32}, &err))
-        fail_msg("%s", err.text);
+    const struct model_setup setup = {MODEL_TRAIN, 32, false, STORAGE_F32};
+    if (!r.pieces || !model_load(&r.model, &r.checkpoint, setup, &err)) fail_msg("%s", err.text);
     return r;
 }
 
@@ -213,7 +213,8 @@ static void resumed_runs_are_the_same(void **state) {
            "train --resume run --hide-text 0.15");
     refuse(5, "--hide-caption 0.5: the run in run was begun with 0.8 and keeps it", "leave it out",
            "train --resume run --hide-caption 0.5");
-    refuse(5, "--codes 7: the run in run was begun with 8 and keeps it", "leave it out", "train p --resume run --codes 7");
+    refuse(5, "--codes 7: the run in run was begun with 8 and keeps it", "leave it out",
+           "train p --resume run --codes 7");
     refuse(5, "--task text: the run in run was begun with masked and keeps it", "leave it out",
            "train --resume run --task text");
     run("train --resume run --hide-patches 0.6");
@@ -475,7 +476,8 @@ static void text_models_become_masked(void **state) {
         for (size_t f = 0; f < 5; f++)
             for (size_t i = 0; i < n; i++)
                 if (strcmp(all[i].name, fresh[f]) == 0)
-                    assert_memory_equal(all[i].data, tensor_named(&r.checkpoint, fresh[f])->data, tensor_bytes(&all[i]));
+                    assert_memory_equal(all[i].data, tensor_named(&r.checkpoint, fresh[f])->data,
+                                        tensor_bytes(&all[i]));
         reference_free(&r);
         checkpoint_close(&a);
     }

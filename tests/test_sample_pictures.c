@@ -142,7 +142,8 @@ static void captions_have_at_most_twelve_tokens(void **state) {
         masked_save(&m, entries, NULL, "longest");
         struct here *h = here_open("longest");
         int32_t ids[2 * ROOM];
-        found = masked_caption(&h->k, pixels, ids, 0, 0, 12) == 13 && masked_caption(&h->k, pixels, ids, 0, 0, 13) == 14;
+        found = masked_caption(&h->k, pixels, ids, 0, 0, 12) == 13 &&
+                masked_caption(&h->k, pixels, ids, 0, 0, 13) == 14;
         free(entries);
         model_destroy(&m);
         here_close(h);
@@ -257,9 +258,10 @@ static void long_texts_are_refused(void **state) {
            "sample --model de --image a.png --fill 'abcdefghijk[MASK]'");
     refuse(2, "--fill: a text too long for the model (got 17 tokens", "shorten it",
            "sample --model none --complete a.png --hide 0,0,1,1 --out x.png --fill 'abcdefghijklmno[MASK]'");
-    refuse(2, "--length: a text too long for the model (got 17 tokens with its language, want at most 16)", "shorten it",
-           "sample --model de --image a.png --length 13");
-    refuse(2, "--length: a text too long for the model (got 17 tokens", "", "sample --model none --image a.png --length 16");
+    refuse(2, "--length: a text too long for the model (got 17 tokens with its language, want at most 16)",
+           "shorten it", "sample --model de --image a.png --length 13");
+    refuse(2, "--length: a text too long for the model (got 17 tokens", "",
+           "sample --model none --image a.png --length 16");
     refuse(2, "--language: a text too long for the model (got 17 tokens", "shorten it",
            "sample --model none --image a.png --language abcdefghijklmn");
     refuse(2, "--fill: no text", "[MASK]", "sample --model de --fill ''");
@@ -310,7 +312,8 @@ static void hidden_patches_are_painted(void **state) {
 
 static void wrong_rectangles_are_refused(void **state) {
     (void)state;
-    static const char *const wrong[] = {"0,0,7,1", "5,5,1,2", "6,0,1,1", "0,0,0,3", "1,1,1", "1,1,1,x", "", "a", "-1,0,2,2"};
+    static const char *const wrong[] = {"0,0,7,1", "5,5,1,2", "6,0,1,1", "0,0,0,3", "1,1,1", "1,1,1,x", "", "a",
+                                        "-1,0,2,2"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *command = string_format("sample --model de --complete a.png --hide '%s' --out x.png", wrong[i]);
         refuse(2, "rectangle", "", command);
@@ -327,10 +330,13 @@ static void wrong_rectangles_are_refused(void **state) {
 
 /* ---- What does not go together ---- */
 
+#define PAINT "--complete a.png --hide 0,0,1,1 --out x.png"
+
 static void one_thing_at_a_time(void **state) {
     (void)state;
-    static const char *const modes[][2] = {{"score", "x.txt"}, {"evaluate", "x.txt"}, {"complete", "a.png --hide 0,0,1,1 --out x.png"},
-                                           {"fill", "[MASK]"}, {"image", "a.png"}};
+    static const char *const modes[][2] = {{"score", "x.txt"}, {"evaluate", "x.txt"},
+                                           {"complete", "a.png --hide 0,0,1,1 --out x.png"}, {"fill", "[MASK]"},
+                                           {"image", "a.png"}};
     static const bool together[5][5] = {[2][3] = true, [3][4] = true};
     for (int i = 0; i < 5; i++)
         for (int j = i + 1; j < 5; j++) {
@@ -343,9 +349,9 @@ static void one_thing_at_a_time(void **state) {
             free(command);
         }
     refuse(2, "--complete and --image both given", "choose one",
-           "sample --model de --complete a.png --hide 0,0,1,1 --out x.png --fill x --image a.png");
+           "sample --model de " PAINT " --fill x --image a.png");
     refuse(2, "--score and --fill both given", "choose one", "sample --score x.txt --fill x --image a.png");
-    static const char *const asked[] = {"--image a.png", "--fill '[MASK]'", "--complete a.png --hide 0,0,1,1 --out x.png",
+    static const char *const asked[] = {"--image a.png", "--fill '[MASK]'", PAINT,
                                         "--image a.png --fill '[MASK]'"};
     static const char *const named[] = {"image", "fill", "complete", "fill"};
     static const char *const writing[][2] = {{"prompt", "x"}, {"prompt-file", "x"}, {"tokens", "5"}, {"samples", "2"},
@@ -353,7 +359,8 @@ static void one_thing_at_a_time(void **state) {
                                              {"greedy", ""}};
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < 9; j++) {
-            char *says = string_format("--%s is of no use with --%s, which takes what is likeliest", writing[j][0], named[i]);
+            char *says = string_format("--%s is of no use with --%s, which takes what is likeliest", writing[j][0],
+                                       named[i]);
             char *command = string_format("sample --model de %s --%s %s", asked[i], writing[j][0], writing[j][1]);
             refuse(2, says, "leave it out", command);
             free(says);
@@ -371,10 +378,10 @@ static void options_of_others_are_refused(void **state) {
         {"--out is of no use without --complete", "sample --model de --out x.png --fill '[MASK]'"},
         {"--length is of no use without --image", "sample --model de --length 3 --fill '[MASK]'"},
         {"--length is of no use without --image alone", "sample --model de --length 3 --image a.png --fill '[MASK]'"},
-        {"--length is of no use without --image", "sample --model de --length 3 --complete a.png --hide 0,0,1,1 --out x.png"},
+        {"--length is of no use without --image", "sample --model de --length 3 " PAINT},
         {"--language is of no use without --image", "sample --model de --language en"},
         {"--language is of no use without --image",
-         "sample --model de --language en --complete a.png --hide 0,0,1,1 --out x.png"},
+         "sample --model de --language en " PAINT},
         {"--logprobs is of no use without --score", "sample --model de --logprobs 3 --image a.png"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse(2, cases[i].says, "see --help", cases[i].command);
