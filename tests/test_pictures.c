@@ -370,6 +370,35 @@ static void what_is_written_is_read(void **state) {
     assert_int_equal(entries_count("."), 1);
 }
 
+/* The bytes of the file, and none of one that cannot be. */
+static void in_memory_it_is_the_same_file(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {7, 3}, {64, 90}};
+    struct rng rng;
+    struct error err = {0, ""};
+    char *bytes;
+    size_t size, want_size;
+    rng_seed(&rng, 4, 0);
+    for (size_t z = 0; z < 3; z++) {
+        struct picture p = {sizes[z][0], sizes[z][1], array_alloc(sizes[z][0] * sizes[z][1], 3)};
+        for (size_t i = 0; i < p.width * p.height * 3; i++) p.rgb[i] = (unsigned char)rng_next(&rng);
+        assert_true(picture_write("a.png", &p, &err));
+        assert_true(picture_to_memory(&p, &bytes, &size, &err));
+        char *want = file_read("a.png", &want_size);
+        assert_int_equal(size, want_size);
+        assert_memory_equal(bytes, want, size);
+        free(bytes);
+        free(want);
+        free(p.rgb);
+    }
+    const struct picture none = {0, 1, (unsigned char *)"   "};
+    bytes = (char *)&err;
+    assert_false(picture_to_memory(&none, &bytes, &size, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    assert_non_null(strstr(err.text, "cannot write this picture: "));
+    assert_null(bytes);
+}
+
 static void write_refused(const char *path, const struct picture *p, const char *says) {
     struct error err = {0, ""};
     assert_false(picture_write(path, p, &err));
@@ -504,6 +533,7 @@ int main(void) {
         HERE(too_large_is_refused_before_it_is_held),
         HERE(texts_are_not_unpacked),
         HERE(what_is_written_is_read),
+        HERE(in_memory_it_is_the_same_file),
         HERE(a_failed_write_leaves_nothing),
         cmocka_unit_test(scaling_by_hand),
         cmocka_unit_test(a_picture_of_the_size_stays),

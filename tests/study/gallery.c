@@ -157,7 +157,9 @@ static bool gallery_ensure(struct common *common, const struct opened *m, struct
         .room = m->model.sizes.T - m->model.sizes.P, .shown = (size_t)o->shown};
     common->dir = string_format("%s", m->dir);
     common->first = string_format("%s", m->c.path);
-    return gallery_read(&common->gallery, &options, m->tokenizer, err);
+    const bool ok = gallery_read(&common->gallery, &options, m->tokenizer, err);
+    common->gallery.progress = true;
+    return ok;
 }
 
 static bool subject_look(struct subject *s, struct opened *m, struct common *common, struct error *err) {

@@ -23,6 +23,7 @@ struct gallery {
     struct item *items;
     size_t n, held_out;    /* items; pictures held out that have such a caption */
     size_t shown;          /* so many of them, spread evenly, the page shows */
+    bool progress;         /* a line on standard error tells how far a model is, if that is a terminal */
 };
 
 /* Reads at most `most` of the pictures held out that have a caption in the language, spread evenly over all, each with

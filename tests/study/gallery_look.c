@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../../src/base/text.h"
 #include "../../src/run/likelihood.h"
 #include "dependence.h"
@@ -151,12 +152,14 @@ bool fills_look(struct subject *s, struct masked *k, struct feed *f, struct erro
 /* ---- Captions beside pictures ---- */
 
 void scores_look(struct subject *s, struct masked *k, const struct gallery *g) {
+    const bool progress = g->progress && isatty(STDERR_FILENO);
     const size_t n = g->n;
     struct masked_pair *pairs = array_alloc(n, sizeof *pairs);
     s->scores = array_alloc(n * n, sizeof *s->scores);
     s->alone = array_alloc(n, sizeof *s->alone);
     for (size_t i = 0; i < n; i++) {
         const struct item *item = &g->items[i];
+        if (progress) fprintf(stderr, "\r\033[K%s: caption %zu of %zu", s->name, i + 1, n);
         for (size_t j = 0; j < n; j++)
             pairs[j] = (struct masked_pair){g->items[j].pixels, item->tokens, item->n, item->prefix};
         masked_scores(k, pairs, n, s->scores + i * n);
@@ -166,6 +169,7 @@ void scores_look(struct subject *s, struct masked *k, const struct gallery *g) {
         pairs[i] = (struct masked_pair){NULL, item->tokens, item->n, item->prefix};
     }
     masked_scores(k, pairs, n, s->alone);
+    if (progress) fputs("\r\033[K", stderr);
     free(pairs);
 }
 
