@@ -1,14 +1,29 @@
 #!/bin/sh
-# Runs test programs one after another from the repository's root; fails if any of them failed.
-# Each prints cmocka's own account; the last line here is the sum of them.
-# Waiting threads sleep: where tests use more threads than there are processors, spinning would take minutes.
+# Runs test programs from the repository's root, TEST_JOBS of them (2) at a time; fails if any of them failed.
+# Each prints cmocka's own account, when it is done; the last line here is the sum of them.
+# Waiting threads sleep: where there are more threads than processors, spinning would take minutes.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY-passive}"
-# One that hangs has failed, and keeps nothing else from being run.
-limit=
-if command -v timeout >/dev/null; then limit='timeout --foreground -k 10 1200'; fi
-passed=0 failed=0
-for program in "$@"; do
-    if $limit "./$program"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $program" >&2; fi
-done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+
+# One program: run.sh --one DIR PROGRAM. One that hangs has failed, and keeps nothing else from being run.
+if [ "$1" = --one ]; then
+    limit=
+    if command -v timeout >/dev/null; then limit='timeout --foreground -k 10 1200'; fi
+    account="$2/$(basename "$3")"
+    if $limit "./$3" >"$account" 2>&1; then
+        echo >>"$2/.passed"
+    else
+        echo "FAILED: $3" | tee -a "$2/.failed" >>"$account"
+    fi
+    cat "$account"
+    exit 0
+fi
+
+[ "$#" -gt 0 ] || { echo "no test program is named" >&2; exit 1; }
+accounts=$(mktemp -d) || exit 1
+trap 'rm -rf "$accounts"' EXIT
+touch "$accounts/.passed" "$accounts/.failed"
+printf '%s\n' "$@" | xargs -P "${TEST_JOBS-2}" -n 1 sh "$0" --one "$accounts"
+cat "$accounts/.failed" >&2
+passed=$(wc -l <"$accounts/.passed") failed=$(wc -l <"$accounts/.failed")
+echo "$((passed)) passed, $((failed)) failed"
+[ "$failed" -eq 0 ] && [ "$passed" -eq "$#" ]
