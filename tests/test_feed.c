@@ -253,25 +253,52 @@ static void test_languages_are_those_of_most_texts(void **state) {
     tokenizer_free(t);
 }
 
-/* A record that cannot be read: nothing is guessed. */
-static void test_damaged_albums_are_refused(void **state) {
+/* Six texts, each a block of its own. */
+static void long_texts_write(const char *path, const tokenizer *t) {
+    enum { TEXTS = 6, TOKENS = 40000 };
+    struct error err;
+    const struct album_shape shape = {.vocab = LETTERS_VOCAB, .tokenizer_hash = tokenizer_hash(t)};
+    struct album_writer *w = album_create(path, &shape, &err);
+    int32_t *tokens = array_alloc(TOKENS, sizeof *tokens);
+    struct rng rng;
+    rng_seed(&rng, 1, 2);
+    if (!w) fail_msg("%s", err.text);
+    for (uint64_t i = 0; i < TEXTS; i++) {
+        for (size_t k = 0; k < TOKENS; k++) tokens[k] = (int32_t)rng_below(&rng, LETTERS_VOCAB);
+        const struct album_text text = {.tokens = tokens, .n = TOKENS};
+        const struct album_record record = {.texts = &text, .n_texts = 1, .group = i, .name = ""};
+        if (!album_append(w, &record, &err)) fail_msg("%s", err.text);
+    }
+    if (!album_finish(w, true, &err)) fail_msg("%s", err.text);
+    free(tokens);
+}
+
+/* A record that cannot be read, while the feed is open: nothing is guessed, nothing is served. */
+static void test_albums_that_break_are_told(void **state) {
     struct error err;
     tokenizer *t = letters_tokenizer();
-    album_write(*state, "train", t, true, one_language, 1);
     char *path = string_format("%s/train.album", (char *)*state);
+    long_texts_write(path, t);
+    struct feed_options o = masked_options;
+    o.examples.cache_bytes = 0;
+    struct feed *f = feed_at(*state, "train", &o);
     FILE *file = fopen(path, "r+b");
     assert_non_null(file);
-    fseek(file, 150, SEEK_SET);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    assert_int_equal(fseek(file, ftell(file) / 2, SEEK_SET), 0);
     for (int i = 0; i < 40; i++) fputc(0x55, file);
     fclose(file);
-    for (int shuffle = 0; shuffle < 2; shuffle++) {
-        struct feed_options o = masked_options;
-        o.examples.shuffle = shuffle;
-        assert_null(feed_open(*state, "train", &o, &err));
-        assert_int_equal(err.code, EXIT_INPUT);
-        assert_non_null(strstr(err.text, path));
-    }
+    struct batch b;
+    const uint32_t *parts;
+    assert_null(feed_language(f, t, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_false(feed_next(f, 2, 3, &b, &err)); /* of all six */
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_int_equal(feed_position(f), 0);
+    assert_false(feed_look(f, 0, 0, 6, &b, &parts, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
     free(path);
+    feed_close(f);
     tokenizer_free(t);
 }
 
@@ -416,7 +443,7 @@ static void test_data_of_the_other_task_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_micro_batches_are_the_examples),  TEST(test_rows_are_of_what_they_fill_in),
-        TEST(test_languages_are_those_of_most_texts), TEST(test_damaged_albums_are_refused),
+        TEST(test_languages_are_those_of_most_texts), TEST(test_albums_that_break_are_told),
         TEST(test_text_is_the_mixtures),            TEST(test_text_is_looked_at_part_by_part),
         TEST(test_data_of_the_other_task_are_refused),
     };
