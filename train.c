@@ -248,11 +248,10 @@ static void progress_clear(void) {
     if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
 }
 
-/* A progress line on a terminal; nothing elsewhere. */
-static void progress_show(const struct train *t, double loss, double rate) {
+/* A progress line on a terminal; nothing elsewhere. `seconds` are those of the last step. */
+static void progress_show(const struct train *t, double loss, double rate, double seconds) {
     if (!isatty(STDERR_FILENO)) return;
-    const double tokens = (double)t->options.batch * t->options.accumulate * t->config.seq;
-    const long left = (long)((double)(t->options.steps - t->run.step) * tokens / rate);
+    const long left = (long)((double)(t->options.steps - t->run.step) * seconds);
     fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->run.step,
             t->options.steps, loss, rate, left / 60, left % 60);
 }
@@ -497,7 +496,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     model_pack(m);
     const double seconds = time_seconds() - start, rate = (double)rows / seconds;
     t->run.seconds += seconds;
-    progress_show(t, *loss, rate);
+    progress_show(t, *loss, rate, seconds);
     return step_log(t, *loss, norm, lr, rate, err);
 }
 

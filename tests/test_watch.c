@@ -13,6 +13,7 @@
 #include "../mhmoe.h"
 #include "../src/run/runplot.h"
 #include "command.h"
+#include "picture_files.h"
 #include "prose.h"
 #include "runs.h"
 
@@ -132,6 +133,32 @@ static void time_left_is_of_the_steps_left(void **state) {
     const char *line = strstr(errors, "step 1000000003/1000000005  loss "), *left = line ? strstr(line, "ETA ") : NULL;
     assert_non_null(left);
     assert_true(strtol(left + 4, NULL, 10) < 10); /* minutes, for two steps */
+}
+
+/* A masked model's sequences are shorter than --seq, and the rate is of the rows that there are. */
+static void time_left_is_of_the_rows_there_are(void **state) {
+    (void)state;
+    mkdir("lines", 0777);
+    texts_make("lines/lines.txt", 40);
+    terminal_run("rm -rf run && train lines --task masked --cache cache --vocab 290 --seq 500 --layers 1 --channels 8 "
+                 "--attn-heads 2 --ffn dense --batch 3 --steps 1000000 --until 3 --out run");
+    json_t *log = log_of("run");
+    double before = 0;
+    for (int step = 1; step <= 3; step++) {
+        const json_t *entry = entry_of(log, "loss", (size_t)step - 1);
+        const double rows = number_of(entry, "tokens") - before;
+        char *start = string_format("step %d/1000000  loss ", step);
+        const char *line = strstr(errors, start), *left = line ? strstr(line, "ETA ") : NULL;
+        long minutes, seconds;
+        if (!left) fail_msg("no '%s' in\n%s", start, errors);
+        assert_int_equal(sscanf(left, "ETA %ld:%2ld", &minutes, &seconds), 2);
+        expect_near((double)(60 * minutes + seconds), (1000000 - step) * rows / number_of(entry, "tokens_per_second"),
+                    1.01);
+        before += rows;
+        free(start);
+    }
+    json_decref(log);
+    run("rm -r run");
 }
 
 /* The first signal's line does not go on behind the line of progress. */
@@ -416,6 +443,7 @@ int main(void) {
         cmocka_unit_test_setup(seconds_add_up, run_remove),
         cmocka_unit_test_setup(terminal_has_a_line_of_progress, run_remove),
         cmocka_unit_test_setup(time_left_is_of_the_steps_left, run_remove),
+        cmocka_unit_test_setup(time_left_is_of_the_rows_there_are, run_remove),
         cmocka_unit_test_setup(terminal_has_a_line_for_the_signal, run_remove),
         cmocka_unit_test_setup(costs_are_those_of_the_model, run_remove),
         cmocka_unit_test_setup(peak_has_the_data, run_remove),
