@@ -409,6 +409,11 @@ static void folders_may_hold_one_kind(void **state) {
     run("mkdir -p pictureless textless && cp p/lines.txt pictureless && cp p/[0-9].png p/1[0-9].png textless");
     for (int k = 0; k < 2; k++) {
         run("rm -rf run && train %s " MODEL "--steps 2 --out run%s", only[k][1], k ? " --vocab 260" : "");
+        for (int p = 0; p < PARTS; p++) {
+            char *row = string_format("\n%s ", names[p]);
+            assert_true((strstr(errors, row) != NULL) == (strcmp(names[p], only[k][0]) == 0));
+            free(row);
+        }
         json_t *log = log_of("run");
         const json_t *entry = entry_of(log, "final_loss", 0), *parts = json_object_get(entry, "parts");
         assert_int_equal(json_object_size(parts), 1);
