@@ -44,7 +44,8 @@ static void item_add(struct gallery *g, const struct album_record *r, const stru
     memcpy(item->tokens, text->tokens, n * sizeof *item->tokens);
 }
 
-/* Calls of all records that have a picture and a caption: once to count them, once more for those that are taken. */
+/* Goes through all records that have a picture and a caption that has room, if only for a token and its end: once to
+ * count them, once more for those that are taken. */
 static bool records_walk(struct gallery *g, struct album *a, const struct gallery_options *o, const tokenizer *t,
                          struct error *err) {
     int32_t *prefix = NULL;
@@ -55,7 +56,8 @@ static bool records_walk(struct gallery *g, struct album *a, const struct galler
     for (size_t i = 0; ok && i < album_records(a); i++) {
         struct album_record record;
         const struct album_text *text;
-        if (!(ok = album_read(a, i, &record, err)) || !(text = text_in(&record, prefix, n)) || n >= o->room) continue;
+        if (!(ok = album_read(a, i, &record, err)) || !(text = text_in(&record, prefix, n)) || n + 2 > o->room)
+            continue;
         if (g->items && g->n < wanted && seen == g->n * count / wanted)
             item_add(g, &record, text, t, o->room);
         seen++;
