@@ -441,7 +441,9 @@ static void from_expect(const char *says) {
     json_t *log = log_of("run");
     const json_t *entry = json_array_get(log, 0);
     assert_non_null(json_object_get(entry, "from"));
+    const char *told = strstr(errors, "weights of ");
     if (!strstr(errors, says)) fail_msg("'%s' is missing: %s", says, errors);
+    assert_null(strstr(told + 1, "weights of ")); /* once, when all is known */
     json_decref(log);
 }
 
