@@ -201,8 +201,8 @@ static bool modes_check(const struct options *o, struct error *err) {
                {"language", "image", o->language && !o->image && !o->fill}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].idle)
-            return error_set(err, EXIT_USAGE, "--%s is of no use without --%s%s; see --help", all[i].option,
-                             all[i].without, o->image && o->fill ? " alone" : "");
+            return error_set(err, EXIT_USAGE, "--%s is of no use without --%s%s; name a %s", all[i].option,
+                             all[i].without, o->image && o->fill ? " alone" : "", i == 0 ? "text to score" : "picture");
     if (o->complete && !(o->hide && o->out))
         return error_set(err, EXIT_USAGE, "--complete: what is to be painted goes behind --hide X,Y,W,H, and where to "
                          "behind --out FILE; give both");

@@ -393,7 +393,7 @@ static void options_of_others_are_refused(void **state) {
          "sample --model de --language en " PAINT},
         {"--logprobs is of no use without --score", "sample --model de --logprobs 3 --image a.png"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse(2, cases[i].says, "see --help", cases[i].command);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuse(2, cases[i].says, "; name a ", cases[i].command);
     refuse(2, "--complete: ", "give both", "sample --model de --complete a.png");
     refuse(2, "--complete: ", "give both", "sample --model de --complete a.png --hide 0,0,1,1");
     refuse(2, "--complete: ", "give both", "sample --model de --complete a.png --out x.png");
