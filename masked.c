@@ -14,13 +14,7 @@ bool masked_open(struct masked *k, struct model *m, const tokenizer *t, const st
     k->rows = (struct example_rows){.size = (size_t)m->config.size, .patch = (size_t)m->config.patch,
                                     .vocab = m->config.vocab};
     if (s->codes == 0) return true;
-    k->codebook = (struct codebook){s->codes, s->Q, array_alloc(s->codes * s->Q, sizeof(real))};
-    const struct tensor entries = {.name = "codebook", .dtype = sizeof(real) == 4 ? DTYPE_F32 : DTYPE_F64, .dims = 2,
-                                   .shape = {s->codes, s->Q}, .data = k->codebook.entries};
-    if (checkpoint_read(c, &entries, err)) return true;
-    masked_close(k);
-    err->code = EXIT_INPUT; /* the file was put together wrongly */
-    return false;
+    return codebook_from_checkpoint(&k->codebook, c, s->codes, s->Q, err);
 }
 
 void masked_close(struct masked *k) {

@@ -419,7 +419,7 @@ static bool plots_draw(struct train *t, struct error *err) {
            (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
                                            feed_parts(t->val_data), is_masked(t), err)) &&
            (t->codebook.codes == 0 ||
-            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, 32, err)) &&
+            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
            (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
                                              m->sizes.E, (size_t)t->config.moe_every, err));
 }
@@ -695,7 +695,20 @@ static bool pictures_open(struct train *t, const struct checkpoint *earlier, str
     c->size = size;
     if (t->options.from && !inheritance_find(t, err)) return false;
     if (!(t->language = feed_language(t->train_data, t->tokenizer, err))) return false;
-    return size == 0 || codebook_load(&t->codebook, t->data_dir, err);
+    if (size == 0) codebook_free(&t->codebook); /* of the model that this one began with */
+    if (t->codebook.codes == 0) return size == 0 || codebook_load(&t->codebook, t->data_dir, err);
+    return album_codebook_hash(album) == codebook_hash(&t->codebook) ||
+           error_set(err, EXIT_MISMATCH, "%s: made with another codebook than %s; name the corpus again", t->data_dir,
+                     earlier->path);
+}
+
+/* Visual codes go with the weights that tell them apart, like the tokenizer. */
+static bool codebook_open(struct train *t, const struct checkpoint *earlier, struct error *err) {
+    struct config config;
+    struct sizes sizes;
+    if (!is_masked(t) || !earlier || !checkpoint_find(earlier, "codebook")) return true;
+    return config_from_checkpoint(&config, earlier, err) && config_check(&config, &sizes, err) &&
+           codebook_from_checkpoint(&t->codebook, earlier, sizes.codes, sizes.Q, err);
 }
 
 /* The prepared data of a corpus; it is made where it is not there yet. */
@@ -711,7 +724,8 @@ static char *data_find(struct train *t, char **corpora, size_t n, struct error *
                                          .verbose = true};
     const struct album_options album = {.paths = corpora, .n_paths = n, .languages = o->languages, .vocab = c->vocab,
                                         .vocab_adapts = adapts, .tokenizer = t->tokenizer, .size = (size_t)c->size,
-                                        .patch = (size_t)c->patch, .codes = (size_t)c->codes, .cache = o->cache,
+                                        .patch = (size_t)c->patch, .codes = (size_t)c->codes,
+                                        .codebook = t->codebook.codes > 0 ? &t->codebook : NULL, .cache = o->cache,
                                         .verbose = true};
     return is_masked(t) ? album_prepare(&album, err) : data_prepare(&text, err);
 }
@@ -863,7 +877,8 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
         n = !o->from;
     }
     const struct checkpoint *resumed = o->resume ? &t->resumed : NULL, *earlier = o->from ? &t->source : resumed;
-    bool ok = run_open(t, corpora[0], err) && tokenizer_open(t, earlier, err) && data_open(t, corpora, n, earlier, err);
+    bool ok = run_open(t, corpora[0], err) && tokenizer_open(t, earlier, err) && codebook_open(t, earlier, err) &&
+              data_open(t, corpora, n, earlier, err);
     free(fallback);
     if (!ok || o->dry_run) return ok && cost_show(t, err);
     return model_open(t, resumed, err) && run_train(t, err);

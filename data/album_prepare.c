@@ -275,9 +275,16 @@ static bool sample_make(const struct job *job, struct sample *s, struct error *e
     return ok;
 }
 
+static bool codebook_copy(struct codebook *to, const struct codebook *from) {
+    *to = (struct codebook){from->codes, from->Q, array_alloc(from->codes * from->Q, sizeof *to->entries)};
+    memcpy(to->entries, from->entries, from->codes * from->Q * sizeof *to->entries);
+    return true;
+}
+
 static bool job_codebook(struct job *job, const struct sample *s, const char *dir, struct error *err) {
     const struct album_options *o = job->options;
     const struct codebook_options wanted = {o->codes, job->Q, SEED, o->verbose};
+    if (o->codebook) return codebook_copy(&job->codebook, o->codebook) && codebook_save(&job->codebook, dir, err);
     if (o->verbose) fprintf(stderr, "training a codebook of %zu codes on %zu patches\n", o->codes, s->n);
     return codebook_train(&job->codebook, s->patches, s->n, &wanted, err) && codebook_save(&job->codebook, dir, err);
 }
@@ -478,7 +485,9 @@ static bool job_albums(const struct job *job, const char *dir, struct error *err
 static uint64_t job_hash(const struct job *job) {
     const struct album_options *o = job->options;
     const uint64_t pieces = o->tokenizer ? tokenizer_hash(o->tokenizer) : (uint64_t)o->vocab;
-    const uint64_t key[] = {FORMAT, job->folder.hash, o->tokenizer != NULL, pieces, o->size, o->patch, o->codes};
+    const uint64_t codes = o->codebook ? codebook_hash(o->codebook) : o->codes;
+    const uint64_t key[] = {FORMAT, job->folder.hash, o->tokenizer != NULL, pieces, o->size, o->patch, codes,
+                            o->codebook != NULL};
     return hash_bytes(HASH_START, key, sizeof key);
 }
 
@@ -507,6 +516,10 @@ static bool options_check(const struct album_options *o, struct error *err) {
         return error_set(err, EXIT_USAGE, "--patch %zu: not possible (want 1 to %d)", o->patch, ALBUM_SIZE_MOST);
     if (o->codes < 1 || o->codes > ALBUM_CODES_MOST)
         return error_set(err, EXIT_USAGE, "--codes %zu: not possible (want 1 to %d)", o->codes, ALBUM_CODES_MOST);
+    if (o->codebook && (o->codebook->codes != o->codes || o->codebook->Q != 3 * o->patch * o->patch))
+        return error_set(err, EXIT_MISMATCH, "--codes %zu, --patch %zu: not those of the codebook that goes with the "
+                         "model (%zu codes of %zu numbers); leave them out", o->codes, o->patch, o->codebook->codes,
+                         o->codebook->Q);
     return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "../src/base/util.h"
 #include "../tokenizer/tokenizer.h"
+#include "codebook.h"
 
 struct album_options {
     char **paths; /* folders, see folder.h */
@@ -17,6 +18,7 @@ struct album_options {
     tokenizer *tokenizer; /* NULL: train one from the captions and texts (or find it in the cache) */
     size_t size;          /* of the pictures, which are fitted into it; 0: as they are, square and all alike */
     size_t patch, codes;
+    const struct codebook *codebook; /* whose codes pictures get; NULL: one is learnt from them, or in the cache */
     const char *cache;    /* directory for the results */
     bool verbose;         /* say on standard error what is being done, and notes */
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "../src/base/rng.h"
 #include "../src/math/gemm.h"
+#include "../src/run/checkpoint.h"
 #include "blocks.h"
 
 enum {
@@ -391,6 +392,17 @@ static bool file_check(const char *path, const char *data, size_t size, struct e
     const uint32_t data_crc = crc_of(data + sizeof h, bytes);
     return data_crc == h.data_crc ||
            damage_report(err, path, (struct flaw){"entries", sizeof h, "wrong CRC-32", data_crc, h.data_crc});
+}
+
+bool codebook_from_checkpoint(struct codebook *c, const struct checkpoint *from, size_t codes, size_t Q,
+                              struct error *err) {
+    *c = (struct codebook){codes, Q, array_alloc(codes * Q, sizeof *c->entries)};
+    const struct tensor entries = {.name = "codebook", .dtype = sizeof(real) == 4 ? DTYPE_F32 : DTYPE_F64, .dims = 2,
+                                   .shape = {codes, Q}, .data = c->entries};
+    if (checkpoint_read(from, &entries, err)) return true;
+    codebook_free(c);
+    err->code = EXIT_INPUT; /* the file was put together wrongly */
+    return false;
 }
 
 bool codebook_load(struct codebook *c, const char *dir, struct error *err) {

@@ -50,6 +50,10 @@ void codes_paint(unsigned char *rgb, const struct codebook *c, const int32_t *co
 
 /* The codebook of a prepared folder, DIR/codebook: see README.md here. EXIT_INPUT, EXIT_OUTPUT. */
 bool codebook_load(struct codebook *c, const char *dir, struct error *err);
+/* The one in a model's checkpoint, its tensor "codebook". EXIT_INPUT: it is missing, or not of this shape. */
+struct checkpoint;
+bool codebook_from_checkpoint(struct codebook *c, const struct checkpoint *from, size_t codes, size_t Q,
+                              struct error *err);
 bool codebook_save(const struct codebook *c, const char *dir, struct error *err);
 uint64_t codebook_hash(const struct codebook *c); /* of its entries as they are in that file */
 

@@ -64,16 +64,13 @@ static bool album_sheet(const char *path, struct album *a, const struct codebook
     return ok;
 }
 
-bool sheet_write(const char *path, const char *dir, size_t most, struct error *err) {
-    struct codebook c = {0};
+bool sheet_write(const char *path, const char *dir, const struct codebook *c, size_t most, struct error *err) {
     struct album *a = album_open(dir, "val", CACHE_BYTES, err);
     bool ok = a != NULL;
-    if (ok && album_size(a) > 0) ok = codebook_load(&c, dir, err);
-    if (ok && album_size(a) > 0 && album_codebook_hash(a) != codebook_hash(&c))
-        ok = error_set(err, EXIT_MISMATCH, "%s/codebook: another one than val.album was made with; delete this "
-                       "directory and name the corpus again", dir);
-    if (ok && album_size(a) > 0) ok = album_sheet(path, a, &c, most, err);
-    codebook_free(&c);
+    if (ok && album_size(a) > 0 && album_codebook_hash(a) != codebook_hash(c))
+        ok = error_set(err, EXIT_MISMATCH, "%s: val.album was made with another codebook; delete this directory and "
+                       "name the corpus again", dir);
+    if (ok && album_size(a) > 0) ok = album_sheet(path, a, c, most, err);
     if (a) album_close(a);
     return ok;
 }

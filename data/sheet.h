@@ -3,9 +3,10 @@
 #ifndef SHEET_H
 #define SHEET_H
 
-#include "../src/base/util.h"
+#include "codebook.h"
 
-/* Writes a PNG of at most `most` held-out pictures of DIR, evenly spaced among them; nothing where there are none. */
-bool sheet_write(const char *path, const char *dir, size_t most, struct error *err);
+/* Writes a PNG of at most `most` held-out pictures of DIR, evenly spaced among them; nothing where there are none.
+ * EXIT_MISMATCH: their codes are not of this codebook. */
+bool sheet_write(const char *path, const char *dir, const struct codebook *c, size_t most, struct error *err);
 
 #endif

@@ -380,7 +380,7 @@ static void texts_alone_have_no_codebook(void **state) {
     assert_int_equal(album_size(a) + album_patch(a) + album_codes(a), 0);
     assert_int_equal(entries_count(entry), 3);
     free(albums_expect(entry, &f));
-    assert_true(sheet_write(sheet, entry, 32, &err)); /* of nothing there is none */
+    assert_true(sheet_write(sheet, entry, &(struct codebook){0}, 32, &err)); /* of nothing there is none */
     assert_int_not_equal(access(sheet, F_OK), 0);
     album_close(a);
     folder_free(&f);
@@ -834,7 +834,7 @@ static void a_sheet_shows_originals_over_paintings(void **state) {
     for (size_t m = 0; m < sizeof most / sizeof *most; m++) {
         struct picture sheet;
         const size_t shown = most[m] < n ? most[m] : n, across = shown < 8 ? shown : 8;
-        if (!sheet_write(path, entry, most[m], &err)) fail_msg("%s", err.text);
+        if (!sheet_write(path, entry, &c, most[m], &err)) fail_msg("%s", err.text);
         assert_true(picture_read(&sheet, path, &err));
         assert_int_equal(sheet.width, GAP + across * (SIZE + GAP));
         assert_int_equal(sheet.height, GAP + (shown + 7) / 8 * (2 * SIZE + NARROW_GAP + GAP));
@@ -849,11 +849,10 @@ static void a_sheet_shows_originals_over_paintings(void **state) {
         free(sheet.rgb);
     }
     char *nowhere = string_format("%s/no/codes.png", (char *)*state);
-    assert_false(sheet_write(nowhere, entry, 8, &err));
+    assert_false(sheet_write(nowhere, entry, &c, 8, &err));
     assert_int_equal(err.code, EXIT_OUTPUT);
     c.entries[5] += 1;
-    assert_true(codebook_save(&c, entry, &err));
-    assert_false(sheet_write(path, entry, 8, &err));
+    assert_false(sheet_write(path, entry, &c, 8, &err));
     assert_int_equal(err.code, EXIT_MISMATCH);
     free(nowhere);
     codebook_free(&c);
