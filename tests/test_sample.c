@@ -560,9 +560,10 @@ static void bad_checkpoints_are_refused(void **state) {
 /* Which options need which others to change anything, for every model. */
 static void idle_options_are_known(void **state) {
     (void)state;
-    static const char *const of[][17] = { /* need, then who has it */
-        {"", "vocab", "seq", "layers", "channels", "attn-heads", "block", "norm", "position", "activation", "bias",
-         "tie", "qk-norm", "zero-start", "ffn", "shared-hidden"},
+    static const char *const of[][18] = { /* need, then who has it */
+        {"", "task", "vocab", "seq", "layers", "channels", "attn-heads", "block", "norm", "position", "activation",
+         "bias", "tie", "qk-norm", "zero-start", "ffn", "shared-hidden"},
+        {"--task masked", "size", "patch", "codes"},
         {"--ffn smoe or mhmoe", "experts", "topk", "expert-hidden", "moe-every", "moe-residual", "router",
          "renormalize", "balance", "z-weight"},
         {"--ffn mhmoe", "moe-heads", "head-depth", "merge-depth"},
@@ -570,14 +571,16 @@ static void idle_options_are_known(void **state) {
         {"--balance aux", "balance-weight"},
         {"--balance bias", "bias-step"},
     };
-    for (int i = 0; i < 3 * 2 * 3; i++) {
+    for (int i = 0; i < 3 * 2 * 3 * 2; i++) {
         struct config config = small_config;
         size_t seen = 0;
+        config.task = i / 18;
         config.ffn = i % 3;
         config.router = i / 3 % 2;
-        config.balance = i / 6;
+        config.balance = i / 6 % 3;
         const bool moe = config.ffn != FFN_DENSE;
-        const bool there[] = {true, moe, config.ffn == FFN_MHMOE, moe && config.router == ROUTER_COSINE,
+        const bool there[] = {true, config.task == TASK_MASKED, moe, config.ffn == FFN_MHMOE,
+                              moe && config.router == ROUTER_COSINE,
                               moe && config.balance == BALANCE_AUX, moe && config.balance == BALANCE_BIAS};
         for (size_t kind = 0; kind < sizeof of / sizeof *of; kind++)
             for (const char *const *name = of[kind] + 1; *name; name++, seen++) {
