@@ -35,7 +35,7 @@ struct setting {
 
 /* Odd sizes, and what the settings choose: the coefficients of E7 and of the z-loss, a bias' step, the cosine router's
  * width. */
-#define MODEL(kind, balance, z, step, width) .bias = true, .patch = 8, .codes = 512, .vocab = 301, .seq = 17,           \
+#define MODEL(kind, balance, z, step, width) .bias = true, .patch = 8, .codes = 512, .vocab = 301, .seq = 17,          \
     .layers = 3, .channels = 12, .attn_heads = 3,                                                                   \
     .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .ffn = kind, .balance_weight = balance,            \
     .z_weight = z, .bias_step = step, .router_dim = width, .merge_depth = 1
