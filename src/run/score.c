@@ -71,7 +71,7 @@ json_t *parts_json(const struct part_score *parts, size_t n, const char *prefix,
 }
 
 /* A number of the table, or a dash. */
-static void cell_tell(int width, const char *format, bool there, ...) {
+static void cell_tell(int width, const char *format, int there, ...) {
     char text[40] = "-";
     va_list numbers;
     va_start(numbers, there);
