@@ -1,6 +1,6 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
-# make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (10 minutes)
+# make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (some 10 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
@@ -114,7 +114,7 @@ demo: all $(BUILD)/austen
 demo-images: all $(BUILD)/emoji $(BUILD)/gallery
 	sh data/corpus.sh emoji
 	./train --task masked --languages en --vocab 1536 --hide-caption 0.8 --batch 16 --steps 5000 data/corpora/emoji
-	$(BUILD)/gallery runs/emoji --out runs/emoji/gallery
+	$(BUILD)/gallery runs/emoji --pictures 60 --out runs/emoji/gallery
 
 $(BUILD)/compare: $(COMPARE) $(OBJECTS)
 	$(LINK) $(LDLIBS)
