@@ -18,7 +18,7 @@ bool masked_open(struct masked *k, struct model *m, const tokenizer *t, const st
 }
 
 void masked_close(struct masked *k) {
-    free(k->codebook.entries);
+    codebook_free(&k->codebook);
     example_rows_free(&k->rows);
     *k = (struct masked){0};
 }

@@ -821,7 +821,7 @@ static void train_close(struct train *t) {
     model_destroy(&t->model);
     free(t->moment_memory);
     free(t->batches);
-    free(t->codebook.entries);
+    codebook_free(&t->codebook);
     free(t->language);
     tokenizer_free(t->tokenizer);
     if (t->train_data) feed_close(t->train_data);

@@ -275,16 +275,13 @@ static bool sample_make(const struct job *job, struct sample *s, struct error *e
     return ok;
 }
 
-static bool codebook_copy(struct codebook *to, const struct codebook *from) {
-    *to = (struct codebook){from->codes, from->Q, array_alloc(from->codes * from->Q, sizeof *to->entries)};
-    memcpy(to->entries, from->entries, from->codes * from->Q * sizeof *to->entries);
-    return true;
-}
-
 static bool job_codebook(struct job *job, const struct sample *s, const char *dir, struct error *err) {
     const struct album_options *o = job->options;
     const struct codebook_options wanted = {o->codes, job->Q, SEED, o->verbose};
-    if (o->codebook) return codebook_copy(&job->codebook, o->codebook) && codebook_save(&job->codebook, dir, err);
+    if (o->codebook) {
+        job->codebook = *o->codebook; /* lent, like the tokenizer */
+        return codebook_save(&job->codebook, dir, err);
+    }
     if (o->verbose) fprintf(stderr, "training a codebook of %zu codes on %zu patches\n", o->codes, s->n);
     return codebook_train(&job->codebook, s->patches, s->n, &wanted, err) && codebook_save(&job->codebook, dir, err);
 }
@@ -492,23 +489,16 @@ static uint64_t job_hash(const struct job *job) {
 }
 
 /* Leaves everything in dir. Pictures come first: what is wrong with them is known soonest. */
-static bool job_run(struct job *job, const char *dir, struct error *err) {
+static bool job_run(void *context, const char *dir, struct error *err) {
+    struct job *job = context;
     struct sample s = {0};
     bool ok = job_size(job, err) && (job->size == 0 || sample_make(job, &s, err)) && job_tokenizer(job, dir, err) &&
               (job->size == 0 || job_codebook(job, &s, dir, err));
     free(s.patches);
     ok = ok && job_albums(job, dir, err);
     if (job->tokenizer && !job->options->tokenizer) tokenizer_free(job->tokenizer);
-    codebook_free(&job->codebook);
+    if (!job->options->codebook) codebook_free(&job->codebook);
     return ok;
-}
-
-static bool cache_fill(struct job *job, const char *dir, struct error *err) {
-    struct cache_work work;
-    if (!cache_begin(&work, job->options->cache, dir, err)) return false;
-    if (job_run(job, work.path, err)) return cache_commit(&work, err);
-    cache_abandon(&work);
-    return false;
 }
 
 static bool options_check(const struct album_options *o, struct error *err) {
@@ -535,7 +525,8 @@ char *album_prepare(const struct album_options *options, struct error *err) {
         if (options->verbose) counts_tell(&job);
         dir = cache_entry(options->cache, options->paths[0], job_hash(&job));
         cache_sweep(options->cache);
-        ok = cache_find(dir, options->verbose, &found, err) && (found || cache_fill(&job, dir, err)) &&
+        ok = cache_find(dir, options->verbose, &found, err) &&
+             (found || cache_fill(options->cache, dir, job_run, &job, err)) &&
              (options->tokenizer || !has_text(&job) || vocabulary_check(&wanted, dir, err));
     }
     folder_free(&job.folder);

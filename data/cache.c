@@ -20,6 +20,12 @@
 #include "codebook.h"
 #include "shard.h"
 
+/* What is being filled. The locks are flocks of the directories. */
+struct cache_work {
+    char *entry, *path; /* its name when it is whole, and now */
+    int cache, lock;    /* the cache's directory, and this one, locked */
+};
+
 #define HEX4 "[0-9a-f][0-9a-f][0-9a-f][0-9a-f]"
 static const char WORK_NAMES[] = "*-" HEX4 HEX4 HEX4 HEX4 ".??????"; /* ENTRY.XXXXXX */
 
@@ -253,7 +259,7 @@ static void work_release(struct cache_work *w) {
     free(w->path);
 }
 
-void cache_abandon(struct cache_work *w) {
+static void cache_abandon(struct cache_work *w) {
     directory_remove(w->path);
     work_release(w);
 }
@@ -265,7 +271,8 @@ static bool directory_share(const char *path) {
     return chmod(path, 0777 & ~mask) == 0;
 }
 
-bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err) {
+/* Makes the cache and in it an empty directory; then fill w->path, and commit or abandon. */
+static bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err) {
     if (!directory_make(cache, err)) return false;
     *w = (struct cache_work){string_format("%s", entry), string_format("%s.XXXXXX", entry), -1, -1};
     w->cache = open(cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -305,7 +312,8 @@ static bool entry_replace(const struct cache_work *w, struct error *err) {
     return entry_place(w) || place_failed(w, err);
 }
 
-bool cache_commit(struct cache_work *w, struct error *err) {
+/* Gives it its name. Releases w, whether it succeeds or not. */
+static bool cache_commit(struct cache_work *w, struct error *err) {
     flock(w->cache, LOCK_EX);
     bool ok = entry_place(w);
     if (!ok) {
@@ -314,4 +322,13 @@ bool cache_commit(struct cache_work *w, struct error *err) {
     }
     cache_abandon(w); /* nothing is left to remove where it got its name */
     return ok;
+}
+
+bool cache_fill(const char *cache, const char *entry, bool (*fill)(void *job, const char *dir, struct error *err),
+                void *job, struct error *err) {
+    struct cache_work work;
+    if (!cache_begin(&work, cache, entry, err)) return false;
+    if (fill(job, work.path, err)) return cache_commit(&work, err);
+    cache_abandon(&work);
+    return false;
 }

@@ -8,13 +8,6 @@
 
 #include "../src/base/util.h"
 
-/* What is being filled. The locks are flocks of the directories: the system drops them when the process ends, however
- * it does. Where a file system has none, nothing is taken for left behind. */
-struct cache_work {
-    char *entry, *path; /* its name when it is whole, and now */
-    int cache, lock;    /* the cache's directory, and this one, locked */
-};
-
 /* CACHE/NAME-HASH, where NAME is the last of a path ("-": standard input's). malloc'ed. */
 char *cache_entry(const char *cache, const char *path, uint64_t hash);
 
@@ -25,13 +18,12 @@ bool cache_find(const char *entry, bool verbose, bool *found, struct error *err)
 /* Removes what processes that are gone have left in a cache. */
 void cache_sweep(const char *cache);
 
-/* Makes the cache and in it an empty directory; then fill w->path, and commit or abandon. */
-bool cache_begin(struct cache_work *w, const char *cache, const char *entry, struct error *err);
-
-/* Gives it its name. Another process may have been quicker: then its entry stays, and this one goes. A damaged entry
- * is replaced if it may be. Releases w, whether it succeeds or not. */
-bool cache_commit(struct cache_work *w, struct error *err);
-void cache_abandon(struct cache_work *w);
+/* Makes an entry: `fill` leaves everything in `dir`, an empty directory in the cache, which then gets the entry's name.
+ * Another process may have been quicker: then its entry stays, and this one goes. A damaged entry is replaced if it may
+ * be. Nothing is left of a failure. The directory is locked by flock, which the system drops when the process ends,
+ * however it does; where a file system has no locks, nothing is taken for left behind. */
+bool cache_fill(const char *cache, const char *entry, bool (*fill)(void *job, const char *dir, struct error *err),
+                void *job, struct error *err);
 
 /* Whether an entry is whole: the tokenizer, the shards or the albums of both splits with their codebook, the CRC of
  * each block. EXIT_INPUT: it is damaged; EXIT_MISMATCH: it is whole, but of things that do not belong together. */

@@ -333,7 +333,8 @@ static bool job_tokenizer(struct job *job, struct error *err) {
 }
 
 /* Trains the tokenizer if there is none, encodes, and leaves everything in dir. */
-static bool job_run(struct job *job, const char *dir, struct error *err) {
+static bool job_run(void *context, const char *dir, struct error *err) {
+    struct job *job = context;
     const struct prepare_options *o = job->options;
     if ((o->val_path && !held_out_leave(job, err)) || !job_tokenizer(job, err)) return false;
     if (o->verbose) fprintf(stderr, "encoding %zu files\n", job->train.n + job->val.n);
@@ -343,14 +344,6 @@ static bool job_run(struct job *job, const char *dir, struct error *err) {
     free(model);
     if (!o->tokenizer) tokenizer_free(job->tokenizer);
     return ok;
-}
-
-static bool cache_fill(struct job *job, const char *dir, struct error *err) {
-    struct cache_work work;
-    if (!cache_begin(&work, job->options->cache, dir, err)) return false;
-    if (job_run(job, work.path, err)) return cache_commit(&work, err);
-    cache_abandon(&work);
-    return false;
 }
 
 /* Lists the inputs, and says of each what becomes of its text. */
@@ -399,7 +392,8 @@ char *data_prepare(const struct prepare_options *options, struct error *err) {
         const struct vocabulary wanted = job_vocabulary(&job);
         dir = cache_entry(options->cache, input_path(options->paths[0]), job_hash(&job));
         cache_sweep(options->cache);
-        ok = cache_find(dir, options->verbose, &found, err) && (found || cache_fill(&job, dir, err)) &&
+        ok = cache_find(dir, options->verbose, &found, err) &&
+             (found || cache_fill(options->cache, dir, job_run, &job, err)) &&
              (options->tokenizer || vocabulary_check(&wanted, dir, err));
     }
     if (ok && options->verbose) left_out_tell(options, dir);

@@ -243,3 +243,12 @@ void load_map_draw(struct report *r, struct load_map *m, const char *kind, const
     free(m->labels);
     free(m->values);
 }
+
+void checkpoints_list(struct report *r, const json_t *models) {
+    const json_t *model;
+    size_t i;
+    fputs("<p class=\"note\">Checkpoints: ", r->out);
+    json_array_foreach(models, i, model)
+        xml_print(r->out, "%s#%.0f %s", i ? ", " : "", number_at(model, "number"), text_at(model, "checkpoint"));
+    fputs("</p>\n", r->out);
+}

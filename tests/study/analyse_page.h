@@ -53,6 +53,9 @@ void load_map_draw(struct report *r, struct load_map *m, const char *kind, const
 /* An earlier report may have had more plots: none of them shall pass for one of this report. */
 void figures_remove(const char *dir);
 
+/* A line that says which checkpoint each model is of. */
+void checkpoints_list(struct report *r, const json_t *models);
+
 const char *text_at(const json_t *object, const char *key);
 double number_at(const json_t *object, const char *key);
 double *numbers_of(const json_t *array); /* malloc'ed */

@@ -103,18 +103,14 @@ static void section_models(struct report *r, const json_t *analysis, const json_
         {"heads", "sub-tokens H", "%.0f", 0}, {"topk", "top-K", "%.0f", 0}, {"hidden", "expert width F", "%.0f", 0},
         {"parameters", "parameters", "%.0f", 0}, {"active_parameters", "of them active, at most", "%.0f", 0},
     };
-    const json_t *text = json_object_get(analysis, "text"), *model;
-    size_t i;
+    const json_t *text = json_object_get(analysis, "text");
     heading(r, "models", "Models");
     fputs("<p>All were run over the same text: ", r->out);
     xml_print(r->out, "%s, %.0f tokens, %.0f different words.", text_at(text, "name"), number_at(text, "tokens"),
               number_at(text, "words"));
     fputs("</p>\n", r->out);
     table(r, "The models. Loss is that on this text.", models, COLUMNS(columns), 0);
-    fputs("<p class=\"note\">Checkpoints: ", r->out);
-    json_array_foreach(models, i, model)
-        xml_print(r->out, "%s#%.0f %s", i ? ", " : "", number_at(model, "number"), text_at(model, "checkpoint"));
-    fputs("</p>\n", r->out);
+    checkpoints_list(r, models);
 }
 
 /* What was wrong with the logs. */

@@ -173,8 +173,6 @@ static void section_models(struct report *r, const json_t *pictures, const json_
         {"active_parameters", "of them active, at most", "%.0f", 0},
     };
     const char *language = text_at(pictures, "language");
-    const json_t *model;
-    size_t i;
     heading(r, "models", "Models");
     fputs("<p>All were shown the same pictures, which none was trained on: ", r->out);
     xml_print(r->out, "%.0f of the %.0f held out in %s, of %.0f x %.0f pixels in patches of %.0f x %.0f, each with its "
@@ -184,10 +182,7 @@ static void section_models(struct report *r, const json_t *pictures, const json_
     if (*language) xml_print(r->out, " in %s", language);
     fputs(".</p>\n", r->out);
     table(r, "The models.", models, COLUMNS(columns), 0);
-    fputs("<p class=\"note\">Checkpoints: ", r->out);
-    json_array_foreach(models, i, model)
-        xml_print(r->out, "%s#%.0f %s", i ? ", " : "", number_at(model, "number"), text_at(model, "checkpoint"));
-    fputs("</p>\n", r->out);
+    checkpoints_list(r, models);
 }
 
 /* Says a share and its interval as one text, NAME_text, with so many decimals of percents. */
