@@ -3,6 +3,7 @@
 #ifndef COMMAND_H
 #define COMMAND_H
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -35,7 +36,15 @@ static inline size_t file_size(const char *path) {
     return (size_t)info.st_size;
 }
 
-/* Runs a command; `output` and `errors` receive what it prints. Returns its exit code. */
+/* Whether a shell says so of a program that died by itself, and was not stopped. */
+static inline bool is_crash(int code) {
+    static const int crashes[] = {SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV};
+    bool is = false;
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++) is |= code == 128 + crashes[i];
+    return is;
+}
+
+/* Runs a command, which may fail but not crash; `output` and `errors` receive what it prints. Returns its exit code. */
 static inline int command_run(const char *command) {
     char *line = string_format("{ %s\n} >stdout.txt 2>stderr.txt", command);
     int status = system(line);
@@ -43,6 +52,7 @@ static inline int command_run(const char *command) {
     text_read("stdout.txt", output, sizeof output);
     text_read("stderr.txt", errors, sizeof errors);
     assert_true(WIFEXITED(status));
+    if (is_crash(WEXITSTATUS(status))) fail_msg("signal %d: %s\n%s", WEXITSTATUS(status) - 128, command, errors);
     return WEXITSTATUS(status);
 }
 

@@ -4,8 +4,18 @@
 # Waiting threads sleep: where there are more threads than processors, spinning would take minutes.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY-passive}"
 
+# LLVM's OpenMP leaves a file for each process that is killed, and a later process of the same number reads it: it dies
+# of SIGBUS where the file is empty, as it is where that one might write no files. So those of the dead are removed.
+sweep() {
+    for file in /dev/shm/__KMP_REGISTERED_LIB_*_*; do
+        process=${file##*LIB_}
+        [ ! -e "$file" ] || kill -0 "${process%_*}" 2>/dev/null || rm -f "$file"
+    done
+}
+
 # One program: run.sh --one DIR PROGRAM. One that hangs has failed, and keeps nothing else from being run.
 if [ "$1" = --one ]; then
+    sweep
     limit=
     if command -v timeout >/dev/null; then limit='timeout --foreground -k 10 1200'; fi
     account="$2/$(basename "$3")"
