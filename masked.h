@@ -28,11 +28,10 @@ void language_prefix(const tokenizer *t, const char *language, int32_t **ids, si
  * their log p, in nats, 0 at most. */
 double masked_fill(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n);
 
-/* Writes a caption of `length` tokens behind the prefix (n tokens), or with length 0 of up to `most`: as many as make
- * masked_fill's sum highest over ((5 + length) / 6)^0.6, the length penalty of arXiv 1609.08144. tokens has room for
- * n + 1 + the larger of the two; returns how many there are in all, the end of text too. */
-size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length,
-                      size_t most);
+/* Writes a caption of `length` tokens behind the prefix (n tokens), or with length 0 of the likeliest length, as the
+ * model sees it before anything is written. tokens has room for k->rows.room, and n + 1 + length (n + 2 with length 0)
+ * are no more. Returns how many there are in all, the end of text too. */
+size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length);
 
 /* Paints the hidden patches (P) of a picture out of the codebook, the surest first, in sight of the tokens (n, may be
  * 0). */

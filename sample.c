@@ -61,7 +61,7 @@ static const struct option_spec sample_options[] = {
     {"image", 0, OPTION_BYTES, FIELD(image), NULL, 0, 0, NULL, "FILE",
      "write a caption of a picture (PNG), or with --fill read it beside the text", "With a model of --task masked"},
     {"length", 0, OPTION_INT, FIELD(length), "0", 0, 1000, NULL, "N",
-     "tokens of the caption (0: as many as the model is surest of, up to 12)", NULL},
+     "tokens of the caption (0: as many as the model finds likeliest)", NULL},
     {"language", 0, OPTION_BYTES, FIELD(language), NULL, 0, 0, NULL, "NAME",
      "language of the text, as the captions' are named; '' for none (default: that of most captions)", NULL},
     {"fill", 0, OPTION_BYTES, FIELD(fill), NULL, 0, 0, NULL, "TEXT",
@@ -426,7 +426,6 @@ static void questions_ask(struct model *m, const tokenizer *t, const char *name,
 
 /* ---- Pictures, and text with gaps ---- */
 
-enum { CAPTION_MOST = 12 };
 static const char gap[] = "[MASK]";
 
 /* The language's tokens, those of a text in which each gap is a token that is hidden (the space before it is the
@@ -488,7 +487,7 @@ struct shown {
 static bool shown_read(const struct masked *k, const struct options *o, const char *language, struct shown *s,
                        struct error *err) {
     const char *file = o->complete ? o->complete : o->image;
-    const size_t room = k->model->sizes.T - k->model->sizes.P;
+    const size_t room = k->rows.room;
     const size_t more = o->fill || o->complete ? 0 : o->length ? (size_t)o->length + 1 : 2; /* a caption, and its end */
     if (file && !pixels_read(k, file, &s->picture, err)) return false;
     s->ids = gaps_encode(k->tokenizer, o->complete && !o->fill ? "" : language, o->fill ? o->fill : "", &s->n,
@@ -511,10 +510,8 @@ static bool picture_complete(struct masked *k, const struct options *o, struct s
 }
 
 static void caption_write(struct masked *k, const struct options *o, struct shown *s) {
-    const size_t room = k->model->sizes.T - k->model->sizes.P - s->n - 1;
-    const size_t most = o->length ? (size_t)o->length : room < CAPTION_MOST ? room : CAPTION_MOST;
-    s->ids = realloc(s->ids, (s->n + most + 1) * sizeof *s->ids);
-    s->n = masked_caption(k, s->picture.rgb, s->ids, s->n, (size_t)o->length, most);
+    s->ids = realloc(s->ids, k->rows.room * sizeof *s->ids);
+    s->n = masked_caption(k, s->picture.rgb, s->ids, s->n, (size_t)o->length);
     tokens_print(k->tokenizer, s->ids + s->prefix, s->n - s->prefix);
 }
 

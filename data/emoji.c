@@ -5,8 +5,9 @@
  * picture of each. The other two are CLDR's, for each language a name ("tts") and keywords ("default") of emoji:
  * ANNOTATIONS has the single ones, DERIVED those that are put together, as flags and skin tones are. TO receives a
  * directory a category, in it BASE.png and BASE+TONE.png, moved there, and captions.tsv: the name in each language, and
- * in English the keywords. One of two emoji with the same picture (a flag of two countries) is named after the other as
- * if it was a tone, since what folder.h calls a group is to be held out together. Called by corpus.sh. */
+ * the English keywords, which are a language of their own (en-x-keywords: BCP 47 has x for such). One of two emoji with
+ * the same picture (a flag of two countries) is named after the other as if it was a tone, since what folder.h calls a
+ * group is to be held out together. Called by corpus.sh. */
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
@@ -97,7 +98,7 @@ static void captions_write(const struct work *w, const char *emoji, const char *
         if (!name) continue;
         fprintf(w->captions, "%s.png\t%s\t%s\n", place, name, languages[l]);
         char *keywords = l == 0 ? keywords_join(json_object_get(entry, "default"), name) : NULL;
-        if (keywords) fprintf(w->captions, "%s.png\t%s\t%s\n", place, keywords, languages[l]);
+        if (keywords) fprintf(w->captions, "%s.png\t%s\ten-x-keywords\n", place, keywords);
         free(keywords);
     }
 }

@@ -54,10 +54,13 @@ static void picture_add(struct example_rows *r, const struct example *example, s
 
 static void rows_add(struct example_rows *r, const struct example *example) {
     const size_t start = r->rows, P = patches_count(r->size, r->patch);
-    rows_reserve(r, start + P + example->n);
+    const bool pair = example->pixels && example->n > 0;
+    const size_t text = pair && r->room > example->n ? r->room : example->n;
+    rows_reserve(r, start + P + text);
     if (example->pixels) picture_add(r, example, P);
     for (size_t t = 0; t < example->n; t++)
         row_add(r, example->tokens[t], example->targets ? example->targets[t] : TARGET_NONE, P + t);
+    for (size_t t = example->n; t < text; t++) row_add(r, TOKEN_HIDDEN, TARGET_NONE, P + t);
     const size_t length = r->rows - start;
     for (size_t i = start; i < r->rows; i++) r->ends[i] = (int32_t)length;
     if (length > r->longest) r->longest = length;
@@ -167,7 +170,7 @@ struct examples *examples_open(const char *dir, const char *split, const struct 
     e->P = patches_count(e->rows.size, e->rows.patch);
     e->key = hash_bytes(hash_bytes(HASH_START, "examples", 9), &options->seed, sizeof options->seed);
     if (room_check(e, err) && order_make(e, err) && epoch_check(e, split, err)) {
-        e->room = options->seq - e->P;
+        e->room = e->rows.room = options->seq - e->P;
         e->hidden_patches = array_alloc(e->P, sizeof *e->hidden_patches);
         e->hidden_tokens = array_alloc(e->room, sizeof *e->hidden_tokens);
         e->tokens = array_alloc(e->room, sizeof *e->tokens);
@@ -234,7 +237,7 @@ static bool text_fill(struct examples *e, const struct album_record *record, con
     e->cut += n < text->n;
     memset(e->hidden_tokens, 0, prefix * sizeof *e->hidden_tokens);
     mask_choose(e->hidden_tokens + prefix, n - prefix,
-                choice->kind == EXAMPLE_PAIR ? e->options.hide_caption : e->options.hide_text, rng);
+                choice->kind == EXAMPLE_PAIR ? mask_spread(e->options.hide_caption, rng) : e->options.hide_text, rng);
     for (size_t t = 0; t < n; t++) {
         e->tokens[t] = e->hidden_tokens[t] ? TOKEN_HIDDEN : text->tokens[t];
         e->targets[t] = e->hidden_tokens[t] ? text->tokens[t] : TARGET_NONE;

@@ -1,7 +1,9 @@
 /* Examples: pictures and texts of an album (album.h), some of each hidden, as batches for a masked model.
  *
  * An example is a picture's P patches, then a text's tokens; or only one of both. A text always begins at position P,
- * so that it stands where it does beside a picture. What is hidden has a target, and is always replaced by the mask
+ * so that it stands where it does beside a picture. Beside one it has all the rows that are left: behind its end they
+ * are hidden, and nobody is asked for them, so that the number of rows does not tell how long a text is, and a model
+ * that is to write one knows where it ends. What is hidden has a target, and is always replaced by the mask
  * embedding (BERT's 80/10/10 is left out); what is shown has none. Every row sees its whole sequence, and sequences
  * follow each other without padding.
  *
@@ -28,6 +30,7 @@ struct example {
 /* What a batch is made of, in memory that grows to the largest. The rest starts as zeros, and belongs to examples.c. */
 struct example_rows {
     size_t size, patch; /* pictures of size x size pixels, patches of patch x patch; size 0: no pictures, P = 0 */
+    size_t room;        /* rows for a text, beside a picture all of them */
     int vocab;          /* V */
 
     int32_t *tokens, *ends, *targets, *positions; /* (rows) */
@@ -51,7 +54,7 @@ struct examples_options {
     bool shuffle;        /* how records become examples: see examples_open */
     double hide_patches; /* shares, (0, 1]: of patches, always in blocks; BEiT-3 (arXiv 2208.10442) has 0.4 */
     double hide_text;    /* of a text alone: 0.15 */
-    double hide_caption; /* of a text beside a picture, in which both are hidden at once: 0.5 */
+    double hide_caption; /* of a text beside a picture, in which both are hidden at once: about (mask_spread) 0.5 */
     size_t cache_bytes;  /* as in album_open */
 };
 

@@ -91,6 +91,11 @@ void mask_choose(bool *hidden, size_t n, double share, struct rng *rng) {
     }
 }
 
+double mask_spread(double share, struct rng *rng) {
+    const double reach = fmin(share, 1 - share);
+    return draw_between(rng, share - reach, share + reach);
+}
+
 /* ---- Rectangles ---- */
 
 bool rectangle_read(struct rectangle *r, const char *text, struct error *err) {

@@ -18,6 +18,10 @@ void mask_blocks(bool *hidden /* (side, side) */, size_t side, double share, str
 /* Hides mask_count(n, share) of n, every choice of so many as probable as any other, and shows the rest. */
 void mask_choose(bool *hidden /* (n) */, size_t n, double share, struct rng *rng);
 
+/* A share drawn evenly from those around `share`, (0, 1], as far as they go up to all or down to none: a model that is
+ * to write a whole text has to have seen texts of which all is hidden, and of which little is. */
+double mask_spread(double share, struct rng *rng);
+
 /* A rectangle of pixels, from the left and from the top. */
 struct rectangle {
     size_t x, y, width, height;

@@ -92,7 +92,8 @@ static inline size_t sight_picture(struct sight *s, const unsigned char *pixels,
     return P;
 }
 
-/* Forward of a picture (pixels NULL: none) and tokens (n). */
+/* Forward of a picture (pixels NULL: none) and tokens (n); beside a picture a text has all its room, the rest hidden.
+ */
 static inline void masked_show(struct model *m, struct sight *s, const unsigned char *pixels, const bool *hidden,
                                const int32_t *tokens, size_t n) {
     const size_t start = m->sizes.P; /* of a text's positions */
@@ -102,7 +103,11 @@ static inline void masked_show(struct model *m, struct sight *s, const unsigned 
         s->rows[s->first + i] = tokens[i];
         s->positions[s->first + i] = (int32_t)(start + i);
     }
-    const size_t length = s->first + n;
+    const size_t length = s->first + (s->first > 0 && n > 0 ? ROOM : n);
+    for (size_t i = s->first + n; i < length; i++) {
+        s->rows[i] = TOKEN_HIDDEN;
+        s->positions[i] = (int32_t)i;
+    }
     for (size_t i = 0; i < length; i++) s->ends[i] = (int32_t)length;
     s->offsets[1] = (int32_t)length;
     model_forward(m, &(struct batch){.B = 1, .T = length, .tokens = s->rows, .offsets = s->offsets,

@@ -350,7 +350,7 @@ static void captions_make(void) {
             if (is_nameless(i, l)) continue;
             string_append(&text, "%s.png\t%s%s\t%s\n", emoji[i].place, l ? ten[l] : "", emoji[i].name, ten[l]);
             if (l == 0 && emoji[i].joined)
-                string_append(&text, "%s.png\t%s\ten\n", emoji[i].place, emoji[i].joined);
+                string_append(&text, "%s.png\t%s\ten-x-keywords\n", emoji[i].place, emoji[i].joined);
         }
     text_save("want/captions.tsv", text, strlen(text));
     free(text);

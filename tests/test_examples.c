@@ -63,7 +63,7 @@ struct shown {
     int kind;
     size_t record, text; /* text: of those that have one */
     bool hidden[P], covered[LENGTH];
-    size_t n;       /* of its text */
+    size_t n, n_hidden; /* of its text */
     uint64_t hash;  /* of every number in it */
 };
 
@@ -106,11 +106,18 @@ static void picture_check(const struct batch *batch, size_t start, struct shown 
     assert_int_equal(hidden, share_of(P, o->hide_patches));
 }
 
-static void text_check(const struct batch *batch, size_t start, size_t base, struct shown *s, double share,
+/* A text of which between two shares are hidden; beside a picture it has all the room. */
+static void text_check(const struct batch *batch, size_t start, size_t base, struct shown *s, const double *shares,
                        size_t room) {
-    const size_t prefix = text_prefix(s->record, s->text), whole = text_length(s->record, s->text);
+    const size_t prefix = text_prefix(s->record, s->text), whole = text_length(s->record, s->text), rows = s->n;
     size_t hidden = 0;
-    assert_int_equal(s->n, whole < room ? whole : room);
+    s->n = whole < room ? whole : room;
+    assert_int_equal(rows, s->kind == EXAMPLE_PAIR ? room : s->n);
+    for (size_t t = s->n; t < rows; t++) {
+        assert_int_equal(batch->positions[start + t], base + t);
+        assert_int_equal(batch->tokens[start + t], TOKEN_HIDDEN);
+        assert_int_equal(batch->targets[start + t], TARGET_NONE);
+    }
     for (size_t t = 0; t < s->n; t++) {
         const int32_t token = batch->tokens[start + t], target = batch->targets[start + t];
         const int32_t want = text_token(s->record, s->text, t);
@@ -121,7 +128,8 @@ static void text_check(const struct batch *batch, size_t start, size_t base, str
         assert_true(t >= prefix || !s->covered[t]);
         hidden += s->covered[t];
     }
-    assert_int_equal(hidden, share_of(s->n - prefix, share));
+    assert_in_range(hidden, share_of(s->n - prefix, shares[0]), share_of(s->n - prefix, shares[1]));
+    s->n_hidden = hidden;
 }
 
 static uint64_t rows_hash(const struct batch *batch, size_t b) {
@@ -152,7 +160,8 @@ static struct shown example_check(const struct batch *batch, size_t b, int kind,
         if (picture) assert_int_equal(s.record, text / TEXTS);
         s.record = text / TEXTS;
         s.text = text % TEXTS;
-        text_check(batch, start + picture, base, &s, picture ? o->hide_caption : o->hide_text, o->seq - base);
+        const double mean = picture ? o->hide_caption : o->hide_text, reach = picture ? fmin(mean, 1 - mean) : 0;
+        text_check(batch, start + picture, base, &s, (const double[]){mean - reach, mean + reach}, o->seq - base);
     }
     if (picture) picture_check(batch, start, &s, o);
     return s;
@@ -375,6 +384,33 @@ static void tokens_are_hidden_alike(void **state) {
             near_share(hidden[i][t], shown[i], (double)share_of(n, plain.hide_text) / (double)n);
     }
     free(s);
+}
+
+/* Of a caption all, none but one, or any share between, all alike: on the mean what the option says. */
+static void captions_are_hidden_by_any_share(void **state) {
+    (void)state;
+    enum { EPOCHS = 400 };
+    static const double shares[][3] = {{0.5, 0, 1}, {0.8, 0.6, 1}, {0.2, 0, 0.4}, {1, 1, 1}};
+    for (int i = 0; i < 4; i++) {
+        struct examples_options o = plain;
+        o.hide_caption = shares[i][0];
+        struct shown *s = take("pairs", o, EPOCHS * RECORDS, BATCH);
+        size_t counts[LENGTH + 1][LENGTH + 1] = {{0}}, texts[LENGTH + 1] = {0};
+        for (size_t k = 0; k < EPOCHS * RECORDS; k++) {
+            if (s[k].kind != EXAMPLE_PAIR) continue;
+            const size_t n = s[k].n - text_prefix(s[k].record, s[k].text);
+            counts[n][s[k].n_hidden]++;
+            texts[n]++;
+        }
+        for (size_t n = 3; n <= LENGTH; n++) /* what rounds to h tokens, of all shares that are drawn */
+            for (size_t h = 2; h <= n && texts[n] > 0; h++) {
+                const double low = fmax(((double)h - 0.5) / (double)n, shares[i][1]);
+                const double high = fmin(((double)h + 0.5) / (double)n, shares[i][2]);
+                const double width = shares[i][2] - shares[i][1];
+                near_share(counts[n][h], texts[n], width > 0 ? fmax(high - low, 0) / width : h == n);
+            }
+        free(s);
+    }
 }
 
 /* In every bit of the seed, and in everything that is drawn. */
@@ -698,25 +734,25 @@ static void given_examples_are_shown(void **state) {
         {.pixels = two, .hidden = hidden, .tokens = tokens, .targets = targets, .n = 1},
         {.pixels = two, .codes = codes}};
     static const int32_t want_tokens[] = {-1, -2, -2, -1, 3, -2, 4, /**/ 3, -2, /**/ -1, -1, -1, -1,
-                                          /**/ -2, -2, -2, -2, /**/ -1, -2, -2, -1, 3, /**/ -1, -1, -1, -1};
+                                          /**/ -2, -2, -2, -2, /**/ -1, -2, -2, -1, 3, -2, -2, /**/ -1, -1, -1, -1};
     static const int32_t want_targets[] = {-1, 106, 107, -1, -1, 9, -1, /**/ -1, -1, /**/ -1, -1, -1, -1,
-                                           /**/ -1, -1, -1, -1, /**/ -1, -1, -1, -1, -1, /**/ -1, -1, -1, -1};
+                                           /**/ -1, -1, -1, -1, /**/ -1, -1, -1, -1, -1, -1, -1, /**/ -1, -1, -1, -1};
     static const int32_t positions[] = {0, 1, 2, 3, 4, 5, 6, /**/ 4, 5, /**/ 0, 1, 2, 3, /**/ 0, 1, 2, 3,
-                                        /**/ 0, 1, 2, 3, 4, /**/ 0, 1, 2, 3};
+                                        /**/ 0, 1, 2, 3, 4, 5, 6, /**/ 0, 1, 2, 3};
     static const int32_t ends[] = {7, 7, 7, 7, 7, 7, 7, /**/ 2, 2, /**/ 4, 4, 4, 4, /**/ 4, 4, 4, 4,
-                                   /**/ 5, 5, 5, 5, 5, /**/ 4, 4, 4, 4};
-    static const int32_t offsets[] = {0, 7, 9, 13, 17, 22, 26};
+                                   /**/ 7, 7, 7, 7, 7, 7, 7, /**/ 4, 4, 4, 4};
+    static const int32_t offsets[] = {0, 7, 9, 13, 17, 24, 28};
     static const size_t patches[] = {0, 3, /**/ 0, 1, 2, 3, /**/ 0, 3, /**/ 0, 1, 2, 3}; /* the first two of `one` */
-    struct example_rows rows = {.size = SHOW_SIZE, .patch = SHOW_PATCH, .vocab = SHOW_V};
+    struct example_rows rows = {.size = SHOW_SIZE, .patch = SHOW_PATCH, .room = 3, .vocab = SHOW_V};
     struct batch b;
     for (int i = 0; i < 2; i++) { /* again in the same memory */
         examples_show(&b, &rows, examples, 6);
         assert_true(b.B == 6 && b.T == 7 && b.from == 0);
         int32s_equal(b.offsets, offsets, 7);
-        int32s_equal(b.tokens, want_tokens, 26);
-        int32s_equal(b.targets, want_targets, 26);
-        int32s_equal(b.positions, positions, 26);
-        int32s_equal(b.ends, ends, 26);
+        int32s_equal(b.tokens, want_tokens, 28);
+        int32s_equal(b.targets, want_targets, 28);
+        int32s_equal(b.positions, positions, 28);
+        int32s_equal(b.ends, ends, 28);
         for (size_t p = 0; p < 12; p++)
             counted_patch_check(b.patches + p * SHOW_Q, patches[p], p < 2 ? 0 : 200);
         examples_show(&b, &rows, examples + 1, 1);
@@ -739,6 +775,7 @@ int main(void) {
         cmocka_unit_test(kinds_and_texts_are_drawn),
         cmocka_unit_test(what_is_hidden_is_drawn_anew),
         cmocka_unit_test(tokens_are_hidden_alike),
+        cmocka_unit_test(captions_are_hidden_by_any_share),
         cmocka_unit_test(seeds_differ),
         cmocka_unit_test(any_number_a_call),
         cmocka_unit_test(seeking_is_running),

@@ -18,7 +18,7 @@ static struct masked masked_make(bool pictures, size_t batch, uint64_t seed) {
     struct model *m = array_alloc(1, sizeof *m);
     *m = masked_model(pictures, batch, seed);
     struct masked k = {.model = m, .tokenizer = letters_tokenizer(),
-                       .rows = {.size = pictures ? SIDE : 0, .patch = PATCH, .vocab = LETTERS_VOCAB}};
+                       .rows = {.size = pictures ? SIDE : 0, .patch = PATCH, .room = ROOM, .vocab = LETTERS_VOCAB}};
     if (pictures) k.codebook = (struct codebook){CODES, Q, codebook_random(seed)};
     return k;
 }
@@ -165,32 +165,36 @@ static void test_scores_hide_each_token_once(void **state) {
 
 /* ---- Captions ---- */
 
-/* Of `length` tokens, or the length up to `most` whose caption is likeliest over the length penalty. */
-static size_t caption_plain(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length,
-                            size_t most) {
-    double best = -INFINITY;
-    size_t found = 0;
-    for (size_t l = length ? length : 1; l <= (length ? length : most); l++) {
-        int32_t trial[ROOM];
-        memcpy(trial, tokens, n * sizeof *tokens);
-        for (size_t i = 0; i < l; i++) trial[n + i] = TOKEN_HIDDEN;
-        trial[n + l] = END;
-        const double score = fill_plain(k->model, pixels, trial, n + l + 1) / exp(0.6 * log((5 + (double)l) / 6));
-        if (score <= best) continue;
-        best = score;
-        found = n + l + 1;
-        memcpy(tokens + n, trial + n, (l + 1) * sizeof *tokens);
+/* The likeliest number of tokens in front of the first end, where all behind n tokens is hidden. */
+static size_t length_plain(struct model *m, const unsigned char *pixels, const int32_t *tokens, size_t n) {
+    int32_t shown[ROOM];
+    struct sight s;
+    long double best = -1, none_before = 1; /* down to e^-11000 */
+    size_t length = 0;
+    for (size_t i = 0; i < ROOM; i++) shown[i] = i < n ? tokens[i] : TOKEN_HIDDEN;
+    masked_show(m, &s, pixels, NULL, shown, ROOM);
+    for (size_t l = 1; n + l < ROOM; l++) {
+        const double log = log_p(model_logits(m, s.first + n + l), LETTERS_VOCAB, END);
+        if (none_before * expl(log) > best) best = none_before * expl(log), length = l;
+        none_before *= 1 - expl(log);
     }
-    return found;
+    return length;
 }
 
-static void caption_check(struct masked *k, const unsigned char *pixels, size_t n, size_t length, size_t most,
-                          size_t *lengths) {
-    const size_t room = n + 1 + (length > most ? length : most);
-    int32_t *tokens = array_alloc(room, sizeof *tokens), want[ROOM];
+/* Of `length` tokens, or the likeliest number. */
+static size_t caption_plain(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length) {
+    const size_t l = length ? length : length_plain(k->model, pixels, tokens, n);
+    for (size_t i = 0; i < l; i++) tokens[n + i] = TOKEN_HIDDEN;
+    tokens[n + l] = END;
+    fill_plain(k->model, pixels, tokens, n + l + 1);
+    return n + l + 1;
+}
+
+static void caption_check(struct masked *k, const unsigned char *pixels, size_t n, size_t length, size_t *lengths) {
+    int32_t *tokens = array_alloc(ROOM, sizeof *tokens), want[ROOM];
     for (size_t i = 0; i < n; i++) want[i] = tokens[i] = LETTER + (int32_t)(3 * i % 16);
-    const size_t got = masked_caption(k, pixels, tokens, n, length, most);
-    assert_int_equal(got, caption_plain(k, pixels, want, n, length, most));
+    const size_t got = masked_caption(k, pixels, tokens, n, length);
+    assert_int_equal(got, caption_plain(k, pixels, want, n, length));
     assert_memory_equal(tokens, want, got * sizeof *want);
     assert_int_equal(tokens[got - 1], END);
     if (length) assert_int_equal(got, n + length + 1);
@@ -198,25 +202,28 @@ static void caption_check(struct masked *k, const unsigned char *pixels, size_t 
     free(tokens);
 }
 
-static void test_captions_have_the_length_that_is_surest(void **state) {
+/* From 1 to what there is room for. */
+static void test_captions_have_the_likeliest_length(void **state) {
     (void)state;
-    size_t lengths[ROOM] = {0}, told[ROOM] = {0};
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+    size_t lengths[ROOM] = {0}, told[ROOM] = {0}, all[ROOM] = {0};
+    for (uint64_t seed = 0; seed < 3 * SEEDS; seed++) {
         struct masked k = masked_make(true, 2, seed);
-        for (size_t c = 0; c < k.model->sizes.C; c++) k.model->params.lnfw[c] *= 20; /* it is sure of much */
+        const real sure[] = {3, 20}; /* of little, or of much */
+        for (size_t c = 0; c < k.model->sizes.C; c++) k.model->params.lnfw[c] *= sure[seed % 2];
         unsigned char pixels[PIXELS];
         pixels_random(pixels, seed);
-        caption_check(&k, pixels, seed % 4, 0, 7, lengths);
-        caption_check(&k, pixels, 2, 0, 1 + seed % 3, lengths);
-        caption_check(&k, NULL, 3, 0, 6, lengths);
-        caption_check(&k, pixels, 3, 1 + seed, 2, told); /* both below and above what it would be */
+        caption_check(&k, pixels, seed % 4, 0, lengths);
+        caption_check(&k, NULL, 3, 0, lengths);
+        caption_check(&k, pixels, ROOM - 2, 0, all);
+        if (seed < SEEDS) caption_check(&k, pixels, 3, 1 + seed, told); /* both below and above what it would be */
         masked_drop(&k);
     }
     for (size_t l = 1; l <= SEEDS; l++) assert_int_equal(told[l], 1);
+    assert_int_equal(all[1], 3 * SEEDS);
     assert_int_equal(lengths[0], 0);
     size_t different = 0;
     for (size_t l = 1; l < ROOM; l++) different += lengths[l] > 0;
-    assert_true(different >= 3);
+    assert_true(different >= 4);
 }
 
 /* ---- Painting ---- */
@@ -391,7 +398,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gaps_are_filled_the_surest_first),
         cmocka_unit_test(test_scores_hide_each_token_once),
-        cmocka_unit_test(test_captions_have_the_length_that_is_surest),
+        cmocka_unit_test(test_captions_have_the_likeliest_length),
         cmocka_unit_test(test_hidden_patches_are_painted_the_surest_first),
         cmocka_unit_test(test_languages_are_what_captions_begin_with),
         TEST(test_codebooks_are_the_checkpoints),

@@ -103,10 +103,10 @@ __attribute__((format(printf, 2, 3))) static void prints(const char *want, const
 
 /* ---- Captions ---- */
 
-static void caption_expect(const char *model, const char *prefix, size_t length, size_t most, const char *options) {
+static void caption_expect(const char *model, const char *prefix, size_t length, const char *options) {
     struct here *h = here_open(model);
     int32_t ids[2 * ROOM];
-    const size_t n = ids_of(h, prefix, ids), all = masked_caption(&h->k, pixels, ids, n, length, most);
+    const size_t n = ids_of(h, prefix, ids), all = masked_caption(&h->k, pixels, ids, n, length);
     char *want = text_of(h, ids + n, all - n);
     if (length) assert_int_equal(all, n + length + 1);
     prints(want, "sample --model %s --image a.png %s", model, options);
@@ -114,57 +114,28 @@ static void caption_expect(const char *model, const char *prefix, size_t length,
     here_close(h);
 }
 
-/* The model's language is the default; a caption has at most 12 tokens, and as many as there is room for. */
+/* The model's language is the default; a caption has as many tokens as there is room for. */
 static void captions_are_written(void **state) {
     (void)state;
-    caption_expect("de", "de:", 0, 12, "");
-    caption_expect("de", "en:", 0, 12, "--language en");
-    caption_expect("de", "", 0, 12, "--language ''");
-    caption_expect("none", "", 0, 12, "");
-    caption_expect("none", "abcdefghi:", 0, 5, "--language abcdefghi");
-    caption_expect("none", "abcdefghijklm:", 0, 1, "--language abcdefghijklm");
+    caption_expect("de", "de:", 0, "");
+    caption_expect("de", "en:", 0, "--language en");
+    caption_expect("de", "", 0, "--language ''");
+    caption_expect("none", "", 0, "");
+    caption_expect("none", "abcdefghi:", 0, "--language abcdefghi");
+    caption_expect("none", "abcdefghijklm:", 0, "--language abcdefghijklm");
     for (size_t length = 1; length <= 12; length += 3) {
         char *options = string_format("--length %zu", length);
-        caption_expect("de", "de:", length, 0, options);
+        caption_expect("de", "de:", length, options);
         free(options);
     }
-    caption_expect("none", "", 15, 0, "--length 15");
-    caption_expect("none", "k:", 3, 0, "--length 3 --language k");
-}
-
-/* A model, saved as "longest", so sure of itself that a caption of `most` tokens is the best of as many. */
-static void longest_make(size_t most) {
-    real *entries = codebook_random(5);
-    tokenizer *t = letters_tokenizer();
-    bool found = false;
-    for (uint64_t seed = 0; seed < 200 && !found; seed++) {
-        struct model m = masked_model(true, 1, seed);
-        struct masked k = {.model = &m, .tokenizer = t, .rows = {.size = SIDE, .patch = PATCH, .vocab = LETTERS_VOCAB}};
-        int32_t ids[2 * ROOM];
-        for (size_t c = 0; c < m.sizes.C; c++) m.params.lnfw[c] *= 40;
-        found = masked_caption(&k, pixels, ids, 0, 0, most) == most + 1;
-        if (found) masked_save(&m, entries, NULL, "longest");
-        masked_close(&k);
-        model_destroy(&m);
-    }
-    assert_true(found);
-    tokenizer_free(t);
-    free(entries);
-}
-
-/* 12 tokens where that is best, and not 13 where those would be better. */
-static void captions_have_at_most_twelve_tokens(void **state) {
-    (void)state;
-    longest_make(12);
-    caption_expect("longest", "", 0, 12, "");
-    longest_make(13);
-    caption_expect("longest", "", 0, 12, "");
+    caption_expect("none", "", 15, "--length 15");
+    caption_expect("none", "k:", 3, "--length 3 --language k");
 }
 
 static void fitted_expect(const char *file, const unsigned char *rgb) {
     struct here *h = here_open("de");
     int32_t ids[2 * ROOM];
-    const size_t n = ids_of(h, "de:", ids), all = masked_caption(&h->k, rgb, ids, n, 4, 0);
+    const size_t n = ids_of(h, "de:", ids), all = masked_caption(&h->k, rgb, ids, n, 4);
     char *want = text_of(h, ids + n, all - n);
     prints(want, "sample --model de --image %s --length 4", file);
     prints("", "sample --model de --complete %s --hide 1,1,3,2 --out whole.png", file);
@@ -409,7 +380,6 @@ static void output_that_fails_is_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captions_are_written),
-        cmocka_unit_test(captions_have_at_most_twelve_tokens),
         cmocka_unit_test(odd_pictures_are_fitted),
         cmocka_unit_test(gaps_are_filled),
         cmocka_unit_test(long_texts_are_refused),

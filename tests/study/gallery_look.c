@@ -197,7 +197,7 @@ static void picks_note(void *context, size_t lm, const int32_t *picks, size_t N)
         windows_count(&patches, patches.tokens, counts);
         windows_count(&words, words.tokens, counts + z->E);
         reach_count(&patches, z->K, o->subject->reach + (lm * n + i) * z->P, o->reached);
-        picks = words.ids + words.tokens * each;
+        picks += z->T * each; /* beside a picture a text has all its room */
     }
 }
 
@@ -227,8 +227,6 @@ void picks_look(struct subject *s, struct masked *k, const struct gallery *g) {
 
 /* ---- What the page shows ---- */
 
-enum { CAPTION_MOST = 12 }; /* tokens: what ./sample --image tries */
-
 void hole_make(bool *hidden, const struct gallery *g) {
     const size_t side = g->size / g->patch, from = (side + 1) / 4, to = side - from;
     for (size_t p = 0; p < g->P; p++)
@@ -236,11 +234,9 @@ void hole_make(bool *hidden, const struct gallery *g) {
 }
 
 static char *caption_write(struct masked *k, const struct item *item) {
-    const size_t room = k->model->sizes.T - k->model->sizes.P - item->prefix - 1;
-    const size_t most = room < CAPTION_MOST ? room : CAPTION_MOST;
-    int32_t *tokens = array_alloc(item->prefix + most + 1, sizeof *tokens);
+    int32_t *tokens = array_alloc(k->rows.room, sizeof *tokens);
     memcpy(tokens, item->tokens, item->prefix * sizeof *tokens);
-    const size_t n = masked_caption(k, item->pixels, tokens, item->prefix, 0, most);
+    const size_t n = masked_caption(k, item->pixels, tokens, item->prefix, 0);
     char *text = tokens_text(k->tokenizer, tokens + item->prefix, n - item->prefix);
     free(tokens);
     return text;
