@@ -129,31 +129,29 @@ double masked_score(struct masked *k, const unsigned char *pixels, const int32_t
     return score;
 }
 
-/* The log p of a piece in a hidden row. */
-static double row_log_p(struct masked *k, size_t row, int32_t id) {
+/* The probability of a piece in a hidden row. */
+static double row_p(struct masked *k, size_t row, int32_t id) {
     const real *logits = model_logits(k->model, row);
-    double high = -INFINITY, sum = 0;
-    for (size_t i = 0; i < k->model->sizes.V; i++) high = fmax(high, (double)logits[i]);
-    for (size_t i = 0; i < k->model->sizes.V; i++) sum += exp((double)logits[i] - high);
-    return (double)logits[id] - high - log(sum);
+    double sum = 0;
+    for (size_t i = 0; i < k->model->sizes.V; i++) sum += exp((double)logits[i] - (double)logits[id]);
+    return 1 / sum; /* 0 where that is beyond all bounds */
 }
 
-/* The likeliest length of a text behind n tokens of which all is hidden. Nobody was ever asked what stands behind an
- * end, so a row's p of it is that of an end there if there is none before. */
+/* The length of a text behind n tokens, where all of it is hidden: the median (the likeliest is mostly too short).
+ * Nobody was ever asked what stands behind an end, so a row's p of it is that of an end there if there is none before.
+ */
 static size_t length_guess(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n) {
-    const size_t room = k->rows.room, first = pixels ? k->model->sizes.P : 0;
+    const size_t room = k->rows.room, first = (pixels ? k->model->sizes.P : 0) + n, most = room - n - 1;
     const int32_t end = tokenizer_end_of_text(k->tokenizer);
-    double best = -INFINITY, none_before = 0;
+    double longer = 1; /* how likely it is */
     struct batch batch;
-    size_t length = 1;
     for (size_t i = n; i < room; i++) tokens[i] = TOKEN_HIDDEN;
     examples_read(k, &batch, &(struct example){.pixels = pixels, .tokens = tokens, .n = room}, 1);
-    for (size_t l = 1; n + l < room; l++) {
-        const double log_p = row_log_p(k, first + n + l, end);
-        if (none_before + log_p > best) best = none_before + log_p, length = l;
-        none_before += log1p(-exp(log_p));
+    for (size_t length = 1; length < most; length++) {
+        longer *= 1 - row_p(k, first + length, end);
+        if (longer < 0.5) return length;
     }
-    return length;
+    return most;
 }
 
 size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length) {

@@ -61,7 +61,7 @@ static const struct option_spec sample_options[] = {
     {"image", 0, OPTION_BYTES, FIELD(image), NULL, 0, 0, NULL, "FILE",
      "write a caption of a picture (PNG), or with --fill read it beside the text", "With a model of --task masked"},
     {"length", 0, OPTION_INT, FIELD(length), "0", 0, 1000, NULL, "N",
-     "tokens of the caption (0: as many as the model finds likeliest)", NULL},
+     "tokens of the caption (0: as many as the model thinks it has, on the median)", NULL},
     {"language", 0, OPTION_BYTES, FIELD(language), NULL, 0, 0, NULL, "NAME",
      "language of the text, as the captions' are named; '' for none (default: that of most captions)", NULL},
     {"fill", 0, OPTION_BYTES, FIELD(fill), NULL, 0, 0, NULL, "TEXT",
