@@ -1,0 +1,300 @@
+/* Albums in the cache: how entries are found again, what a damaged or exchanged one is taken for; what a preparation
+ * tells; the sheet of what a codebook paints. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <omp.h>
+#include "../data/sheet.h"
+#include "album_folders.h"
+
+/* ---- Entries ---- */
+
+/* Two threads more, and another order of work: the same bytes, more pictures than are read at a time. */
+static void threads_change_nothing(void **state) {
+    struct setting s = setting_make(*state, 100, 30);
+    static const char *const files[] = {"tokenizer.model", "codebook", "train.album", "val.album"};
+    const int threads = omp_get_max_threads();
+    char *caches[2], *entries[2];
+    for (int i = 0; i < 2; i++) {
+        s.options.cache = caches[i] = string_format("%s/cache%d", (char *)*state, i);
+        omp_set_num_threads(1 + 2 * i);
+        entries[i] = prepared(&s);
+    }
+    omp_set_num_threads(threads);
+    for (int i = 0; i < 4; i++) files_equal(entries[0], entries[1], files[i], true);
+    for (int i = 0; i < 2; i++) {
+        free(caches[i]);
+        free(entries[i]);
+    }
+    setting_free(&s);
+}
+
+static ino_t inode_of(const char *path) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_ino;
+}
+
+/* Each change of an input or option is another entry, and nothing else is; what is there is found, not made. */
+static void every_input_is_in_the_name(void **state) {
+    enum { CASES = 11 };
+    struct setting s = setting_make(*state, 30, 30);
+    char *names[CASES];
+    const struct album_options plain = s.options;
+    for (int i = 0; i < CASES; i++) {
+        s.options = plain;
+        if (i == 1) s.options.vocab++;
+        if (i == 2) s.options.size = SIZE; /* the same pictures, by another way */
+        if (i == 3) s.options.size = 2 * SIZE;
+        if (i == 4) s.options.patch = 2;
+        if (i == 5) s.options.codes++;
+        if (i == 6) s.options.tokenizer = tokenizer_in(names[0]);
+        if (i == 7) s.options.tokenizer = tokenizer_in(names[1]);
+        if (i == 8) caption_write(s.dir, "p001.png", "one more", "en");
+        if (i == 9) picture_make(s.dir, "p001.png", SIZE, SIZE, 4444);
+        if (i == 10) line_add(s.dir, "texts.txt", "one more text");
+        names[i] = prepared(&s);
+        const ino_t made = inode_of(names[i]);
+        s.options.verbose = i == 0; /* and this changes nothing */
+        s.options.vocab_adapts = i > 0;
+        char *again = prepared(&s);
+        assert_string_equal(again, names[i]);
+        assert_true(inode_of(again) == made);
+        for (int j = 0; j < i; j++) assert_string_not_equal(names[j], names[i]);
+        if (s.options.tokenizer) tokenizer_free(s.options.tokenizer);
+        free(again);
+    }
+    assert_int_equal(entries_count(s.cache), CASES);
+    for (int i = 0; i < CASES; i++) free(names[i]);
+    setting_free(&s);
+}
+
+/* Each file missing, cut, changed or longer: made again, the same; but not where somebody else's file would go, too. */
+static void damaged_entries_are_made_again(void **state) {
+    static const char *const files[] = {"tokenizer.model", "codebook", "train.album", "val.album"};
+    struct setting s = setting_make(*state, 30, 30);
+    struct error err;
+    char *entry = prepared(&s), *copy = string_format("cp -r %s %s/copy", entry, (char *)*state);
+    char *kept = string_format("%s/copy", (char *)*state), *foreign[] = {"notes", "codebook.txt", "train.album.bak"};
+    assert_int_equal(system(copy), 0);
+    for (int file = 0; file < 4; file++)
+        for (int how = 0; how < 5; how++) {
+            char *path = string_format("%s/%s", entry, files[file]);
+            size_t size;
+            char *data = file_read(path, &size);
+            unlink(path);
+            data[size / 2] ^= 4;
+            if (how > 0) file_write(path, data, how == 1 ? 0 : how == 2 ? size - 1 : size);
+            if (how == 4) { /* nobody's but ours */
+                char *more = string_format("%s.tmp", path);
+                file_write(more, data, size);
+                free(more);
+            }
+            assert_false(cache_check(entry, &err));
+            assert_int_equal(err.code, EXIT_INPUT);
+            if (!strstr(err.text, entry)) fail_msg("%s", err.text);
+            for (int i = 0; i < 3 && how == 0; i++) {
+                char *mine = string_format("%s/%s", entry, foreign[i]);
+                file_write(mine, "mine", 4);
+                s.options.paths = &s.dir;
+                assert_null(album_prepare(&s.options, &err));
+                assert_int_equal(err.code, EXIT_INPUT);
+                if (!strstr(err.text, "is not of its making")) fail_msg("%s", err.text);
+                assert_int_equal(unlink(mine), 0);
+                free(mine);
+            }
+            free(prepared(&s));
+            for (int i = 0; i < 4; i++) files_equal(entry, kept, files[i], true);
+            assert_int_equal(entries_count(entry), 4);
+            free(data);
+            free(path);
+        }
+    assert_int_equal(entries_count(s.cache), 1);
+    free(kept);
+    free(copy);
+    free(entry);
+    setting_free(&s);
+}
+
+/* Whole, but of another entry: no damage to be mended, and the message says what to delete. */
+static void exchanged_files_are_refused(void **state) {
+    static const char *const files[] = {"tokenizer.model", "codebook", "train.album", "val.album"};
+    struct setting s = setting_make(*state, 30, 30);
+    struct error err;
+    char *entry = prepared(&s), *others[4];
+    for (int i = 0; i < 4; i++) { /* other pieces, patches, sizes, as many other codes */
+        s.options = (struct album_options){.n_paths = 1, .vocab = i == 0 ? 301 : 300, .patch = i == 1 ? 2 : PATCH,
+                                           .codes = CODES, .size = i == 2 ? 12 : SIZE, .cache = s.cache};
+        if (i == 3) picture_make(s.dir, "more.png", SIZE, SIZE, 77);
+        others[i] = prepared(&s);
+    }
+    for (int i = 0; i < 4; i++)
+        for (int file = 0; file < 4; file++) {
+            char *path = string_format("%s/%s", entry, files[file]);
+            char *theirs = string_format("%s/%s", others[i], files[file]);
+            size_t size, their_size;
+            char *data = file_read(path, &size), *their_data = file_read(theirs, &their_size);
+            file_write(path, their_data, their_size);
+            const bool same = size == their_size && memcmp(data, their_data, size) == 0;
+            const bool whole = cache_check(entry, &err);
+            if (whole != same) fail_msg("%s for %s: %d", theirs, path, whole);
+            if (!whole) assert_int_equal(err.code, EXIT_MISMATCH);
+            if (!whole && (!strstr(err.text, entry) || !strstr(err.text, "; delete "))) fail_msg("%s", err.text);
+            file_write(path, data, size);
+            free(data);
+            free(their_data);
+            free(path);
+            free(theirs);
+        }
+    if (!cache_check(entry, &err)) fail_msg("%s", err.text);
+    for (int i = 0; i < 4; i++) free(others[i]);
+    free(entry);
+    setting_free(&s);
+}
+
+/* What a process that is gone left goes with the next preparation. */
+static void what_is_left_behind_is_removed(void **state) {
+    struct setting s = setting_make(*state, 12, 0);
+    char *left = string_format("%s/pics-0123456789abcdef.abcdef", s.cache);
+    char *file = string_format("%s/train.album.tmp", left);
+    struct error err;
+    assert_true(directory_make(left, &err));
+    file_write(file, "half", 4);
+    free(prepared(&s));
+    assert_int_equal(entries_count(s.cache), 1);
+    free(file);
+    free(left);
+    setting_free(&s);
+}
+
+/* ---- What is told ---- */
+
+static void counts_are_told(void **state) {
+    struct setting s = setting_make(*state, 40, 21);
+    char *path = string_format("%s/stderr", (char *)*state);
+    const int kept = dup(STDERR_FILENO), file = open(path, O_CREAT | O_RDWR | O_TRUNC, 0666);
+    s.options.verbose = true;
+    fflush(stderr);
+    assert_true(dup2(file, STDERR_FILENO) >= 0);
+    char *entry = prepared(&s);
+    fflush(stderr);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    struct folder f = listed(&s);
+    bool *held_out = albums_expect(entry, &f);
+    size_t pictures[2] = {0}, captions[2] = {0}, texts[2] = {0}, size;
+    for (size_t i = 0; i < f.n; i++) {
+        pictures[held_out[i]] += f.items[i].path != NULL;
+        texts[held_out[i]] += f.items[i].path == NULL;
+        captions[held_out[i]] += f.items[i].path ? f.items[i].n_captions : 0;
+    }
+    struct codebook_quality q = {.uses = array_alloc(CODES, sizeof *q.uses)};
+    struct codebook c;
+    struct error err;
+    struct album *a = opened(entry, "val");
+    assert_true(codebook_load(&c, entry, &err));
+    for (size_t i = 0; i < album_records(a); i++) {
+        struct album_record record;
+        real patches[SIZE * SIZE * 3];
+        assert_true(album_read(a, i, &record, &err));
+        if (!record.pixels) continue;
+        patches_of(patches, record.pixels, SIZE, PATCH);
+        codebook_measure(&c, patches, record.codes, 4, &q);
+    }
+    size_t used = 0;
+    for (size_t k = 0; k < CODES; k++) used += q.uses[k] > 0;
+    assert_true(used > 1 && used < CODES);
+    char *want = string_format("pictures: %zu to train on, %zu held out\ncaptions: %zu to train on, %zu held out\n"
+                               "texts alone: %zu to train on, %zu held out\nlanguages: 2: de en\n", pictures[0],
+                               pictures[1], captions[0], captions[1], texts[0], texts[1]);
+    char *quality = string_format("codebook: held-out pictures are painted with a PSNR of %.2f dB, %zu of %d codes in "
+                                  "use\n", quality_psnr(&q), used, CODES);
+    char *told = file_read(path, &size);
+    if (!memmem(told, size, want, strlen(want))) fail_msg("%.*s does not tell %s", (int)size, told, want);
+    if (!memmem(told, size, quality, strlen(quality))) fail_msg("%.*s does not tell %s", (int)size, told, quality);
+    codebook_free(&c);
+    album_close(a);
+    folder_free(&f);
+    close(kept);
+    close(file);
+    free(q.uses);
+    free(held_out);
+    free(told);
+    free(want);
+    free(quality);
+    free(path);
+    free(entry);
+    setting_free(&s);
+}
+
+/* ---- The sheet ---- */
+
+enum { GAP = 6, NARROW_GAP = 2 };
+
+static void pixels_expect(const struct picture *sheet, size_t x, size_t y, const unsigned char *rgb) {
+    for (size_t row = 0; row < SIZE; row++)
+        assert_memory_equal(sheet->rgb + 3 * ((y + row) * sheet->width + x), rgb + 3 * row * SIZE, 3 * SIZE);
+}
+
+/* Held-out pictures, each over the one that its codes paint, eight in a row; all there are, or some. */
+static void a_sheet_shows_originals_over_paintings(void **state) {
+    struct setting s = setting_make(*state, 200, 40);
+    struct error err;
+    char *entry = prepared(&s), *path = string_format("%s/codes.png", (char *)*state);
+    struct album *a = opened(entry, "val");
+    struct codebook c;
+    struct album_record record;
+    size_t pictures[MOST], n = 0;
+    assert_true(codebook_load(&c, entry, &err));
+    for (size_t i = 0; i < album_records(a); i++) {
+        assert_true(album_read(a, i, &record, &err));
+        if (record.pixels) pictures[n++] = i;
+    }
+    assert_true(n > 10);
+    const size_t most[] = {1, 3, 8, 9, n - 1, n, MOST};
+    for (size_t m = 0; m < sizeof most / sizeof *most; m++) {
+        struct picture sheet;
+        const size_t shown = most[m] < n ? most[m] : n, across = shown < 8 ? shown : 8;
+        if (!sheet_write(path, entry, &c, most[m], &err)) fail_msg("%s", err.text);
+        assert_true(picture_read(&sheet, path, &err));
+        assert_int_equal(sheet.width, GAP + across * (SIZE + GAP));
+        assert_int_equal(sheet.height, GAP + (shown + 7) / 8 * (2 * SIZE + NARROW_GAP + GAP));
+        for (size_t i = 0; i < shown; i++) {
+            unsigned char painted[3 * SIZE * SIZE];
+            const size_t x = GAP + i % 8 * (SIZE + GAP), y = GAP + i / 8 * (2 * SIZE + NARROW_GAP + GAP);
+            assert_true(album_read(a, pictures[i * n / shown], &record, &err));
+            codes_paint(painted, &c, record.codes, SIZE, PATCH);
+            pixels_expect(&sheet, x, y, record.pixels);
+            pixels_expect(&sheet, x, y + SIZE + NARROW_GAP, painted);
+        }
+        free(sheet.rgb);
+    }
+    char *nowhere = string_format("%s/no/codes.png", (char *)*state);
+    assert_false(sheet_write(nowhere, entry, &c, 8, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+    c.entries[5] += 1;
+    assert_false(sheet_write(path, entry, &c, 8, &err));
+    assert_int_equal(err.code, EXIT_MISMATCH);
+    free(nowhere);
+    codebook_free(&c);
+    album_close(a);
+    free(path);
+    free(entry);
+    setting_free(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(threads_change_nothing),
+        TEST(every_input_is_in_the_name),
+        TEST(damaged_entries_are_made_again),
+        TEST(exchanged_files_are_refused),
+        TEST(what_is_left_behind_is_removed),
+        TEST(counts_are_told),
+        TEST(a_sheet_shows_originals_over_paintings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
