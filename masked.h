@@ -29,8 +29,8 @@ void language_prefix(const tokenizer *t, const char *language, int32_t **ids, si
 double masked_fill(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n);
 
 /* Writes a caption of `length` tokens behind the prefix (n tokens), or with length 0 of the median of lengths, as the
- * model sees them before anything is written. tokens has room for k->rows.room, and n + 1 + length (n + 2 with length 0)
- * are no more. Returns how many there are in all, the end of text too. */
+ * model sees them before anything is written. tokens has room for k->rows.room, and n + 1 + length (n + 2 with length
+ * 0) are no more. Returns how many there are in all, the end of text too. */
 size_t masked_caption(struct masked *k, const unsigned char *pixels, int32_t *tokens, size_t n, size_t length);
 
 /* Paints the hidden patches (P) of a picture out of the codebook, the surest first, in sight of the tokens (n, may be

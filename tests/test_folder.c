@@ -280,7 +280,8 @@ static void skin_tones_go_with_their_base(void **state) {
     (void)state;
     static char *const files[] = {"d/1f44b.png", "d/1f44b+1f3fb.png", "d/1f44b+1f3fb+1.png", "d/1f44.png",
                                   "d/1f44b1.png", "d/x/1f44b.png", "d/x/1f44b+2.png", "d/a.b.png", "d/a.png",
-                                  "d/a.b+c.png", "d/p+q/1.png", "d/p+q/2.png", "d/+1.png", "d/+2.png", "d/1f44b+2.png", NULL};
+                                  "d/a.b+c.png", "d/p+q/1.png", "d/p+q/2.png", "d/+1.png", "d/+2.png",
+                                  "d/1f44b+2.png", NULL};
     static const int same[][2] = {{0, 1}, {0, 2}, {5, 6}, {7, 9}, {0, 14}, {1, 14}, {2, 14}};
     put_pictures((char **)files);
     struct folder f = list_of(PATHS("d"));
