@@ -6,26 +6,27 @@
  *    block at a time, small enough for the L2 cache, by the thread that uses it.
  * 3. Blocks of rows (and of columns, where rows are few) of all problems are dealt out to the threads.
  *
- * Written in GCC vector extensions; the width comes from real.h. Only the packing and panel_step know how
- * the numbers of a packed B are stored. */
-#include "gemm.h"
+ * Products in bf16 go the same way: on the matrix tiles of gemm_amx.c where there are some, else on vectors
+ * (chains_multiply). Written in GCC vector extensions; the width comes from real.h. Only the packing (gemm_panels.c)
+ * and panel_step know how the numbers of a packed B are stored. */
+#include "gemm_parts.h"
 
 #include <omp.h>
-#include <string.h>
 #include "../base/tasks.h"
-#include "vecmath.h"
 
 enum {
-    LANES = VEC_LANES,
-    COLS = 2 * LANES,
     ROWS = VEC_BYTES == 64 ? 12 : 6, /* 24 accumulators of 32 registers, or 12 of 16 */
     WIDE = 4,                        /* panels that a single row takes at once: as many chains as hide latency */
+    CHAINED_ROWS = ROWS / 2,         /* in bf16, which takes two accumulators for each number */
     BLOCK_ROWS = 8 * ROWS,
     BLOCK_DEPTH = 512,
     BLOCK_NUMBERS = BLOCK_ROWS * BLOCK_DEPTH, /* of A: a part of the L2 cache */
     TALL_ROWS = 44 * ROWS,  /* of a block that is transposed: A's memory is read along its rows, whole if it can be */
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
-    AHEAD = 8,              /* rows of memory that are fetched before they are packed */
+    BF16_ROWS = 32,         /* in bf16: two tiles, */
+    BF16_BLOCK_ROWS = 8 * BF16_ROWS,
+    BF16_PART_BYTES = 5 << 18, /* of B: a part of the L2 cache of a machine with tiles */
+    TILES_NUMBERS = BF16_BLOCK_ROWS * BLOCK_DEPTH, /* and what a block of A has of them */
 };
 _Static_assert(GEMM_TILE_ROWS % ROWS == 0, "who cuts rows by it cuts no tile");
 
@@ -36,110 +37,14 @@ enum slab_order {
     K_MAJOR,   /* A's columns are contiguous: slab[k][row] */
 };
 
-static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-static size_t blocks_of(size_t n, size_t block) { return (n + block - 1) / block; }
-static size_t round_up(size_t n, size_t step) { return blocks_of(n, step) * step; }
-static enum slab_order order_of(const struct gemm *g) { return g->A.row == 1 && g->A.col != 1 ? K_MAJOR : ROW_MAJOR; }
-
-/* ---- Panels of B -------------------------------------------------------------------------------- */
-
-/* A panel is K steps of COLS numbers, zeros past the last column. In F32 a step is two vectors. Otherwise a
- * lane of 32 bits holds the numbers of 2 (bf16) or 4 (int8) successive steps, the first lowest, so that a shift
- * unpacks a whole vector; and in INT8 the columns' scales come first. In double (tests) all is stored as is. */
-typedef uint32_t bits_lanes __attribute__((vector_size(VEC_BYTES)));
-typedef int32_t int_lanes __attribute__((vector_size(VEC_BYTES)));
+static enum slab_order order_of(const struct gemm *g) { return by_columns(g) ? K_MAJOR : ROW_MAJOR; }
 
 #ifdef REAL_DOUBLE
-static inline int storage_steps(enum storage storage) { return (void)storage, 1; }
-static size_t panel_header(enum storage storage) { return (void)storage, 0; }
-static inline vec panel_step(vec word, enum storage storage, int step, vec scale) {
-    return (void)storage, (void)step, (void)scale, word;
-}
+static bool in_bf16(const struct gemm *g) { return (void)g, false; }
 #else
-static inline int storage_steps(enum storage storage) {
-    return storage == STORAGE_F32 ? 1 : storage == STORAGE_BF16 ? 2 : 4;
-}
-static size_t panel_header(enum storage storage) { return storage == STORAGE_INT8 ? COLS * sizeof(real) : 0; }
-/* The numbers of one step of a word. */
-static inline vec panel_step(vec word, enum storage storage, int step, vec scale) {
-    if (storage == STORAGE_F32) return word;
-    if (storage == STORAGE_BF16) /* the upper half of a float */
-        return (vec)(step == 0 ? (bits_lanes)word << 16 : (bits_lanes)word & 0xffff0000);
-    return __builtin_convertvector((int_lanes)((bits_lanes)word << (24 - 8 * step)) >> 24, vec) * scale;
-}
+static bool in_bf16(const struct gemm *g) { return g->operands == OPERANDS_BF16; }
 #endif
-
-/* Bytes of `steps` steps, and of a panel. */
-static size_t steps_bytes(enum storage storage, size_t steps) {
-    return blocks_of(steps, (size_t)storage_steps(storage)) * COLS * sizeof(real);
-}
-static size_t panel_bytes(enum storage storage, size_t K) { return panel_header(storage) + steps_bytes(storage, K); }
-
-/* To the nearest, ties to even; a NaN stays one. */
-static uint32_t bf16_of(real x) {
-    const float value = (float)x;
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value) return bits >> 16 | 0x40;
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
-static const real *view_row(struct view v, size_t stride, size_t r) {
-    return v.data + (v.pick ? (size_t)v.pick[r] : r) * stride;
-}
-
-/* A panel of `real`: columns from..from+cols of K rows of B. */
-static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t cols) {
-    if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
-    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, COLS * sizeof(real));
-    else if (B.col == 1)
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, cols * sizeof(real));
-    else /* a few k at a time, so that both sides stay in the cache */
-        for (size_t k0 = 0; k0 < K; k0 += LANES)
-            for (size_t n = 0; n < cols; n++) {
-                const real *column = view_row(B, B.col, from + n);
-                for (size_t k = k0; k < min_size(k0 + LANES, K); k++) panel[k * COLS + n] = column[k * B.row];
-            }
-}
-
-static real view_at(struct view v, size_t i, size_t j) { return v.data[i * v.row + j * v.col]; }
-
-/* The same in fewer bits. */
-static void panel_quantize(char *panel, enum storage storage, struct view B, size_t K, size_t from, size_t cols) {
-    const size_t steps = (size_t)storage_steps(storage), bits = 32 / steps;
-    real *scales = (real *)panel;
-    uint32_t *words = (uint32_t *)(panel + panel_header(storage));
-    memset(panel, 0, panel_bytes(storage, K));
-    for (size_t n = 0; n < cols; n++) {
-        real high = 0;
-        for (size_t k = 0; k < K; k++) high = (real)fmax(high, fabs(view_at(B, k, from + n)));
-        const real scale = high > 0 ? high / 127 : 1;
-        if (storage == STORAGE_INT8) scales[n] = scale;
-        for (size_t k = 0; k < K; k++) {
-            const real b = view_at(B, k, from + n);
-            const uint32_t number = storage == STORAGE_INT8 ? (uint32_t)lrint((double)(b / scale)) & 0xff : bf16_of(b);
-            words[k / steps * COLS + n] |= number << k % steps * bits;
-        }
-    }
-}
-
-size_t gemm_panels(size_t N) { return blocks_of(N, COLS); }
-
-size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N) { return gemm_panels(N) * panel_bytes(storage, K); }
-
-void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j) {
-    char *panel = (char *)packed + j * panel_bytes(storage, K);
-    const size_t from = j * COLS, cols = min_size(COLS, N - from);
-    if (storage_steps(storage) == 1) panel_copy((real *)panel, B, K, from, cols);
-    else panel_quantize(panel, storage, B, K, from, cols);
-}
-
-size_t gemm_packed_count(size_t K, size_t N) { return gemm_packed_bytes(STORAGE_F32, K, N) / sizeof(real); }
-
-void gemm_pack(real *packed, struct view B, size_t K, size_t N) {
-    for (size_t j = 0; j < gemm_panels(N); j++) gemm_pack_panel(packed, STORAGE_F32, B, K, N, j);
-}
+enum storage gemm_storage(enum operands operands) { return operands == OPERANDS_BF16 ? STORAGE_BF16 : STORAGE_F32; }
 
 /* ---- Tiles of C --------------------------------------------------------------------------------- */
 
@@ -153,6 +58,7 @@ struct tile {
     const real *bias, *start;
     real *c;
     size_t ldc;            /* of c and of start */
+    bool chains;           /* in the order of a bf16 product */
 };
 
 /* Its form: m rows by so many panels. A compile-time constant wherever the next two functions are inlined. */
@@ -217,8 +123,64 @@ static inline __attribute__((always_inline)) void tile_multiply(const struct til
         for (int v = 0; v < vectors; v++) vec_store(t->c + i * ldc + v * LANES, acc[i][v]);
 }
 
+/* The same in bf16, in the order that gemm.h describes: even and odd steps have an accumulator each, and c goes through
+ * memory. Of the tile's `all` rows, form.m from `from` on. */
+static inline __attribute__((always_inline)) void chains_multiply(const struct tile *t, size_t from, size_t all,
+                                                                  const struct form form) {
+    const int m = form.m;
+    const size_t row_step = form.order == ROW_MAJOR ? LANES : 1, k_step = form.order == ROW_MAJOR ? 1 : all;
+    const char *b = t->b;
+    for (int i = 0; i < m; i++)
+        for (int v = 0; v < 2; v++) {
+            const size_t at = (from + i) * t->ldc + v * LANES;
+            vec c = t->bias ? vec_load(t->bias + v * LANES) : (vec){0};
+            if (t->start) c += vec_load(t->start + at);
+            vec_store(t->c + at, c);
+        }
+    for (size_t k0 = 0; k0 < t->depth; k0 += BF16_DEPTH) {
+        vec sums[2][CHAINED_ROWS][2] = {{{{0}}}};
+        for (size_t k = k0; k < k0 + BF16_DEPTH && k < t->depth; k += 2, b += COLS * sizeof(real)) {
+            const real *a = t->a + k / LANES * LANES * all + from * row_step + k % LANES * k_step;
+#pragma GCC unroll 2
+            for (int step = 0; step < 2; step++) {
+                if (k + step == t->depth) break;
+                vec b_k[2];
+                for (int v = 0; v < 2; v++) b_k[v] = panel_step(((const vec *)b)[v], STORAGE_BF16, step, (vec){0});
+#pragma GCC unroll 16
+                for (int i = 0; i < m; i++)
+                    for (int v = 0; v < 2; v++) sums[step][i][v] += a[i * row_step + step * k_step] * b_k[v];
+            }
+        }
+        for (int i = 0; i < m; i++)
+            for (int v = 0; v < 2; v++) {
+                real *c = t->c + (from + i) * t->ldc + v * LANES;
+                vec_store(c, vec_load(c) + (sums[0][i][v] + sums[1][i][v]));
+            }
+    }
+}
+
+static void chains_run(const struct tile *t, size_t all, enum slab_order order) {
+    for (size_t from = 0, m; from < all; from += m) {
+        m = min_size(CHAINED_ROWS, all - from);
+#define CASE(rows)                                                                                       \
+    case rows:                                                                                           \
+        if (rows > CHAINED_ROWS) break;                                                                  \
+        if (order == K_MAJOR) chains_multiply(t, from, all, (struct form){rows, 1, K_MAJOR, STORAGE_BF16}); \
+        else chains_multiply(t, from, all, (struct form){rows, 1, ROW_MAJOR, STORAGE_BF16});             \
+        break;
+        switch (m) {
+            CASE(6) CASE(5) CASE(4) CASE(3) CASE(2) CASE(1)
+        }
+#undef CASE
+    }
+}
+
 /* Instantiates tile_multiply for what is only known at run time. */
 static void tile_run(const struct tile *t, int m, enum slab_order order, enum storage storage) {
+    if (t->chains) {
+        chains_run(t, (size_t)m, order);
+        return;
+    }
 #define FORM(...) tile_multiply(t, (struct form){__VA_ARGS__})
 #define CASE(rows)                                                              \
     case rows:                                                                  \
@@ -264,12 +226,23 @@ static size_t tile_rows(size_t left) {
     return left >= 2 * ROWS || left == ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
-struct range {
-    size_t from, to;
-};
+/* How a block's rows are chosen: whole tiles, so many at most, and so many where A's columns are contiguous. The
+ * two engines of bf16 cut alike. */
+static size_t rows_step(const struct gemm *g) { return in_bf16(g) ? BF16_ROWS : ROWS; }
+static size_t rows_most(const struct gemm *g) { return in_bf16(g) ? BF16_BLOCK_ROWS : BLOCK_ROWS; }
+static size_t rows_tall(const struct gemm *g) { return in_bf16(g) ? TALL_ROWS / BF16_ROWS * BF16_ROWS : TALL_ROWS; }
 
-/* Packs these rows of A at these steps; the panel that begins at row i of the block is at a + i * slabs. sums[i],
- * unless NULL, goes on with row i's sum. */
+#ifdef REAL_DOUBLE
+static void round_rows(real *a, size_t n) { (void)a, (void)n; }
+#else
+/* To bf16, as it is in the vector engine: floats whose lower halves are zero. */
+static void round_rows(real *a, size_t n) {
+    for (size_t i = 0; i < n; i += LANES) words_store((uint32_t *)a + i, words_round(words_load(a + i)) & 0xffff0000);
+}
+#endif
+
+/* Packs these rows of A at these steps, rounded if it is in bf16; the panel that begins at row i of the block is at
+ * a + i * slabs. sums[i], unless NULL, goes on with row i's sum. */
 static void pack_rows(real *a, real *sums, const struct gemm *g, struct range block, struct range steps, size_t slabs) {
     const size_t row0 = block.from, rows = block.to - block.from, k0 = steps.from, depth = steps.to - steps.from;
     if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
@@ -287,6 +260,7 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, struct range bl
             }
             if (sums) row_add_scaled(sums, 1, from, rows);
         }
+        if (in_bf16(g)) round_rows(a, rows * slabs);
         return;
     }
     for (size_t top = 0, m; top < rows; top += m) {
@@ -301,20 +275,15 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, struct range bl
             for (k = 0; sums && k < depth; k++) sums[top + r] += from[k * g->A.col];
         }
     }
+    if (in_bf16(g)) round_rows(a, rows * slabs);
 }
-
-/* B's packed panels, from the first that is wanted, at the first step that is. */
-struct panels {
-    const char *data, *scales; /* INT8's scales: in front of each panel's first step */
-    size_t bytes;              /* from panel to panel */
-};
 
 /* These steps of C's rows by cols, A packed as pack_rows does. */
 static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, const struct panels *B,
                             struct range rows, struct range cols, struct range steps) {
     const enum slab_order order = order_of(g);
     const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias;
-    const bool single = rows.to - rows.from == 1;
+    const bool single = rows.to - rows.from == 1 && !in_bf16(g);
     for (size_t j = cols.from, step; j < cols.to; j += step) {
         const size_t p = (j - cols.from) / COLS * B->bytes;
         step = single && cols.to - j >= WIDE * COLS ? WIDE * COLS : COLS;
@@ -323,7 +292,7 @@ static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, c
             const size_t ij = (rows.from + i) * g->ldc + j;
             const struct tile t = {
                 steps.to - steps.from, a + i * slabs, B->data + p, (const real *)(B->scales + p), B->bytes,
-                bias ? bias + j : NULL, start ? start + ij : NULL, g->C + ij, g->ldc,
+                bias ? bias + j : NULL, start ? start + ij : NULL, g->C + ij, g->ldc, in_bf16(g),
             };
             if (step > COLS) tile_run_wide(&t, g->storage);
             else if (cols.to - j >= COLS) tile_run(&t, (int)m, order, g->storage);
@@ -332,39 +301,80 @@ static void panels_multiply(const struct gemm *g, const real *a, size_t slabs, c
     }
 }
 
-/* A block of C, all of K. `packed` is the whole B, or NULL: this task packs what it needs itself. */
+/* A packed block of A: of the vector engine, or of tiles. */
+union packed_rows {
+    real numbers[BLOCK_NUMBERS];
+    uint32_t words[TILES_NUMBERS / 2];
+};
+
+/* How many steps of so many rows fit. */
+static size_t depth_fitting(const struct gemm *g, size_t rows, bool tiles) {
+    const size_t step = in_bf16(g) ? BF16_DEPTH : LANES, most = tiles ? TILES_NUMBERS : BLOCK_NUMBERS;
+    return min_size(BLOCK_DEPTH, most / round_up(rows, rows_step(g)) / step * step);
+}
+
+/* B as it is stored where the caller did not pack it. */
+static enum storage storage_of(const struct gemm *g) { return in_bf16(g) ? STORAGE_BF16 : g->storage; }
+
+/* Packs columns `cols` of B at these steps. */
+static struct panels pack_own(real *to, const struct gemm *g, struct range cols, struct range steps) {
+    const struct view B = view_from(g->B, steps.from);
+    const size_t depth = steps.to - steps.from, bytes = panel_bytes(storage_of(g), depth);
+    for (size_t j = cols.from; j < cols.to; j += COLS) {
+        char *const panel = (char *)to + (j - cols.from) / COLS * bytes;
+        panel_pack(panel, storage_of(g), B, depth, j, min_size(COLS, cols.to - j));
+    }
+    return (struct panels){(const char *)to, NULL, bytes};
+}
+
+/* Of a B that is packed as a whole, the panels from these columns on, at these steps. */
+static struct panels panels_at(const struct gemm *g, const void *packed, size_t col, size_t k0) {
+    const enum storage storage = storage_of(g);
+    const size_t bytes = panel_bytes(storage, g->packed_K ? g->packed_K : g->K);
+    const char *first = (const char *)packed + col / COLS * bytes;
+    return (struct panels){first + panel_header(storage) + steps_bytes(storage, k0), first, bytes};
+}
+
+/* Columns of B that are multiplied before the next are touched: all that is packed, in bf16 no more than the L2 cache
+ * holds; or as many as a task packs itself at a time. */
+static size_t columns_at_once(const struct gemm *g, const void *packed, size_t depth) {
+    const size_t panel = panel_bytes(storage_of(g), depth);
+    const size_t most = packed ? BF16_PART_BYTES : OWN_NUMBERS * sizeof(real);
+    return (packed && !in_bf16(g)) || panel == 0 ? g->N : most / panel * COLS;
+}
+
+/* A block of C, all of K. `packed` is the whole B, or NULL: this task packs what it needs itself. A is packed once; for
+ * tiles, which are done with a row before the next can be read, a few rows at a time, the next being on their way. */
 static void block_multiply(const struct gemm *g, const void *packed, struct range rows, struct range cols) {
-    real a[BLOCK_NUMBERS] __attribute__((aligned(VEC_BYTES))), row_sums[TALL_ROWS] = {0};
-    real *const sums = g->sums && cols.from == 0 ? row_sums : NULL; /* blocks side by side share their rows */
-    const size_t tall = round_up(rows.to - rows.from, ROWS), packed_K = g->packed_K ? g->packed_K : g->K;
-    const size_t block_depth = min_size(BLOCK_DEPTH, BLOCK_NUMBERS / tall / LANES * LANES);
+    union packed_rows a __attribute__((aligned(64)));
+    real b[OWN_NUMBERS] __attribute__((aligned(64))), row_sums[TALL_ROWS] = {0};
+    const bool tiles = in_bf16(g) && tiles_wanted(), strips = tiles && packed && order_of(g) == ROW_MAJOR;
+    const size_t all = rows.to - rows.from, strip = strips ? BF16_ROWS : all;
+    const size_t block_depth = depth_fitting(g, strip, tiles);
+    if (tiles) tiles_begin();
     for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += block_depth) {
-        const size_t depth = min_size(block_depth, g->K - k0), slabs = round_up(depth, LANES);
-        const struct range steps = {k0, k0 + depth};
-        pack_rows(a, sums, g, rows, steps, slabs);
-        if (packed) {
-            const size_t panel = panel_bytes(g->storage, packed_K);
-            const char *first = (const char *)packed + cols.from / COLS * panel;
-            const char *at_k0 = first + panel_header(g->storage) + steps_bytes(g->storage, k0);
-            panels_multiply(g, a, slabs, &(struct panels){at_k0, first, panel}, rows, cols, steps);
-            continue;
-        }
-        real b[OWN_NUMBERS] __attribute__((aligned(VEC_BYTES)));
-        const struct view B = {g->B.data + (g->B.pick ? 0 : k0 * g->B.row), g->B.row, g->B.col,
-                               g->B.pick ? g->B.pick + k0 : NULL};
-        const size_t panel = panel_bytes(STORAGE_F32, depth), some = OWN_NUMBERS / COLS / (depth ? depth : 1) * COLS;
+        const struct range steps = {k0, k0 + min_size(block_depth, g->K - k0)};
+        const size_t slabs = round_up(steps.to - k0, LANES), some = columns_at_once(g, packed, steps.to - k0);
         for (size_t j = cols.from; j < cols.to; j += some) {
             const struct range part = {j, min_size(j + some, cols.to)};
-            for (size_t p = j; p < part.to; p += COLS)
-                panel_copy(b + (p - j) * depth, B, depth, p, min_size(COLS, part.to - p));
-            panels_multiply(g, a, slabs, &(struct panels){(const char *)b, NULL, panel}, rows, part, steps);
+            const struct panels B = packed ? panels_at(g, packed, j, k0) : pack_own(b, g, part, steps);
+            for (size_t i = 0; i < all; i += strip) {
+                const struct range some_rows = {rows.from + i, rows.from + min_size(i + strip, all)};
+                real *const sums = g->sums && j == 0 ? row_sums + i : NULL; /* blocks side by side share their rows */
+                if (tiles && (strips || j == cols.from)) tiles_pack_rows(a.words, sums, g, some_rows, steps);
+                if (!tiles && j == cols.from) pack_rows(a.numbers, sums, g, some_rows, steps, slabs);
+                if (tiles) tiles_multiply(g, a.words, &B, some_rows, part, steps);
+                else panels_multiply(g, a.numbers, slabs, &B, some_rows, part, steps);
+            }
         }
     }
-    if (sums) row_add_scaled(g->sums + rows.from, 1, sums, rows.to - rows.from);
+    if (tiles) tiles_end();
+    if (g->sums && cols.from == 0) row_add_scaled(g->sums + rows.from, 1, row_sums, all);
 }
 
 void gemm_serial(const struct gemm *g) {
-    const size_t block = order_of(g) == K_MAJOR && g->K * TALL_ROWS <= BLOCK_NUMBERS ? TALL_ROWS : BLOCK_ROWS;
+    const size_t tall = rows_tall(g);
+    const size_t block = order_of(g) == K_MAJOR && g->K * tall <= BLOCK_NUMBERS ? tall : rows_most(g);
     for (size_t i = 0; i < g->M; i += block)
         block_multiply(g, g->packed, (struct range){i, min_size(i + block, g->M)}, (struct range){0, g->N});
 }
@@ -381,14 +391,16 @@ static struct cut cut_of(const struct gemm *g, double work) {
     const double share = work / (TASKS_A_THREAD * (double)omp_get_max_threads());
     const double own = (double)g->M * (double)g->N * (double)(g->K + 1);
     const size_t wanted = own > share ? (size_t)(own / share) : 1;
-    struct cut cut = {.rows = BLOCK_ROWS, .across = 1};
+    const size_t most = rows_most(g), tall = rows_tall(g);
+    struct cut cut = {.rows = most, .across = 1};
     if (g->M == 0 || g->N == 0) return cut;
-    if (order_of(g) == K_MAJOR) { /* A is read along its memory's rows: as tall as can be */
-        const size_t rows = g->M / wanted;
-        cut.rows = rows < BLOCK_ROWS ? BLOCK_ROWS : rows < TALL_ROWS ? rows : TALL_ROWS;
-    }
+    const size_t rows = g->M / wanted;
+    if (order_of(g) == K_MAJOR) /* A is read along its memory's rows: as tall as can be */
+        cut.rows = rows < most ? most : rows < tall ? rows : tall;
+    else if (in_bf16(g)) /* few rows cost nothing, and rows that are packed by several do */
+        cut.rows = rows < BF16_ROWS ? BF16_ROWS : rows < most ? rows : most;
     const size_t down = blocks_of(g->M, cut.rows);
-    cut.rows = round_up(blocks_of(g->M, down), ROWS); /* equal ones */
+    cut.rows = round_up(blocks_of(g->M, down), rows_step(g)); /* equal ones */
     if (down < wanted) cut.across = min_size(wanted / down, blocks_of(g->N, COLS));
     cut.cols = round_up(blocks_of(g->N, cut.across), COLS);
     cut.across = blocks_of(g->N, cut.cols);
@@ -410,7 +422,7 @@ size_t gemm_workspace_bytes(const struct gemm *problems, size_t n) {
     size_t bytes = 0;
     for (size_t p = 0; p < n; p++)
         if (packs_shared(&problems[p], cut_of(&problems[p], work)))
-            bytes += gemm_packed_bytes(STORAGE_F32, problems[p].K, problems[p].N);
+            bytes += gemm_packed_bytes(gemm_storage(problems[p].operands), problems[p].K, problems[p].N);
     return bytes;
 }
 
@@ -425,7 +437,7 @@ void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
         cuts[p] = cut_of(g, work);
         const bool pack = packs_shared(g, cuts[p]);
         packed[p] = pack ? workspace : g->packed;
-        if (pack) workspace = (char *)workspace + gemm_packed_bytes(STORAGE_F32, g->K, g->N);
+        if (pack) workspace = (char *)workspace + gemm_packed_bytes(gemm_storage(g->operands), g->K, g->N);
         panel_first[p + 1] = panel_first[p] + (pack ? gemm_panels(g->N) : 0);
         task_first[p + 1] = task_first[p] + cuts[p].tasks;
     }
@@ -434,7 +446,7 @@ void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
         for (size_t piece = 0; piece < panel_first[n]; piece++) {
             const size_t p = tasks_find(panel_first, n, piece), j = piece - panel_first[p];
             const struct gemm *g = &problems[p];
-            gemm_pack_panel((void *)packed[p], STORAGE_F32, g->B, g->K, g->N, j);
+            gemm_pack_panel((void *)packed[p], gemm_storage(g->operands), g->B, g->K, g->N, j);
         }
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t piece = 0; piece < task_first[n]; piece++) {

@@ -8,7 +8,14 @@
  *
  * Each element of C is one chain of multiply-adds in the order of k, by one thread, whatever the number of
  * threads, of rows, or of problems beside it: results are the same bits in training and in decoding.
- * How it is fast: see gemm.c. */
+ *
+ * With OPERANDS_BF16 both operands are rounded to bf16, to the nearest even, on their way into the pack, and the rest
+ * is `real`: of each 32 successive steps (from k = 0, the last padded with zeros) the even ones are a chain from zero,
+ * and so are the odd ones; their sum is added to the element. That is what AMX tiles do, so a machine without them
+ * computes the same bits on vectors, with these exceptions: tiles take numbers below 2^-126, in operands, chains and C,
+ * for zero; and where vectors have no fused multiply-add, a product beyond the range of floats is infinite and one
+ * below it loses bits (it is all the same otherwise, since products of two bf16 are exact).
+ * How it is fast: see gemm.c and gemm_amx.c. */
 #ifndef GEMM_H
 #define GEMM_H
 
@@ -31,18 +38,22 @@ enum { GEMM_TILE_ROWS = 12 }; /* a multiple of the rows of a tile of C, whatever
 
 enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 
+/* Of the operands of a product. In double (tests) it changes nothing. */
+enum operands { OPERANDS_F32, OPERANDS_BF16 };
+
 struct gemm {
     size_t M, N, K;
+    enum operands operands;
     struct view A;
     struct view B;
     const void *packed;   /* B as gemm_pack laid it out, or NULL: packed from B by the call */
-    enum storage storage; /* of packed */
+    enum storage storage; /* of packed; a BF16 product wants STORAGE_BF16 */
     size_t packed_K;      /* the K it was packed with if that is more than K, else 0 */
     real *C;              /* (M, ldc) */
     size_t ldc;
     const real *bias;     /* (N), or NULL for zeros */
     const real *start;    /* (M, ldc), or NULL for zeros; C itself for C += A B */
-    real *sums;           /* (M): each row of A is summed and added, on its way into the pack; or NULL */
+    real *sums;           /* (M): each row of A, not rounded, is summed and added, on its way into the pack; or NULL */
 };
 
 /* Bytes that B (K,N) takes when packed, and packing of panel j of gemm_panels(N) on the calling thread, so that
@@ -50,6 +61,12 @@ struct gemm {
 size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N);
 void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j);
 size_t gemm_panels(size_t N);
+
+/* Packing of the whole on the calling thread. */
+void gemm_pack_stored(void *packed, enum storage storage, struct view B, size_t K, size_t N);
+
+/* How a product of these operands wants its B packed. */
+enum storage gemm_storage(enum operands operands);
 
 /* The same in F32: numbers (real) that it takes, and packing of the whole. */
 size_t gemm_packed_count(size_t K, size_t N);
@@ -62,5 +79,9 @@ size_t gemm_workspace_bytes(const struct gemm *problems, size_t n);
 
 /* Runs one problem on the calling thread, for use inside a parallel loop. */
 void gemm_serial(const struct gemm *problem);
+
+/* Products in bf16 use tiles if this machine has some. false: vectors, in this process, until the next call of this;
+ * true: tiles again. For tests and measurements, while no product runs. Returns whether there are any. */
+bool gemm_use_tiles(bool wanted);
 
 #endif

@@ -1,0 +1,111 @@
+/* Packing of B; gemm_parts.h says how its numbers lie. */
+#include "gemm_parts.h"
+
+/* A panel of `real`: columns from..from+cols of K rows of B. */
+static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t cols) {
+    if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
+    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
+        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, COLS * sizeof(real));
+    else if (B.col == 1)
+        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, cols * sizeof(real));
+    else /* a few k at a time, so that both sides stay in the cache */
+        for (size_t k0 = 0; k0 < K; k0 += LANES)
+            for (size_t n = 0; n < cols; n++) {
+                const real *column = view_row(B, B.col, from + n);
+                for (size_t k = k0; k < min_size(k0 + LANES, K); k++) panel[k * COLS + n] = column[k * B.row];
+            }
+}
+
+static real view_at(struct view v, size_t i, size_t j) { return v.data[i * v.row + j * v.col]; }
+
+/* In INT8: each column's scale, then its numbers. */
+static void panel_quantize(char *panel, struct view B, size_t K, size_t from, size_t cols) {
+    const size_t steps = (size_t)storage_steps(STORAGE_INT8);
+    real *scales = (real *)panel;
+    uint32_t *to = (uint32_t *)(panel + panel_header(STORAGE_INT8));
+    memset(panel, 0, panel_bytes(STORAGE_INT8, K));
+    for (size_t n = 0; n < cols; n++) {
+        real high = 0;
+        for (size_t k = 0; k < K; k++) high = (real)fmax(high, fabs(view_at(B, k, from + n)));
+        const real scale = scales[n] = high > 0 ? high / 127 : 1;
+        for (size_t k = 0; k < K; k++) {
+            const uint32_t number = (uint32_t)lrint((double)(view_at(B, k, from + n) / scale)) & 0xff;
+            to[k / steps * COLS + n] |= number << k % steps * 8;
+        }
+    }
+}
+
+#ifndef REAL_DOUBLE
+/* ---- bf16: pairs of steps ----------------------------------------------------------------------- */
+
+/* Rows of B are contiguous: two of them are a row of words. */
+static void panel_pair_rows(uint32_t *to, struct view B, size_t K, size_t from, size_t cols) {
+    real copy[2][COLS] = {{0}};
+    for (size_t k = 0; k < K; k += 2, to += COLS) {
+        const real *row[2] = {view_row(B, B.row, k) + from, copy[1]};
+        for (size_t soon = k + AHEAD; soon < min_size(k + AHEAD + 2, K); soon++)
+            for (size_t n = 0; n < cols; n += 64 / sizeof(real))
+                __builtin_prefetch(view_row(B, B.row, soon) + from + n);
+        if (k + 1 < K) row[1] = view_row(B, B.row, k + 1) + from;
+        else memset(copy[1], 0, sizeof copy[1]);
+        for (int s = 0; s < 2 && cols < COLS; s++) {
+            if (row[s] != copy[s]) memcpy(copy[s], row[s], cols * sizeof(real));
+            row[s] = copy[s];
+        }
+        for (int v = 0; v < COLS; v += LANES)
+            words_store(to + v, words_pair(words_load(row[0] + v), words_load(row[1] + v)));
+    }
+}
+
+/* Columns are: LANES of them, 2 LANES steps at a time, are words one way and transposed are the panel. */
+static void panel_pair_columns(uint32_t *to, struct view B, size_t K, size_t from, size_t cols) {
+    enum { STEPS = 2 * LANES };
+    for (size_t k = 0; k < K; k += STEPS, to += LANES * COLS)
+        for (size_t n = 0; n < COLS; n += LANES) {
+            words w[LANES] = {{0}};
+            for (size_t i = 0; i < LANES && n + i < cols; i++) {
+                const real *column = view_row(B, B.col, from + n + i) + k * B.row;
+                real copy[STEPS] = {0};
+                const bool whole = B.row == 1 && K - k >= STEPS;
+                for (size_t s = 0; !whole && s < min_size(STEPS, K - k); s++) copy[s] = column[s * B.row];
+                if (!whole) column = copy;
+                w[i] = words_of_row(words_load(column), words_load(column + LANES));
+            }
+            words_transpose(w);
+            for (size_t p = 0; p < LANES; p++) words_store(to + p * COLS + n, w[p]);
+        }
+}
+
+static void panel_pair(uint32_t *panel, struct view B, size_t K, size_t from, size_t cols) {
+    memset(panel + K / 2 * COLS, 0, panel_bytes(STORAGE_BF16, K) - K / 2 * COLS * sizeof *panel);
+    if (B.col == 1) panel_pair_rows(panel, B, K, from, cols);
+    else panel_pair_columns(panel, B, K, from, cols);
+}
+#endif
+
+/* ---- Any of them -------------------------------------------------------------------------------- */
+
+void panel_pack(void *panel, enum storage storage, struct view B, size_t K, size_t from, size_t cols) {
+    if (storage_steps(storage) == 1) panel_copy(panel, B, K, from, cols);
+#ifndef REAL_DOUBLE
+    else if (storage == STORAGE_BF16) panel_pair(panel, B, K, from, cols);
+#endif
+    else panel_quantize(panel, B, K, from, cols);
+}
+
+size_t gemm_panels(size_t N) { return blocks_of(N, COLS); }
+
+size_t gemm_packed_bytes(enum storage storage, size_t K, size_t N) { return gemm_panels(N) * panel_bytes(storage, K); }
+
+void gemm_pack_panel(void *packed, enum storage storage, struct view B, size_t K, size_t N, size_t j) {
+    char *panel = (char *)packed + j * panel_bytes(storage, K);
+    panel_pack(panel, storage, B, K, j * COLS, min_size(COLS, N - j * COLS));
+}
+
+void gemm_pack_stored(void *packed, enum storage storage, struct view B, size_t K, size_t N) {
+    for (size_t j = 0; j < gemm_panels(N); j++) gemm_pack_panel(packed, storage, B, K, N, j);
+}
+
+size_t gemm_packed_count(size_t K, size_t N) { return gemm_packed_bytes(STORAGE_F32, K, N) / sizeof(real); }
+
+void gemm_pack(real *packed, struct view B, size_t K, size_t N) { gemm_pack_stored(packed, STORAGE_F32, B, K, N); }
