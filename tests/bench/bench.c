@@ -13,10 +13,12 @@
 #include "../../src/math/gemm.h"
 #include "../../src/math/kernels.h"
 #include "../../src/layers/inputs.h"
+#include "../../src/layers/linear.h"
 #include "../../src/layers/norm.h"
 #include "../../src/run/optimizer.h"
 #include "../../src/math/vecmath.h"
 #include "../study/statistics.h"
+#include "tile_peak.h"
 
 enum { RUNS = 7 };
 
@@ -24,6 +26,7 @@ struct bench {
     const char *only;
     json_t *results; /* NULL: print a table */
     double memory, cache; /* bytes/s read, from memory and from the last-level cache */
+    bool tiles;           /* this machine has matrix tiles */
 };
 
 /* Seconds of one call, from as many as take about 20 ms. */
@@ -109,6 +112,14 @@ static double measure_share(void (*work)(void *), void *context, double amount, 
 static float peak_sink;
 static struct yardstick peak_yardstick(void) { return (struct yardstick){peak_run, &peak_sink, peak_flops()}; }
 
+/* Of products in bf16: tiles where there are some. */
+static const char *bf16_peak_name(const struct bench *b) { return b->tiles ? "tile peak" : "peak"; }
+static struct yardstick bf16_yardstick(const struct bench *b) {
+    if (!b->tiles) return peak_yardstick();
+    const double flops = 2.0 * 16 * 16 * 32 * TILE_PEAK_CHAINS * TILE_PEAK_STEPS * omp_get_max_threads();
+    return (struct yardstick){tile_peak_run, NULL, flops};
+}
+
 struct reading {
     const real *data;
     size_t n; /* numbers a thread reads */
@@ -153,6 +164,9 @@ static void bench_machine(struct bench *b) {
     b->cache = read_measure(threads << 22);
     report(b, "threads", omp_get_max_threads(), "", 0, "");
     report(b, "peak, fused multiply-add", peak / 1e9, "GFLOP/s", 0, "");
+    b->tiles = gemm_use_tiles(true);
+    const struct yardstick tiles = bf16_yardstick(b);
+    if (b->tiles) report(b, "peak, tiles of bf16", tiles.amount / measure(tiles.run, NULL) / 1e9, "GFLOP/s", 0, "");
     report(b, "read, memory", b->memory / 1e9, "GB/s", 0, "");
     report(b, "read, 4 MB a thread", b->cache / 1e9, "GB/s", 0, "");
 }
@@ -162,7 +176,7 @@ static void bench_machine(struct bench *b) {
 struct products {
     struct gemm *problems;
     size_t n;
-    real *workspace;
+    void *workspace;
 };
 static void products_run(void *context) {
     const struct products *p = context;
@@ -179,67 +193,95 @@ static real *random_numbers(size_t n) {
 
 enum product_kind { FORWARD, D_INPUT, D_WEIGHT };
 
-/* `n` layers (experts) of (OC, IC) on `rows` rows each: the three products of training. */
-static void bench_product(struct bench *b, const char *what, enum product_kind kind, size_t n, size_t rows,
-                          size_t IC, size_t OC) {
+struct product_shape {
+    const char *what;
+    size_t n, rows, IC, OC; /* n layers (experts) of (OC, IC) on so many rows each */
+};
+
+/* One of the three products of training. */
+static void bench_product(struct bench *b, enum operands operands, enum product_kind kind,
+                          const struct product_shape *shape) {
     static const char *const kinds[] = {"forward", "d-input", "d-weight"};
+    const size_t n = shape->n, rows = shape->rows, IC = shape->IC, OC = shape->OC;
+    const bool bf16 = operands == OPERANDS_BF16;
     char name[80];
-    snprintf(name, sizeof name, "gemm %s %s %zux%zux%zu%s", what, kinds[kind], rows, IC, OC, n > 1 ? " (grouped)" : "");
+    snprintf(name, sizeof name, "gemm %s%s %s %zux%zux%zu%s", bf16 ? "bf16 " : "", shape->what, kinds[kind], rows, IC,
+             OC, n > 1 ? " (grouped)" : "");
     if (!wanted(b, name)) return;
     real *in = random_numbers(n * rows * IC), *out = random_numbers(n * rows * OC), *w = random_numbers(n * OC * IC);
     const size_t K = kind == FORWARD ? IC : OC, N = kind == FORWARD ? OC : IC;
-    const size_t packed_count = gemm_packed_count(K, N), work_count = n * gemm_packed_count(rows, IC);
-    real *packed = array_alloc(n * packed_count, sizeof *packed), *workspace = array_alloc(work_count, sizeof *packed);
+    const enum storage storage = gemm_storage(operands);
+    const size_t packed_bytes = gemm_packed_bytes(storage, K, N);
+    char *packed = array_alloc(n, packed_bytes), *workspace = array_alloc(n, gemm_packed_bytes(storage, rows, IC));
     struct gemm *g = array_alloc(n, sizeof *g);
     for (size_t e = 0; e < n; e++) {
         real *in_e = in + e * rows * IC, *out_e = out + e * rows * OC, *w_e = w + e * OC * IC;
+        const struct linear l = {.IC = IC, .OC = OC, .packed = packed + e * packed_bytes, .dw = w_e, .storage = storage,
+                                 .packed_t = packed + e * packed_bytes};
         const struct view B = kind == FORWARD ? (struct view){w_e, 1, IC, NULL} : (struct view){w_e, IC, 1, NULL};
-        gemm_pack(packed + e * packed_count, B, K, N);
-        if (kind == FORWARD)
-            g[e] = (struct gemm){.M = rows,
-                                 .N = OC,
-                                 .K = IC,
-                                 .A = {in_e, IC, 1, NULL},
-                                 .packed = packed + e * packed_count,
-                                 .C = out_e,
-                                 .ldc = OC};
-        else if (kind == D_INPUT)
-            g[e] = (struct gemm){.M = rows,
-                                 .N = IC,
-                                 .K = OC,
-                                 .A = {out_e, OC, 1, NULL},
-                                 .packed = packed + e * packed_count,
-                                 .C = in_e,
-                                 .ldc = IC};
-        else
-            g[e] = (struct gemm){.M = OC,
-                                 .N = IC,
-                                 .K = rows,
-                                 .A = {out_e, 1, OC, NULL},
-                                 .B = {in_e, IC, 1, NULL},
-                                 .C = w_e,
-                                 .ldc = IC,
-                                 .start = w_e};
+        gemm_pack_stored(packed + e * packed_bytes, storage, B, K, N);
+        if (kind == FORWARD) g[e] = linear_product(&l, out_e, in_e, NULL, rows);
+        else if (kind == D_INPUT) g[e] = linear_din_product(&l, in_e, out_e, NULL, rows);
+        else g[e] = linear_dw_product(&l, out_e, in_e, rows);
+        g[e].operands = operands;
     }
     struct products p = {g, n, workspace};
     double share;
-    const double rate = measure_share(products_run, &p, 2.0 * (double)(n * rows * IC * OC), peak_yardstick(), &share);
-    report(b, name, rate / 1e9, "GFLOP/s", share, "peak");
+    const struct yardstick yardstick = bf16 ? bf16_yardstick(b) : peak_yardstick();
+    const double rate = measure_share(products_run, &p, 2.0 * (double)(n * rows * IC * OC), yardstick, &share);
+    report(b, name, rate / 1e9, "GFLOP/s", share, bf16 ? bf16_peak_name(b) : "peak");
     free(in), free(out), free(w), free(packed), free(workspace), free(g);
 }
 
 static void bench_products(struct bench *b) {
-    for (int kind = FORWARD; kind <= D_WEIGHT; kind++) {
-        bench_product(b, "qkv", kind, 1, 2048, 384, 1152);
-        bench_product(b, "attproj", kind, 1, 2048, 384, 384);
-        bench_product(b, "fc", kind, 1, 2048, 384, 1536);
-        bench_product(b, "fcproj", kind, 1, 2048, 1536, 384);
-        bench_product(b, "logits", kind, 1, 512, 384, 4096);
-        bench_product(b, "expert up, E=8", kind, 8, 2048, 64, 256);
-        bench_product(b, "expert down, E=8", kind, 8, 2048, 256, 64);
-        bench_product(b, "expert up, E=128", kind, 128, 128, 64, 256);
-        bench_product(b, "expert down, E=128", kind, 128, 128, 256, 64);
-    }
+    static const struct product_shape shapes[] = {
+        {"qkv", 1, 2048, 384, 1152},
+        {"attproj", 1, 2048, 384, 384},
+        {"fc", 1, 2048, 384, 1536},
+        {"fcproj", 1, 2048, 1536, 384},
+        {"logits", 1, 512, 384, 4096},
+        {"expert up, E=8", 8, 2048, 64, 256},
+        {"expert down, E=8", 8, 2048, 256, 64},
+        {"expert up, E=128", 128, 128, 64, 256},
+        {"expert down, E=128", 128, 128, 256, 64},
+    };
+    for (int operands = OPERANDS_F32; operands <= OPERANDS_BF16; operands++)
+        for (int kind = FORWARD; kind <= D_WEIGHT; kind++)
+            for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+                bench_product(b, (enum operands)operands, (enum product_kind)kind, &shapes[i]);
+}
+
+/* The packing of weights, which happens once a step. */
+struct packing {
+    void *to;
+    enum storage storage;
+    struct view B;
+    size_t K, N;
+};
+static void run_packing(void *context) {
+    const struct packing *p = context;
+#pragma omp parallel for schedule(static)
+    for (size_t j = 0; j < gemm_panels(p->N); j++) gemm_pack_panel(p->to, p->storage, p->B, p->K, p->N, j);
+}
+
+static void bench_packing(struct bench *b) {
+    enum { OC = 1536, IC = 384 };
+    real *w = random_numbers((size_t)OC * IC);
+    for (int storage = STORAGE_F32; storage <= STORAGE_BF16; storage++)
+        for (int transposed = 0; transposed < 2; transposed++) {
+            const size_t K = transposed ? OC : IC, N = transposed ? IC : OC;
+            const struct view B = transposed ? (struct view){w, IC, 1, NULL} : (struct view){w, 1, IC, NULL};
+            char name[80];
+            snprintf(name, sizeof name, "pack %s %s", storage == STORAGE_BF16 ? "bf16" : "f32",
+                     transposed ? "d-input" : "forward");
+            if (!wanted(b, name)) continue;
+            struct packing p = {array_alloc(gemm_packed_bytes((enum storage)storage, K, N), 1), (enum storage)storage,
+                                B, K, N};
+            const double rate = (double)(OC * IC) * sizeof(real) / measure(run_packing, &p);
+            report(b, name, rate / 1e9, "GB/s", rate / b->memory, "memory read");
+            free(p.to);
+        }
+    free(w);
 }
 
 /* ---- The other kernels, at the sizes of dense L6 C384 V4096 T256 B8 ----------------------------- */
@@ -474,6 +516,7 @@ int main(int argc, char **argv) {
     if (!threads_start(0, &err)) error_exit(&err);
     bench_machine(&b);
     bench_products(&b);
+    bench_packing(&b);
     bench_kernels(&b);
     bench_models(&b);
     if (b.results) {
