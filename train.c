@@ -273,7 +273,7 @@ static void sample_show(struct train *t) {
 }
 
 static struct model_setup setup_of(const struct training *o) {
-    return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, STORAGE_F32};
+    return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, (enum storage)o->dtype};
 }
 
 /* Bytes resident when training; not those of a tokenizer's training, which comes before. */

@@ -65,18 +65,23 @@ static inline struct config config_masked(struct config config, int size) {
     return config;
 }
 
-static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
+static inline struct model model_stored(const struct config *config, enum model_use use, size_t batch,
+                                        enum storage storage) {
     struct model m;
     struct error err;
-    if (!model_create(&m, config, (struct model_setup){use, batch, false, STORAGE_F32}, &err)) fail_msg("%s", err.text);
+    if (!model_create(&m, config, (struct model_setup){use, batch, false, storage}, &err)) fail_msg("%s", err.text);
     return m;
+}
+
+static inline struct model model_make(const struct config *config, enum model_use use, size_t batch) {
+    return model_stored(config, use, batch, STORAGE_F32);
 }
 
 /* GPT-2's initialisation leaves most paths too weak for an error in them to show: noise on everything,
  * and biases as large as differences of probabilities. */
-static inline struct model model_random(const struct config *config, enum model_use use, size_t batch,
-                                        uint64_t seed) {
-    struct model m = model_make(config, use, batch);
+static inline struct model model_random_stored(const struct config *config, enum model_use use, size_t batch,
+                                               uint64_t seed, enum storage storage) {
+    struct model m = model_stored(config, use, batch, storage);
     model_initialize(&m, seed);
     struct rng rng;
     rng_seed(&rng, seed, 12345);
@@ -85,6 +90,11 @@ static inline struct model model_random(const struct config *config, enum model_
         m.router_bias[i] = (real)(0.1 * rng_normal(&rng));
     model_pack(&m);
     return m;
+}
+
+static inline struct model model_random(const struct config *config, enum model_use use, size_t batch,
+                                        uint64_t seed) {
+    return model_random_stored(config, use, batch, seed, STORAGE_F32);
 }
 
 /* A batch that owns what it shows. */

@@ -53,8 +53,8 @@ static const int32_t *sight_ends(enum sight sight, size_t B, size_t T) {
 }
 
 static struct attending attending_of(struct batch batch, size_t rows, size_t C, size_t NH) {
-    const size_t scratch_bytes = attention_scratch_count(batch.T, C, NH) * sizeof(real);
-    const struct attention layer = {C, NH, poisoned(rows * NH), guarded_alloc(scratch_bytes)};
+    const size_t scratch_bytes = attention_scratch_count(batch.T, C, NH, OPERANDS_F32) * sizeof(real);
+    const struct attention layer = {C, NH, OPERANDS_F32, poisoned(rows * NH), guarded_alloc(scratch_bytes)};
     real *qkv = random_numbers(rows * 3 * C, batch.T + C);
     return (struct attending){layer, batch, qkv, random_numbers(rows * C, 3), rows, scratch_bytes};
 }
@@ -186,7 +186,7 @@ static void sequences_check(const struct attending *a, const real *out, const re
         const size_t start = sequence_start(&a->batch, b), T = sequence_length(&a->batch, b);
         const struct batch alone = {.B = 1, .T = T, .ends = a->batch.ends ? a->batch.ends + start : NULL};
         real lse[NH * T], out_b[T * C], dqkv_b[T * 3 * C];
-        const struct attention layer = {C, NH, lse, a->layer.scratch};
+        const struct attention layer = {C, NH, OPERANDS_F32, lse, a->layer.scratch};
         attention_forward(&layer, out_b, a->qkv + start * 3 * C, &alone);
         attention_backward(&layer, dqkv_b, a->weights + start * C, a->qkv + start * 3 * C, out_b, &alone);
         assert_memory_equal(out_b, out + start * C, sizeof out_b);
@@ -258,7 +258,7 @@ static void attention_from_check(enum sight sight) {
         struct attending a = attention_make(1, T, C, NH, sight);
         real at_once[T * C], out[T * C], out_lse[NH * T], *lse = a.layer.lse;
         attention_forward(&a.layer, at_once, a.qkv, &a.batch);
-        const struct attention again = {C, NH, out_lse, a.layer.scratch};
+        const struct attention again = {C, NH, OPERANDS_F32, out_lse, a.layer.scratch};
         for (size_t from = 1; from < T; from += from < 50 ? 1 : 13) {
             poison(out, T * C);
             poison(out_lse, NH * T);

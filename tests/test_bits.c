@@ -46,8 +46,23 @@ static struct config split_config(enum model_kind kind) {
     return config;
 }
 
-static const enum model_kind kinds[] = {DENSE, SMOE, MHMOE, OTHER, LLAMA, LLAMA_DENSE, MODERN,
-                                        MASKED, MASKED_DENSE, MASKED_LLAMA, MASKED_MODERN, MASKED_TEXT};
+/* What a test is about: of which kind, and what products are in when training. */
+struct setting {
+    enum model_kind kind;
+    enum storage storage;
+};
+#define SETTINGS(storage)                                                                                         \
+    {{DENSE, storage}, {SMOE, storage}, {MHMOE, storage}, {OTHER, storage}, {LLAMA, storage},                     \
+     {LLAMA_DENSE, storage}, {MODERN, storage}, {MASKED, storage}, {MASKED_DENSE, storage},                       \
+     {MASKED_LLAMA, storage}, {MASKED_MODERN, storage}, {MASKED_TEXT, storage}}
+static const struct setting f32[] = SETTINGS(STORAGE_F32), bf16[] = SETTINGS(STORAGE_BF16);
+
+static struct setting setting_of(void **state) { return *(const struct setting *)*state; }
+
+/* A model to be trained as the setting says. */
+static struct model trained_as(void **state, const struct config *config, size_t batch, uint64_t seed) {
+    return model_random_stored(config, MODEL_TRAIN, batch, seed, setting_of(state).storage);
+}
 
 /* B examples of what the model is made for. */
 static struct example example_for(const struct config *config, size_t B, uint64_t seed) {
@@ -71,7 +86,7 @@ static void assert_bits_equal(const real *a, const real *b, size_t n) {
 
 /* Changing the token at `at` leaves all logits before it alone, and changes those there. */
 static void test_causality(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     struct model m = model_random(&config, MODEL_INFER, 1, 41);
     struct example b = example_random(1, m.sizes.T, config.vocab, 42);
     size_t T = m.sizes.T, V = m.sizes.V;
@@ -96,7 +111,7 @@ static void test_causality(void **state) {
 /* What a row attends to is what it is told: of one block, its logits depend on its own token and on those that it sees,
  * and on no other. */
 static void test_sight(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     config.layers = config.moe_every = 1;
     struct model m = model_random(&config, MODEL_INFER, 1, 41);
     struct example b = example_random(1, m.sizes.T, config.vocab, 42);
@@ -149,7 +164,7 @@ static void cache_check(const struct config *config, size_t prefix, const size_t
 }
 
 static void test_kv_cache(void **state) {
-    const struct config config = split_config(*(const enum model_kind *)*state);
+    const struct config config = split_config(setting_of(state).kind);
     cache_check(&config, 0, (const size_t[]){1, 2, 7, 1, 1, 31, 1, 16, 5, 0});
     cache_check(&config, 10, (const size_t[]){10, 1, 1, 31, 1, 16, 5, 0});
 }
@@ -185,7 +200,7 @@ static real *stored_logits(const struct model *like, const struct example *b, en
  * 48, which is twice their size), which random weights as large as these magnify several times, and not a hundred; a
  * hidden number of swiglu is the product of two that have moved. */
 static void test_stored_weights(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     struct model m = model_random(&config, MODEL_INFER, 1, 43);
     struct example b = example_random(1, m.sizes.T, config.vocab, 44);
     const size_t n = m.sizes.T * m.sizes.V;
@@ -246,7 +261,7 @@ static void routers_round(struct model *copy, const struct model *m) {
 /* Routers stay in float: where all other matrices hold what they held, the output is the same to the bit. Rounded ones
  * would show. */
 static void test_stored_routers(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     struct model m = model_random(&config, MODEL_INFER, 1, 45), rounded = model_make(&config, MODEL_INFER, 1);
     struct example b = example_random(1, m.sizes.T, config.vocab, 46);
     const size_t n = m.sizes.T * m.sizes.V;
@@ -269,12 +284,12 @@ static void test_stored_routers(void **state) {
 
 /* A block's forward made again in backward is the same forward: same loss, gradients and load, less memory. */
 static void test_recompute(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     struct example b = example_for(&config, 3, 50);
     struct error err;
     config.layers = 5;
-    struct model kept = model_random(&config, MODEL_TRAIN, 3, 51), again;
-    const struct model_setup setup = {MODEL_TRAIN, 3, true, STORAGE_F32};
+    struct model kept = trained_as(state, &config, 3, 51), again;
+    const struct model_setup setup = {MODEL_TRAIN, 3, true, setting_of(state).storage};
     if (!model_create(&again, &config, setup, &err)) fail_msg("%s", err.text);
     weights_copy(&again, &kept);
     for (int step = 0; step < 2; step++) {
@@ -291,13 +306,14 @@ static void test_recompute(void **state) {
     example_free(&b);
 }
 
-static void smoe_check(struct config config) {
+static void smoe_check(enum model_kind kind, enum storage storage) {
+    struct config config = split_config(kind);
     config.ffn = FFN_SMOE;
-    struct model smoe = model_random(&config, MODEL_TRAIN, 3, 45);
+    struct model smoe = model_random_stored(&config, MODEL_TRAIN, 3, 45, storage);
     config.ffn = FFN_MHMOE;
     config.moe_heads = 1;
     config.head_depth = config.merge_depth = 0;
-    struct model mhmoe = model_random(&config, MODEL_TRAIN, 3, 45);
+    struct model mhmoe = model_random_stored(&config, MODEL_TRAIN, 3, 45, storage);
     struct example b = example_random(3, smoe.sizes.T, config.vocab, 46);
     assert_int_equal(smoe.n_parameters, mhmoe.n_parameters);
     assert_bits_equal(smoe.param_memory, mhmoe.param_memory, smoe.n_parameters);
@@ -311,15 +327,17 @@ static void smoe_check(struct config config) {
 /* MH-MoE with one head and neither head nor merge layers is SMoE. */
 static void test_smoe_is_one_head(void **state) {
     (void)state;
-    smoe_check(split_config(SMOE));
-    smoe_check(split_config(OTHER));
-    smoe_check(split_config(LLAMA));
-    smoe_check(split_config(MODERN));
+    for (int storage = STORAGE_F32; storage <= STORAGE_BF16; storage++) {
+        smoe_check(SMOE, (enum storage)storage);
+        smoe_check(OTHER, (enum storage)storage);
+        smoe_check(LLAMA, (enum storage)storage);
+        smoe_check(MODERN, (enum storage)storage);
+    }
 }
 
 /* Loss, gradients and the next biases on 1, 2, 3, 7 and 8 threads. */
 static void test_threads(void **state) {
-    struct config config = split_config(*(const enum model_kind *)*state);
+    struct config config = split_config(setting_of(state).kind);
     const int threads[] = {1, 2, 3, 7, 8}, before = omp_get_max_threads();
     struct example b = example_for(&config, 3, 47);
     double loss = 0;
@@ -327,7 +345,7 @@ static void test_threads(void **state) {
     const size_t rows = batch_rows(&b.batch);
     for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
         omp_set_num_threads(threads[i]);
-        struct model m = model_random(&config, MODEL_TRAIN, 3, 48);
+        struct model m = trained_as(state, &config, 3, 48);
         const size_t n_biases = m.sizes.LM * m.sizes.E;
         double loss_i = model_gradients(&m, &b);
         model_balance(&m);
@@ -380,7 +398,7 @@ static void row_change(struct example *e, const struct sizes *s, size_t r) {
 
 /* A row's logits depend on each row of its own sequence, and on no other. */
 static void test_own_sequence(void **state) {
-    const struct config config = split_config(*(const enum model_kind *)*state);
+    const struct config config = split_config(setting_of(state).kind);
     struct model m = model_random(&config, MODEL_INFER, 7, 61);
     for (size_t at = 0; at < 40; at++) {
         struct example e = masked_random(&m.sizes, 7, 62);
@@ -415,7 +433,7 @@ static struct model stored_model(const struct model *like, enum storage storage)
 /* A sequence's logits do not depend on what stands beside it: all at once, two by two, each alone, and in a model made
  * for training. */
 static void test_sequences_beside(void **state) {
-    const struct config config = split_config(*(const enum model_kind *)*state);
+    const struct config config = split_config(setting_of(state).kind);
     struct model trained = model_random(&config, MODEL_TRAIN, 7, 63);
     struct example e = example_for(&config, 7, 64);
     for (int storage = 0; storage < STORAGES; storage++) {
@@ -441,10 +459,10 @@ static void test_sequences_beside(void **state) {
 
 /* What is causal needs no sequences of one length either: each is what it is alone, wherever it stands. */
 static void test_causal_sequences(void **state) {
-    const struct config config = split_config(*(const enum model_kind *)*state);
+    const struct config config = split_config(setting_of(state).kind);
     enum { B = 4, ROWS = 65 + 1 + 30 + 64 };
     const int32_t offsets[B + 1] = {0, 30, 95, 96, ROWS};
-    struct model m = model_random(&config, MODEL_TRAIN, B, 65);
+    struct model m = trained_as(state, &config, B, 65);
     struct example e = example_random(1, ROWS, config.vocab, 66);
     int32_t positions[ROWS];
     for (size_t b = 0; b < B; b++)
@@ -464,36 +482,41 @@ static void test_causal_sequences(void **state) {
     model_destroy(&m);
 }
 
-#define FOR_EACH_KIND(test)                                                     \
-    {#test " dense", test, NULL, NULL, (void *)&kinds[DENSE]},                  \
-    {#test " smoe", test, NULL, NULL, (void *)&kinds[SMOE]},                    \
-    {#test " mhmoe", test, NULL, NULL, (void *)&kinds[MHMOE]},                  \
-    {#test " other", test, NULL, NULL, (void *)&kinds[OTHER]},                  \
-    {#test " llama", test, NULL, NULL, (void *)&kinds[LLAMA]},                  \
-    {#test " llama dense", test, NULL, NULL, (void *)&kinds[LLAMA_DENSE]},      \
-    {#test " modern", test, NULL, NULL, (void *)&kinds[MODERN]}
+#define FOR_EACH_KIND(test, dtype)                                                     \
+    {#test " " #dtype " dense", test, NULL, NULL, (void *)&dtype[DENSE]},              \
+    {#test " " #dtype " smoe", test, NULL, NULL, (void *)&dtype[SMOE]},                \
+    {#test " " #dtype " mhmoe", test, NULL, NULL, (void *)&dtype[MHMOE]},              \
+    {#test " " #dtype " other", test, NULL, NULL, (void *)&dtype[OTHER]},              \
+    {#test " " #dtype " llama", test, NULL, NULL, (void *)&dtype[LLAMA]},              \
+    {#test " " #dtype " llama dense", test, NULL, NULL, (void *)&dtype[LLAMA_DENSE]},  \
+    {#test " " #dtype " modern", test, NULL, NULL, (void *)&dtype[MODERN]}
 
-#define FOR_EACH_MASKED_KIND(test)                                              \
-    {#test " masked", test, NULL, NULL, (void *)&kinds[MASKED]},                \
-    {#test " masked dense", test, NULL, NULL, (void *)&kinds[MASKED_DENSE]},    \
-    {#test " masked llama", test, NULL, NULL, (void *)&kinds[MASKED_LLAMA]},    \
-    {#test " masked modern", test, NULL, NULL, (void *)&kinds[MASKED_MODERN]},  \
-    {#test " masked text", test, NULL, NULL, (void *)&kinds[MASKED_TEXT]}
+#define FOR_EACH_MASKED_KIND(test, dtype)                                                \
+    {#test " " #dtype " masked", test, NULL, NULL, (void *)&dtype[MASKED]},              \
+    {#test " " #dtype " masked dense", test, NULL, NULL, (void *)&dtype[MASKED_DENSE]},  \
+    {#test " " #dtype " masked llama", test, NULL, NULL, (void *)&dtype[MASKED_LLAMA]},  \
+    {#test " " #dtype " masked modern", test, NULL, NULL, (void *)&dtype[MASKED_MODERN]}, \
+    {#test " " #dtype " masked text", test, NULL, NULL, (void *)&dtype[MASKED_TEXT]}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        FOR_EACH_KIND(test_causality),
-        FOR_EACH_KIND(test_sight),
-        FOR_EACH_KIND(test_kv_cache),
-        FOR_EACH_KIND(test_stored_weights),
-        FOR_EACH_KIND(test_stored_routers),
-        FOR_EACH_KIND(test_causal_sequences),
-        FOR_EACH_MASKED_KIND(test_own_sequence),
-        FOR_EACH_MASKED_KIND(test_sequences_beside),
-        FOR_EACH_KIND(test_threads),
-        FOR_EACH_MASKED_KIND(test_threads),
-        FOR_EACH_KIND(test_recompute),
-        FOR_EACH_MASKED_KIND(test_recompute),
+        FOR_EACH_KIND(test_causality, f32),
+        FOR_EACH_KIND(test_sight, f32),
+        FOR_EACH_KIND(test_kv_cache, f32),
+        FOR_EACH_KIND(test_stored_weights, f32),
+        FOR_EACH_KIND(test_stored_routers, f32),
+        FOR_EACH_KIND(test_causal_sequences, f32),
+        FOR_EACH_KIND(test_causal_sequences, bf16),
+        FOR_EACH_MASKED_KIND(test_own_sequence, f32),
+        FOR_EACH_MASKED_KIND(test_sequences_beside, f32),
+        FOR_EACH_KIND(test_threads, f32),
+        FOR_EACH_KIND(test_threads, bf16),
+        FOR_EACH_MASKED_KIND(test_threads, f32),
+        FOR_EACH_MASKED_KIND(test_threads, bf16),
+        FOR_EACH_KIND(test_recompute, f32),
+        FOR_EACH_KIND(test_recompute, bf16),
+        FOR_EACH_MASKED_KIND(test_recompute, f32),
+        FOR_EACH_MASKED_KIND(test_recompute, bf16),
         cmocka_unit_test(test_smoe_is_one_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

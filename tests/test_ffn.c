@@ -160,7 +160,7 @@ static void assert_all_near(const char *what, const real *got, const real *want,
 static void layer_check(struct layer l) {
     const size_t S = l.S, F = l.F, rows = l.rows, width = l.W * F;
     const size_t scratch_bytes = ffn_scratch_count(width) * sizeof(real);
-    const size_t bytes = ffn_workspace_bytes(E, S, F, l.W, rows);
+    const size_t bytes = ffn_workspace_bytes(E, S, F, l.W, rows, OPERANDS_F32);
     real *scratch = guarded_alloc(scratch_bytes);
     void *workspace = guarded_alloc(bytes);
     ffn_forward(&l.ffn, l.out, l.hidden, l.in, l.start, scratch);

@@ -388,7 +388,7 @@ static void linear_check(size_t IC, size_t OC, size_t rows) {
     real *W = random_numbers(OC * IC, 1), *in = random_numbers(rows * IC, 2), *dout = random_numbers(rows * OC, 3);
     real *dw = array_alloc(OC * IC, sizeof *dw), *db = array_alloc(OC, sizeof *db);
     real *din = array_alloc(rows * IC, sizeof *din), *packed_t = array_alloc(gemm_packed_count(OC, IC), sizeof *dw);
-    const size_t bytes = linear_workspace_bytes(IC, OC, rows);
+    const size_t bytes = linear_workspace_bytes(IC, OC, rows, OPERANDS_F32);
     void *workspace = guarded_alloc(bytes);
     gemm_pack(packed_t, (struct view){W, IC, 1, NULL}, OC, IC);
     const struct linear l = {.IC = IC, .OC = OC, .packed_t = packed_t, .dw = dw, .db = db};

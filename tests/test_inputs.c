@@ -69,7 +69,7 @@ static struct call *call_make(size_t C, size_t P, bool learned, bool bias) {
                                   .dw = c->dw[PATCH], .db = c->dw[PATCH_BIAS]};
     c->in.patch_of = array_alloc(ROWS, sizeof(int32_t));
     c->in.patches = poisoned(ROWS * C);
-    c->in.work = array_alloc(linear_workspace_bytes(Q, C, ROWS), 1);
+    c->in.work = array_alloc(linear_workspace_bytes(Q, C, ROWS, OPERANDS_F32), 1);
     return c;
 }
 

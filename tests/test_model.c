@@ -1,8 +1,9 @@
 /* The whole model in double: against our PyTorch implementation, and against central differences; then its
  * initialisation.
  *
- * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: eighteen models
- * trained for ten AdamW steps. Central differences hold even where both implementations share an error. */
+ * tests/torch_reference.py, an independent implementation with autograd, wrote the fixture: twenty-two models, four
+ * of them with products in bf16, trained for ten AdamW steps. Central differences hold even where both implementations
+ * share an error. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -82,6 +83,16 @@ static const struct torch_case torch_cases[] = {
     {"masked text", 3, {LLAMA_BLOCK, .task = TASK_MASKED, .vocab = 17, .seq = 7, .channels = 12, .layers = 2,
                         .attn_heads = 3, .ffn = FFN_SMOE, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2,
                         MOE}},
+    {"bf16 dense", 2, {GPT2_BLOCK, .vocab = 37, .seq = 35, .channels = 20, .layers = 2, .attn_heads = 2,
+                       .ffn = FFN_DENSE}},
+    {"bf16 mhmoe", 2, {GPT2_BLOCK, .vocab = 31, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 4,
+                       .ffn = FFN_MHMOE, .moe_heads = 2, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2,
+                       .head_depth = 2, .merge_depth = 1, .shared_hidden = 5, MOE}},
+    {"bf16 llama smoe", 3, {LLAMA_BLOCK, .vocab = 17, .seq = 7, .channels = 12, .layers = 2, .attn_heads = 3,
+                            .ffn = FFN_SMOE, .experts = 5, .topk = 2, .expert_hidden = 7, .moe_every = 2, MOE}},
+    {"bf16 masked", 4, {MODERN_BLOCK, PICTURES, .vocab = 19, .seq = 9, .channels = 12, .layers = 2, .attn_heads = 2,
+                        .ffn = FFN_MHMOE, .moe_heads = 3, .experts = 6, .topk = 2, .expert_hidden = 5, .moe_every = 1,
+                        .head_depth = 1, .merge_depth = 1, .router = ROUTER_COSINE, .router_dim = 3, MOE}},
 };
 enum { TORCH_CASES = sizeof torch_cases / sizeof torch_cases[0], STEPS = 10 };
 
@@ -267,7 +278,8 @@ static void loads_check(const struct model *m, size_t rows) {
 
 static void test_torch(void **state) {
     const struct torch_case *c = *state;
-    struct model m = model_make(&c->config, MODEL_TRAIN, c->batch);
+    const bool bf16 = strncmp(c->name, "bf16 ", 5) == 0;
+    struct model m = model_stored(&c->config, MODEL_TRAIN, c->batch, bf16 ? STORAGE_BF16 : STORAGE_F32);
     struct shown shown = shown_read(c, &m.sizes);
     real *moments = array_alloc(2 * m.n_parameters, sizeof(real)), loss[STEPS], norm[STEPS];
     real balance[STEPS] = {0}, z_loss[STEPS] = {0}, gradients = 0;

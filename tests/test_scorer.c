@@ -32,7 +32,7 @@ static void scoring_pack(const struct scoring *c) {
 
 /* Of targets first..first + OC - 1. `shared`: others score rows, too. */
 static struct scoring scoring_make(size_t C, size_t OC, int32_t first, size_t rows, size_t most, bool shared) {
-    struct scoring c = {.rows = rows, .work_bytes = linear_workspace_bytes(C, OC, most),
+    struct scoring c = {.rows = rows, .work_bytes = linear_workspace_bytes(C, OC, most, OPERANDS_F32),
                         .x = random_numbers(rows * C, 5), .w = random_numbers(OC * C, OC),
                         .dw = random_numbers(OC * C, 7),
                         .packed = poisoned(gemm_packed_count(C, OC)), .packed_t = poisoned(gemm_packed_count(OC, C))};

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The model of mhmoe.h once more, in PyTorch with autograd and float64: tests/test_model.c compares with it.
 
-Written from the equations (docs/MHMOE.md, src/layers/inputs.h, GPT-2, Llama) and not from the C code. It takes the slow way where C takes
-the fast one: every expert sees every sub-token and a sparse matrix of gates weighs the results, so nothing
-here sorts, gathers or packs. `python3 tests/torch_reference.py` (apt: python3-torch) rewrites
+Written from the equations (docs/MHMOE.md, src/layers/inputs.h, GPT-2, Llama) and not from the C code. It takes the
+slow way where C takes the fast one: every expert sees every sub-token and a sparse matrix of gates weighs the results,
+so nothing here sorts, gathers or packs. `python3 tests/torch_reference.py` (apt: python3-torch) rewrites
 tests/fixtures/torch.safetensors: for each case the initial parameters, ten batches, the losses and gradient
 norms of ten AdamW steps, the gradients of the first and the parameters after the last. The tests read the
 file and need no Python. Seeds are fixed; another build of PyTorch may differ in the last bits, so cases can be
@@ -29,9 +29,10 @@ FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "
 # head, merge: layers in the stacks; D: dimensions of the cosine router; Fs: hidden width of the shared expert.
 # rms, rotary, act, bias, tie, qk: what GPT-2, Llama and others build a block of.
 # examples: of a masked model, those of each batch as (has a picture, tokens); P patches a picture, Q numbers a patch.
+# bf16: what is multiplied by products is rounded (--dtype bf16).
 DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=0, merge=0, residual=False, renormalize=False, D=0, Fs=0,
                 aux=True, lossfree=False, z=False, rms=False, rotary=False, act="gelu", bias=True, tie=True, qk=False,
-                examples=(), P=0, Q=0, codes=0)
+                examples=(), P=0, Q=0, codes=0, bf16=False)
 LLAMA = dict(rms=True, rotary=True, act="swiglu", bias=False, tie=False)
 MODERN = dict(rms=True, rotary=True, act="relu2", bias=False, qk=True)
 PICTURES = dict(P=4, Q=12, T=9, codes=11, B=4)
@@ -67,6 +68,12 @@ CASES = {
                          examples=((True, 1), (False, 5), (True, 4), (True, 0))),
     "masked modern mhmoe": dict(MODERN, **PICTURES, ffn="mhmoe", V=19, C=12, L=2, NH=2, H=3, E=6, K=2, F=5, head=1,
                                 merge=1, D=3, Fs=4, z=True, examples=((True, 0), (False, 1), (True, 5), (False, 4))),
+    "bf16 dense": dict(bf16=True, ffn="dense", V=37, T=35, C=20, L=2, NH=2, B=2),
+    "bf16 mhmoe": dict(bf16=True, ffn="mhmoe", V=31, T=9, C=12, L=2, NH=4, B=2, H=2, E=5, K=2, F=7, every=2, head=2,
+                       merge=1, Fs=5),
+    "bf16 llama smoe": dict(LLAMA, bf16=True, ffn="smoe", V=17, T=7, C=12, L=2, NH=3, B=3, E=5, K=2, F=7, every=2),
+    "bf16 masked": dict(MODERN, **PICTURES, bf16=True, ffn="mhmoe", V=19, C=12, L=2, NH=2, H=3, E=6, K=2, F=5, head=1,
+                        merge=1, D=3, examples=((True, 0), (False, 1), (True, 5), (False, 4))),
     # without pictures
     "masked text": dict(LLAMA, ffn="smoe", V=17, T=7, C=12, L=2, NH=3, B=3, E=5, K=2, F=7, every=2,
                         examples=((False, 2), (False, 7), (False, 3))),
@@ -141,9 +148,33 @@ def act(z, x):
     return gelu(x) if z.act == "gelu" else x.clamp(min=0) ** 2
 
 
-def linear(p, w, b, i, x):
+def rounded(x):
+    """To bf16, with an 8 bit mantissa, by way of float32 as everybody does it."""
+    return x.to(torch.float32).to(torch.bfloat16).to(torch.float64)
+
+
+class Rounded(torch.autograd.Function):
+    """a (...,M,K) @ b (...,K,N) of numbers in bf16, whose gradients are such products, too."""
+
+    @staticmethod
+    def forward(context, a, b):
+        context.save_for_backward(a, b)
+        return rounded(a) @ rounded(b)
+
+    @staticmethod
+    def backward(context, d):
+        a, b = context.saved_tensors
+        da, db = rounded(d) @ rounded(b).transpose(-1, -2), rounded(a).transpose(-1, -2) @ rounded(d)
+        return da.sum_to_size(a.shape), db.sum_to_size(b.shape)
+
+
+def product(z, a, b):
+    return Rounded.apply(a, b) if z.bf16 else a @ b
+
+
+def linear(z, p, w, b, i, x):
     """Matrix i of tensor w, and bias i of tensor b if there is such a tensor."""
-    y = x @ p[w][i].T
+    y = product(z, x.reshape(-1, x.shape[-1]), p[w][i].T).reshape(*x.shape[:-1], -1)
     return y + p[b][i] if b in p else y
 
 
@@ -157,25 +188,48 @@ def turned(x, positions):
     return torch.cat((y.real, y.imag), dim=3)
 
 
+class Attention(torch.autograd.Function):
+    """softmax(q k^T / sqrt(hs)) v in bf16. As is usual, the softmax's gradient takes the sum of P dP to be that of
+    dO O: the same number, but for what is rounded on the way to either."""
+
+    @staticmethod
+    def forward(context, q, k, v, unseen):
+        scores = rounded(q) @ rounded(k).transpose(2, 3) / math.sqrt(q.shape[3])
+        weights = scores.masked_fill(unseen, -math.inf).softmax(3)
+        out = rounded(weights) @ rounded(v)
+        context.save_for_backward(q, k, v, weights, out)
+        return out
+
+    @staticmethod
+    def backward(context, d):
+        q, k, v, weights, out = context.saved_tensors
+        d_weights = rounded(d) @ rounded(v).transpose(2, 3)
+        d_scores = rounded(weights * (d_weights - (d * out).sum(3, keepdim=True)) / math.sqrt(q.shape[3]))
+        return (d_scores @ rounded(k), d_scores.transpose(2, 3) @ rounded(q),
+                rounded(weights).transpose(2, 3) @ rounded(d), None)
+
+
 def attention(z, p, l, x, positions, unseen):
     """positions (T); unseen (T,T): whether a row is kept from seeing another."""
     B, T, C = x.shape
-    qkv = linear(p, "qkvw", "qkvb", l, x)
+    qkv = linear(z, p, "qkvw", "qkvb", l, x)
     q, k, v = (u.reshape(B, T, z.NH, C // z.NH).transpose(1, 2) for u in qkv.split(C, dim=2))
     if z.qk:
         q, k = (u / (u.square().mean(3, keepdim=True) + 1e-5).sqrt() for u in (q, k))
     if z.rotary:
         q, k = turned(q, positions), turned(k, positions)
-    scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
-    weights = scores.masked_fill(unseen, -math.inf).softmax(3)
-    y = (weights @ v).transpose(1, 2).reshape(B, T, C)
-    return linear(p, "attprojw", "attprojb", l, y)
+    if z.bf16:
+        y = Attention.apply(q, k, v, unseen)
+    else:
+        scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
+        y = scores.masked_fill(unseen, -math.inf).softmax(3) @ v
+    return linear(z, p, "attprojw", "attprojb", l, y.transpose(1, 2).reshape(B, T, C))
 
 
-def stack(p, name, first, depth, x):
+def stack(z, p, name, first, depth, x):
     """Layers first..first+depth-1, GELU between them."""
     for i in range(first, first + depth):
-        x = linear(p, name + "w", name + "b", i, x if i == first else gelu(x))
+        x = linear(z, p, name + "w", name + "b", i, x if i == first else gelu(x))
     return x
 
 
@@ -191,7 +245,7 @@ def scores(z, p, m, x):
 
 def moe(z, p, m, x, bias):
     """The m-th MoE layer: output, E7, z-loss, load, and the smallest distance of a chosen expert from one left out."""
-    xh = stack(p, "head", m * z.head, z.head, x)                                    # E1
+    xh = stack(z, p, "head", m * z.head, z.head, x)                                    # E1
     xh = xh.reshape(-1, z.S)                                                        # E2
     r = scores(z, p, m, xh)                                                         # E3
     probs = r.softmax(1)
@@ -201,16 +255,16 @@ def moe(z, p, m, x, bias):
     gates = probs * chosen
     if z.renormalize:
         gates = gates / gates.sum(1, keepdim=True)
-    hidden = torch.einsum("ns,efs->nef", xh, p["expw1"][m])
-    hidden = act(z, hidden + p["expb1"][m] if z.bias else hidden)
-    outputs = torch.einsum("nef,esf->nes", hidden, p["expw2"][m])
+    hidden = product(z, xh[None], p["expw1"][m].transpose(1, 2))                    # (E,N,F)
+    hidden = act(z, hidden + p["expb1"][m][:, None] if z.bias else hidden)
+    outputs = product(z, hidden, p["expw2"][m].transpose(1, 2)).transpose(0, 1)
     outputs = outputs + p["expb2"][m] if z.bias else outputs
     o = torch.einsum("ne,nes->ns", gates, outputs)                                  # E5
     if z.residual:
         o = o + xh
     if z.Fs:
-        o = o + linear(p, "sharedw2", "sharedb2", m, act(z, linear(p, "sharedw1", "sharedb1", m, xh)))
-    y = stack(p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
+        o = o + linear(z, p, "sharedw2", "sharedb2", m, act(z, linear(z, p, "sharedw1", "sharedb1", m, xh)))
+    y = stack(z, p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
     balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; f_e has no gradient
     return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
 
@@ -263,7 +317,7 @@ def shown(z, p, batches, step):
         x = torch.where((tokens == -2)[..., None], p["hidden"][0], x)
         x = x + p["kind"][(t >= z.P).long()]
     if z.P:
-        patches = batches.pixels[step] @ p["patchw"].T + (p["patchb"] if z.bias else 0)
+        patches = product(z, batches.pixels[step], p["patchw"].T) + (p["patchb"] if z.bias else 0)
         x = torch.where((tokens == -1)[..., None], patches + p["kind"][0], x)
     if not z.rotary:
         return x + p["wpe"][t]
@@ -274,12 +328,14 @@ def shown(z, p, batches, step):
 
 def cross_entropies(z, p, x, targets):
     """Their mean over the targets that are not -1; x is what the output heads read."""
-    logits = x @ p["wte" if z.tie else "lmhead"].T
+    x = x.reshape(-1, z.C)
+    targets = targets.reshape(-1)
+    logits = product(z, x, p["wte" if z.tie else "lmhead"].T)
     if not z.codes:
-        return functional.cross_entropy(logits.reshape(-1, z.V), targets.reshape(-1), ignore_index=-1)
+        return functional.cross_entropy(logits, targets, ignore_index=-1)
     word, code = (targets >= 0) & (targets < z.V), targets >= z.V
     sums = functional.cross_entropy(logits[word], targets[word], reduction="sum") + functional.cross_entropy(
-        x[code] @ p["codew"].T, targets[code] - z.V, reduction="sum")
+        product(z, x[code], p["codew"].T), targets[code] - z.V, reduction="sum")
     return sums / (word | code).sum()
 
 
@@ -303,7 +359,7 @@ def forward(z, p, batches, step, bias):
             balance, z_loss, margin = balance + balance_l, z_loss + z_loss_l, min(margin, margin_l)
             loads.append(load)
         else:
-            y, d = linear(p, "fcprojw", "fcprojb", d, act(z, linear(p, "fcw", "fcb", d, h))), d + 1
+            y, d = linear(z, p, "fcprojw", "fcprojb", d, act(z, linear(z, p, "fcw", "fcb", d, h))), d + 1
         x = x + y
     loss = cross_entropies(z, p, norm(x, "lnf"), batches.targets[step])
     return loss, balance, z_loss, loads, margin

@@ -148,10 +148,11 @@ void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *do
     gemm_run(products, 2 * f->E, workspace);
 }
 
-size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows) {
+size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows, enum operands operands) {
     /* The most is needed when one expert has all rows: its products are then cut finest, which is when tasks share a
      * packed operand, and the call's whole work, so the finest cut, does not depend on how rows are spread. */
-    const struct ffn f = {.E = E, .up = {.IC = S, .OC = W * F}, .down = {.IC = F, .OC = S}, .rows = rows};
+    const struct ffn f = {.E = E, .up = {.IC = S, .OC = W * F, .operands = operands},
+                          .down = {.IC = F, .OC = S, .operands = operands}, .rows = rows};
     struct gemm products[2 * E];
     weight_products(&f, products, NULL, NULL, NULL, NULL);
     return gemm_workspace_bytes(products, 2 * E);

@@ -25,6 +25,6 @@ size_t ffn_scratch_count(size_t hidden); /* hidden: W F */
  * its activation, d_hidden (rows, W F) its gradient. Gradients of weights and biases are added to. */
 void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden, const real *in,
                   void *workspace);
-size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows);
+size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows, enum operands operands);
 
 #endif

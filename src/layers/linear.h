@@ -8,7 +8,8 @@
 struct linear {
     size_t IC, OC;
     const real *w;                /* (OC, IC) as it stands */
-    enum storage storage;         /* of packed */
+    enum storage storage;         /* of packed and packed_t */
+    enum operands operands;       /* of its products; bf16 wants that storage, too */
     const void *packed, *packed_t; /* W^T (IC, OC), and W (OC, IC) for d-input, as gemm.h packs them */
     const real *b;                /* (OC), or NULL */
     real *dw, *db;                /* gradients, added to; NULL without training */
@@ -28,6 +29,6 @@ void linear_forward(const struct linear *l, real *out, const real *in, const rea
 /* din = start + dout W; dW, db are added to. */
 void linear_backward(const struct linear *l, real *din, const real *dout, const real *in, const real *start,
                      size_t rows, void *workspace);
-size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows); /* what backward needs at most */
+size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows, enum operands operands); /* of backward, at most */
 
 #endif

@@ -136,8 +136,8 @@ void router_backward(const struct router *r, const struct routing *f, const stru
 }
 
 size_t router_workspace_bytes(enum router_kind kind, size_t E, size_t D, size_t S, size_t rows) {
-    const size_t scores = linear_workspace_bytes(D, E, rows);
-    const size_t project = kind == ROUTER_COSINE ? linear_workspace_bytes(S, D, rows) : 0;
+    const size_t scores = linear_workspace_bytes(D, E, rows, OPERANDS_F32);
+    const size_t project = kind == ROUTER_COSINE ? linear_workspace_bytes(S, D, rows, OPERANDS_F32) : 0;
     return scores > project ? scores : project;
 }
 

@@ -8,7 +8,6 @@
 #include "attention.h"
 
 #include <omp.h>
-#include "gemm.h"
 #include "vecmath.h"
 
 enum { QUERIES = 32 };
@@ -25,28 +24,33 @@ struct scratch {
     size_t count;
 };
 
-static struct scratch scratch_layout(real *base, size_t T, size_t hs) {
+/* Numbers that a packed matrix takes. */
+static size_t packed_count(enum operands operands, size_t K, size_t N) {
+    return gemm_packed_bytes(gemm_storage(operands), K, N) / sizeof(real);
+}
+
+static struct scratch scratch_layout(real *base, size_t T, size_t hs, enum operands operands) {
     struct scratch s;
-    const size_t by_keys = gemm_packed_count(hs, T), by_head = gemm_packed_count(T, hs);
+    const size_t by_keys = packed_count(operands, hs, T), by_head = packed_count(operands, T, hs);
     s.keys_t = base;
     s.values = s.keys_t + by_keys;
     s.keys = s.values + (by_keys > by_head ? by_keys : by_head);
     s.tile = s.keys + by_head;
-    s.p = s.tile + gemm_packed_count(QUERIES, hs);
+    s.p = s.tile + packed_count(operands, QUERIES, hs);
     s.dp = s.p + QUERIES * T;
     s.count = (size_t)(s.dp + QUERIES * T - base + 15) / 16 * 16;
     return s;
 }
 
-size_t attention_scratch_count(size_t T, size_t C, size_t NH) {
+size_t attention_scratch_count(size_t T, size_t C, size_t NH, enum operands operands) {
     real *const base = NULL;
-    return scratch_layout(base, T, C / NH).count * (size_t)omp_get_max_threads();
+    return scratch_layout(base, T, C / NH, operands).count * (size_t)omp_get_max_threads();
 }
 
 /* For a sequence of T positions, of which the longest has T_most. */
-static struct scratch scratch_of_thread(real *base, size_t T_most, size_t T, size_t hs) {
-    const size_t count = scratch_layout(base, T_most, hs).count;
-    return scratch_layout(base + (size_t)omp_get_thread_num() * count, T, hs);
+static struct scratch scratch_of_thread(const struct attention *a, size_t T_most, size_t T) {
+    const size_t hs = a->C / a->NH, count = scratch_layout(a->scratch, T_most, hs, a->operands).count;
+    return scratch_layout(a->scratch + (size_t)omp_get_thread_num() * count, T, hs, a->operands);
 }
 
 /* p_i holds the scores of a query against `keys` keys, of which it sees the first `end`; they become probabilities. */
@@ -61,6 +65,7 @@ static real softmax_forward(real *p_i, size_t end, size_t keys, real scale) {
 /* One head of one sequence; rows of qkv lie 3 C apart, of out and its gradient C. */
 struct head {
     size_t T, from, C, hs;
+    enum operands operands;
     const real *q, *k, *v;
     const int32_t *ends; /* (T - from), or NULL */
     real *lse;           /* (T - from), or NULL */
@@ -85,28 +90,40 @@ static size_t head_offset(const struct attention *a, const struct batch *batch, 
 static struct head head_of(const struct attention *a, const real *qkv, const struct batch *batch, size_t bh) {
     const size_t b = bh / a->NH, start = batch_start(batch, b), T = batch_length(batch, b), C = a->C, hs = C / a->NH;
     const real *q = qkv + head_offset(a, batch, bh, 3 * C);
-    return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .q = q, .k = q + C, .v = q + 2 * C,
+    return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .operands = a->operands, .q = q, .k = q + C,
+                         .v = q + 2 * C,
                          .ends = batch->ends ? batch->ends + start : NULL,
                          .lse = a->lse ? a->lse + start * a->NH + bh % a->NH * T : NULL,
-                         .scratch = scratch_of_thread(a->scratch, batch->T, T, hs)};
+                         .scratch = scratch_of_thread(a, batch->T, T)};
+}
+
+/* B (K, N), packed for head_multiply. */
+static void head_pack(const struct head *h, real *packed, struct view B, size_t K, size_t N) {
+    gemm_pack_stored(packed, gemm_storage(h->operands), B, K, N);
+}
+
+static void head_multiply(const struct head *h, struct gemm product) {
+    product.operands = h->operands;
+    product.storage = gemm_storage(h->operands);
+    gemm_serial(&product);
 }
 
 static void head_forward(const struct head *h, real *out) {
     const size_t T = h->T, C = h->C, hs = h->hs, row = 3 * C;
     const struct scratch s = h->scratch;
     const real scale = 1 / (real)sqrt((real)hs);
-    gemm_pack(s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
-    gemm_pack(s.values, (struct view){h->v, row, 1, NULL}, T, hs);
+    head_pack(h, s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
+    head_pack(h, s.values, (struct view){h->v, row, 1, NULL}, T, hs);
     for (size_t q0 = h->from; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {h->q + q0 * row, row, 1, NULL},
-                                   .packed = s.keys_t, .C = s.p, .ldc = T});
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {h->q + q0 * row, row, 1, NULL},
+                                       .packed = s.keys_t, .C = s.p, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real log_sum = softmax_forward(s.p + i * T, end_of(h, q0 + i), keys, scale);
             if (h->lse) h->lse[q0 - h->from + i] = log_sum;
         }
-        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
-                                   .packed_K = T, .C = out + (q0 - h->from) * C, .ldc = C});
+        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
+                                       .packed_K = T, .C = out + (q0 - h->from) * C, .ldc = C});
     }
 }
 
@@ -131,9 +148,9 @@ static void head_backward(const struct head *h, real *dqkv, const real *dout, co
     const struct scratch s = h->scratch;
     const real scale = 1 / (real)sqrt((real)hs);
     real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    gemm_pack(s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
-    gemm_pack(s.values, (struct view){h->v, 1, row, NULL}, hs, T);
-    gemm_pack(s.keys, (struct view){h->k, row, 1, NULL}, T, hs);
+    head_pack(h, s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
+    head_pack(h, s.values, (struct view){h->v, 1, row, NULL}, hs, T);
+    head_pack(h, s.keys, (struct view){h->k, row, 1, NULL}, T, hs);
     for (size_t t = 0; t < T; t++) {
         memset(dk + t * row, 0, hs * sizeof(real));
         memset(dv + t * row, 0, hs * sizeof(real));
@@ -141,24 +158,24 @@ static void head_backward(const struct head *h, real *dqkv, const real *dout, co
     for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
         const real *q_tile = h->q + q0 * row, *dout_tile = dout + q0 * C;
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
-                                   .C = s.p, .ldc = T});
-        gemm_serial(&(struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1, NULL}, .packed = s.values,
-                                   .C = s.dp, .ldc = T});
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
+                                       .C = s.p, .ldc = T});
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1, NULL}, .packed = s.values,
+                                       .C = s.dp, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
             softmax_backward(s.p + i * T, s.dp + i * T, end_of(h, q0 + i), keys, scale, h->lse[q0 + i], d_t);
         }
         /* S = scale q k^T */
-        gemm_serial(&(struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,
-                                   .packed_K = T, .C = dq + q0 * row, .ldc = row});
-        gemm_pack(s.tile, (struct view){q_tile, row, 1, NULL}, m, hs);
-        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T, NULL}, .packed = s.tile, .C = dk,
-                                   .ldc = row, .start = dk});
+        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,
+                                       .packed_K = T, .C = dq + q0 * row, .ldc = row});
+        head_pack(h, s.tile, (struct view){q_tile, row, 1, NULL}, m, hs);
+        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T, NULL}, .packed = s.tile, .C = dk,
+                                       .ldc = row, .start = dk});
         /* O = P V */
-        gemm_pack(s.tile, (struct view){dout_tile, C, 1, NULL}, m, hs);
-        gemm_serial(&(struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T, NULL}, .packed = s.tile, .C = dv,
-                                   .ldc = row, .start = dv});
+        head_pack(h, s.tile, (struct view){dout_tile, C, 1, NULL}, m, hs);
+        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T, NULL}, .packed = s.tile, .C = dv,
+                                       .ldc = row, .start = dv});
     }
 }
 

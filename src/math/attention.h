@@ -10,15 +10,17 @@
 
 #include "../base/batch.h"
 #include "../base/real.h"
+#include "gemm.h"
 
 struct attention {
     size_t C, NH;
+    enum operands operands; /* of its products: queries and keys, probabilities and values, and their gradients */
     real *lse;     /* (B, NH, T; with offsets, each sequence's length) log-sum-exp of each softmax row, all that
                       backward needs; NULL: not kept */
     real *scratch; /* work memory: attention_scratch_count numbers, for all threads together */
 };
 
-size_t attention_scratch_count(size_t T, size_t C, size_t NH);
+size_t attention_scratch_count(size_t T, size_t C, size_t NH, enum operands operands);
 
 void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch);
 

@@ -39,10 +39,12 @@ enum slab_order {
 
 static enum slab_order order_of(const struct gemm *g) { return by_columns(g) ? K_MAJOR : ROW_MAJOR; }
 
+static bool is_rounded(const struct gemm *g) { return g->operands == OPERANDS_BF16; }
+/* And summed as tiles do. In double (tests) the order is that of all. */
 #ifdef REAL_DOUBLE
 static bool in_bf16(const struct gemm *g) { return (void)g, false; }
 #else
-static bool in_bf16(const struct gemm *g) { return g->operands == OPERANDS_BF16; }
+static bool in_bf16(const struct gemm *g) { return is_rounded(g); }
 #endif
 enum storage gemm_storage(enum operands operands) { return operands == OPERANDS_BF16 ? STORAGE_BF16 : STORAGE_F32; }
 
@@ -233,7 +235,9 @@ static size_t rows_most(const struct gemm *g) { return in_bf16(g) ? BF16_BLOCK_R
 static size_t rows_tall(const struct gemm *g) { return in_bf16(g) ? TALL_ROWS / BF16_ROWS * BF16_ROWS : TALL_ROWS; }
 
 #ifdef REAL_DOUBLE
-static void round_rows(real *a, size_t n) { (void)a, (void)n; }
+static void round_rows(real *a, size_t n) {
+    for (size_t i = 0; i < n; i++) a[i] = real_round(a[i]);
+}
 #else
 /* To bf16, as it is in the vector engine: floats whose lower halves are zero. */
 static void round_rows(real *a, size_t n) {
@@ -260,7 +264,7 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, struct range bl
             }
             if (sums) row_add_scaled(sums, 1, from, rows);
         }
-        if (in_bf16(g)) round_rows(a, rows * slabs);
+        if (is_rounded(g)) round_rows(a, rows * slabs);
         return;
     }
     for (size_t top = 0, m; top < rows; top += m) {
@@ -275,7 +279,7 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, struct range bl
             for (k = 0; sums && k < depth; k++) sums[top + r] += from[k * g->A.col];
         }
     }
-    if (in_bf16(g)) round_rows(a, rows * slabs);
+    if (is_rounded(g)) round_rows(a, rows * slabs);
 }
 
 /* These steps of C's rows by cols, A packed as pack_rows does. */
@@ -314,7 +318,7 @@ static size_t depth_fitting(const struct gemm *g, size_t rows, bool tiles) {
 }
 
 /* B as it is stored where the caller did not pack it. */
-static enum storage storage_of(const struct gemm *g) { return in_bf16(g) ? STORAGE_BF16 : g->storage; }
+static enum storage storage_of(const struct gemm *g) { return is_rounded(g) ? STORAGE_BF16 : g->storage; }
 
 /* Packs columns `cols` of B at these steps. */
 static struct panels pack_own(real *to, const struct gemm *g, struct range cols, struct range steps) {

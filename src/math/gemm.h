@@ -38,7 +38,7 @@ enum { GEMM_TILE_ROWS = 12 }; /* a multiple of the rows of a tile of C, whatever
 
 enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 
-/* Of the operands of a product. In double (tests) it changes nothing. */
+/* What the operands of a product are. In double (tests) BF16 rounds them all the same, and the rest is double. */
 enum operands { OPERANDS_F32, OPERANDS_BF16 };
 
 struct gemm {

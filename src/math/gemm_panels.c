@@ -87,10 +87,13 @@ static void panel_pair(uint32_t *panel, struct view B, size_t K, size_t from, si
 
 void panel_pack(void *panel, enum storage storage, struct view B, size_t K, size_t from, size_t cols) {
     if (storage_steps(storage) == 1) panel_copy(panel, B, K, from, cols);
-#ifndef REAL_DOUBLE
-    else if (storage == STORAGE_BF16) panel_pair(panel, B, K, from, cols);
+#ifdef REAL_DOUBLE
+    real *numbers = panel;
+    for (size_t i = 0; storage == STORAGE_BF16 && i < K * COLS; i++) numbers[i] = real_round(numbers[i]);
+#else
+    if (storage == STORAGE_BF16) panel_pair(panel, B, K, from, cols);
 #endif
-    else panel_quantize(panel, B, K, from, cols);
+    if (storage_steps(storage) == 4) panel_quantize(panel, B, K, from, cols);
 }
 
 size_t gemm_panels(size_t N) { return blocks_of(N, COLS); }

@@ -40,12 +40,23 @@ static inline bool by_columns(const struct gemm *g) { return g->A.row == 1 && g-
 /* A panel is K steps of COLS numbers, zeros past the last column. In F32 a step is two vectors. Otherwise a
  * lane of 32 bits holds the numbers of 2 (bf16) or 4 (int8) successive steps, the first lowest, so that a shift
  * unpacks a whole vector; BF16 has zeros up to a whole tile's steps; and in INT8 the columns' scales come first. In
- * double (tests) all is stored as is. */
+ * double (tests) all is stored as doubles, but for BF16 rounded. */
 typedef uint32_t words __attribute__((vector_size(VEC_BYTES)));
 typedef uint32_t words_unaligned __attribute__((vector_size(VEC_BYTES), may_alias, aligned(4)));
 typedef int32_t int_lanes __attribute__((vector_size(VEC_BYTES)));
 
 #ifdef REAL_DOUBLE
+/* To the nearest number of bf16, ties to even, by way of float. */
+static inline real real_round(real x) {
+    const float value = (float)x;
+    uint32_t bits;
+    float rounded;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value) return x;
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(&rounded, &bits, sizeof rounded);
+    return rounded;
+}
 static inline int storage_steps(enum storage storage) { return (void)storage, 1; }
 static inline size_t panel_header(enum storage storage) { return (void)storage, 0; }
 static inline size_t panel_steps(enum storage storage, size_t K) { return (void)storage, K; }

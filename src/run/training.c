@@ -6,6 +6,7 @@
 #include "optimizer.h"
 
 static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
+static const char *const dtype_words[] = {"f32", "bf16", NULL};
 
 #define FIELD(name) offsetof(struct training, name)
 const struct option_spec training_options[] = {
@@ -23,6 +24,9 @@ const struct option_spec training_options[] = {
      "whose config file or run directory this is", NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N",
      "threads (0: as many as processors); the result is the same for any number", NULL},
+    {"dtype", 0, OPTION_CHOICE, FIELD(dtype), "f32", 0, 0, dtype_words, "KIND",
+     "what products are computed in: bf16 rounds what is multiplied, routers' aside, and sums in f32; faster where the "
+     "processor has matrix tiles (AMX). Weights, moments and all else stay f32", NULL},
     {"seed", 0, OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed of weights, order and samples", NULL},
     {"val", 0, OPTION_STRING, FIELD(val), NULL, 0, 0, NULL, "FILE",
      "held-out text (default: a twentieth of the corpus: of a large file its end, of many files whole ones)", "Data"},
@@ -136,7 +140,7 @@ static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha"
                                             "hide-text", "hide-caption", NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
-                                           "clip", NULL};
+                                           "clip", "dtype", NULL};
 
 /* The values of these options. New reference. */
 static json_t *options_some(const struct training *o, const char *const *names) {

@@ -10,7 +10,7 @@ struct training {
     char *out, *resume, *from, *match, *val, *part_weights, *languages, *tokenizer, *cache, *prompt;
     int64_t steps, until, warmup, decay_steps, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
-    int schedule; /* enum schedule_kind */
+    int schedule, dtype; /* enum schedule_kind; enum storage, f32 or bf16 */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
     double hide_patches, hide_text, hide_caption;
     bool dry_run, recompute, parts;

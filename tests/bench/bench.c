@@ -341,17 +341,17 @@ static void run_norm(void *x) {
 }
 static void run_attention_forward(void *x) {
     struct buffers *k = x;
-    const struct attention attention = {C_, NH_, k->d, k->scratch};
+    const struct attention attention = {C_, NH_, OPERANDS_F32, k->d, k->scratch};
     attention_forward(&attention, k->a, k->b, &(struct batch){.B = B_, .T = T_});
 }
 static void run_attention_backward(void *x) {
     struct buffers *k = x;
-    const struct attention attention = {C_, NH_, k->d, k->scratch};
+    const struct attention attention = {C_, NH_, OPERANDS_F32, k->d, k->scratch};
     attention_backward(&attention, k->c, k->a + R_ * C_, k->b, k->a, &(struct batch){.B = B_, .T = T_});
 }
 
 static void bench_kernels(struct bench *b) {
-    const size_t scratch = attention_scratch_count(T_, C_, NH_) + norm_scratch_count(C_);
+    const size_t scratch = attention_scratch_count(T_, C_, NH_, OPERANDS_F32) + norm_scratch_count(C_);
     struct buffers k = {random_numbers(PARAMS_), random_numbers(PARAMS_), random_numbers(PARAMS_),
                         array_alloc(PARAMS_, sizeof(real)), array_alloc(scratch, sizeof(real)), {0}};
     for (int i = 0; i < R_; i++) k.tokens[i] = (i * 7919) % V_;

@@ -4,11 +4,14 @@ Rounds alternate between the two, each in a process of its own, so that a machin
 a line of the table compares their medians. "Best" means: Debian's PyTorch gets the OpenBLAS that shares its threads
 (see tune); AdamW is fused where it can be; attention is scaled_dot_product_attention, or before PyTorch 2 products
 that add the mask themselves; the experts' rows are sorted, then go through a loop or a padded batched product, both
-measured, and the faster counts. "others" is how many processors other programs kept busy: where that is not near 0,
+measured, and the fastest of all ways counts: with --compile also each compiled, with --bf16 also each in bf16
+(autocast; then ours is --dtype bf16's). "others" is how many processors other programs kept busy: where that is not near 0,
 waiting threads cost PyTorch far more than us and the line is no comparison (GOMP_SPINCOUNT=2000 helps it then).
 
-    python3 tests/bench/torch_bench.py [MODEL...] [--threads N] [--rounds N] [--steps N] [--compile] [--bench FILE]"""
+    python3 tests/bench/torch_bench.py [MODEL...] [--threads N] [--rounds N] [--steps N] [--bf16] [--compile]
+                                       [--bench FILE]"""
 import argparse
+import itertools
 import json
 import os
 import re
@@ -68,7 +71,8 @@ class MultiHeadMoE(nn.Module):
         expert, order = picks.flatten().sort(stable=True)
         count, token = torch.bincount(expert, minlength=self.E), order // self.K
         out = (self.in_batch if self.batched else self.in_loop)(sub.index_select(0, token), expert, count)
-        out = torch.zeros_like(sub).index_add(0, token, out * gates.flatten()[order, None])
+        out = (out * gates.flatten()[order, None]).to(sub.dtype)
+        out = torch.zeros_like(sub).index_add(0, token, out)
         self.balance = self.E * (count / picks.numel() * p.mean(0)).sum()
         return self.merge(out.view_as(x))
 
@@ -121,12 +125,14 @@ def adamw(parameters):
             pass
 
 
-def seconds_a_step(model, data, steps):
+def seconds_a_step(model, data, steps, bf16):
     optimizer, times = adamw(list(model.parameters())), []
     for _ in range(2 + steps):  # two warm up
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        model(*data).backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = model(*data)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         times.append(time.perf_counter() - start)
@@ -146,12 +152,15 @@ def measure_torch(name, options):
     _, B, V, E = MODELS[name]
     torch.set_num_threads(options.threads)
     data, rates, losses = torch.randint(V, (2, B, T)), {}, []
-    for way in ("loop", "batched") if E else ("",):
+    ways = itertools.product(("loop", "batched") if E else ("",), ("f32", "bf16")[:1 + options.bf16],
+                             ("", "compiled")[:1 + options.compile])
+    for way, dtype, compiled in ways:
         torch.manual_seed(0)
         model = GPT(V, E, way == "batched")
         with torch.no_grad():
             losses.append(model(*data).item())
-        rates[way] = B * T / seconds_a_step(torch.compile(model) if options.compile else model, data, options.steps)
+        seconds = seconds_a_step(torch.compile(model) if compiled else model, data, options.steps, dtype == "bf16")
+        rates[" ".join(filter(None, (way, dtype, compiled)))] = B * T / seconds
     if max(losses) - min(losses) > 1e-4:  # sums in another order; a row at the wrong expert would show far more
         sys.exit(f"torch_bench.py: the loop and the batched product do not agree: losses {losses}")
     json.dump({"library": f"PyTorch {torch.__version__}, {library()}", "rates": rates}, sys.stdout)
@@ -189,7 +198,7 @@ def seconds_of_others():
 
 def compare(name, options):
     """What PyTorch uses, and the line of the table."""
-    line, ours, theirs = MODELS[name][0], [], []
+    line, ours, theirs = MODELS[name][0] + " bf16" * options.bf16, [], []
     start, others = time.perf_counter(), seconds_of_others()
     for _ in range(options.rounds):
         lines = answer(options.bench, "--json", "--only", line)
@@ -200,8 +209,8 @@ def compare(name, options):
     medians = {way: statistics.median(rates[way] for rates in theirs) for way in theirs[0]}
     best = max(medians, key=medians.get)
     mine, its, ratios = statistics.median(ours), medians[best], [o / t[best] for o, t in zip(ours, theirs)]
-    ways = ", ".join(f"{way} {rate:.0f}" for way, rate in medians.items() if way)
-    return reply["library"], (f"{line:42} {mine:8.0f} {its:8.0f} {mine / its:6.2f}  {min(ratios):5.2f} to "
+    ways = ", ".join(f"{way} {rate:.0f}" for way, rate in medians.items())
+    return reply["library"], (f"{line:47} {mine:8.0f} {its:8.0f} {mine / its:6.2f}  {min(ratios):5.2f} to "
                               f"{max(ratios):5.2f} {others:7.2f}  {ways}").rstrip()
 
 
@@ -211,7 +220,8 @@ def main():
     parser.add_argument("--threads", type=int, default=os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5, help="of PyTorch in a round; build/bench has its own number")
-    parser.add_argument("--compile", action="store_true", help="torch.compile (PyTorch 2 and a C++ compiler)")
+    parser.add_argument("--bf16", action="store_true", help="products in bf16, of ours; PyTorch's fastest of both")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile (PyTorch 2 and a C++ compiler)")
     parser.add_argument("--bench", default="build/bench", help="our side")
     parser.add_argument("--measure", choices=MODELS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -227,7 +237,7 @@ def main():
         if i == 0:
             print(f"{library}, OPENBLAS_CORETYPE {os.environ.get('OPENBLAS_CORETYPE', 'unset')}, {options.threads} "
                   f"threads, medians of {options.rounds} rounds\n"
-                  f"{'tokens/s':42} {'ours':>8} {'PyTorch':>8} {'ratio':>6}  {'in rounds':14} {'others':>7}")
+                  f"{'tokens/s':47} {'ours':>8} {'PyTorch':>8} {'ratio':>6}  {'in rounds':14} {'others':>7}")
         print(line, flush=True)
 
 

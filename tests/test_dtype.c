@@ -1,0 +1,225 @@
+/* Training with products in bf16 (--dtype bf16): with matrix tiles and on vectors, how far from f32, in what memory;
+ * and as a program: what a run keeps, and what it tells. That operands are rounded where they should be and nowhere
+ * else is test_model's to show, any number of threads test_bits'. In float, as the programs run. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "command.h"
+#include "prose.h"
+#include "small_model.h"
+#include "runs.h"
+
+static struct config wide_config(int kind) {
+    struct config config = kind % 2 ? config_modern(config_other(small_config)) : small_config;
+    config.zero_start = false;
+    config.ffn = kind < 2 ? FFN_MHMOE : FFN_DENSE;
+    config.shared_hidden = kind == 1 ? 5 : 0;
+    config.seq = 70;
+    config.channels = 48;
+    config.attn_heads = 3;
+    config.moe_heads = 4;
+    config.experts = 6;
+    config.expert_hidden = 40;
+    config.vocab = 131;
+    return config;
+}
+enum { KINDS = 4, B = 3 };
+
+/* Loss, gradients and loads of a step. */
+struct step {
+    struct model m;
+    double loss;
+};
+
+static struct step step_of_model(int kind, enum storage storage, const struct example *b) {
+    const struct config config = wide_config(kind);
+    struct step s = {.m = model_random_stored(&config, MODEL_TRAIN, B, 7, storage)};
+    for (size_t i = 0; i < s.m.n_parameters; i++) s.m.param_memory[i] /= 2; /* so large that rounding would swamp it */
+    model_pack(&s.m);
+    s.loss = model_gradients(&s.m, b);
+    return s;
+}
+
+/* ---- Tiles ---- */
+
+/* A machine without them trains to the same bits. */
+static void tiles_and_vectors_agree(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        const struct config config = wide_config(kind);
+        struct example b = example_random(B, (size_t)config.seq, config.vocab, 5);
+        if (!gemm_use_tiles(true)) skip();
+        struct step tiles = step_of_model(kind, STORAGE_BF16, &b);
+        gemm_use_tiles(false);
+        struct step vectors = step_of_model(kind, STORAGE_BF16, &b);
+        gemm_use_tiles(true);
+        assert_true(tiles.loss == vectors.loss);
+        assert_memory_equal(tiles.m.grad_memory, vectors.m.grad_memory, tiles.m.n_parameters * sizeof(real));
+        model_destroy(&tiles.m);
+        model_destroy(&vectors.m);
+        example_free(&b);
+    }
+}
+
+/* ---- Beside f32 ---- */
+
+static double norm_of(const real *a, const real *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += pow((double)a[i] - (b ? (double)b[i] : 0), 2);
+    return sqrt(sum);
+}
+
+/* Rounding moves an operand by up to 2^-9 of it, 2^-10.3 on the mean square, and a product of many by 2^-9.8 of its
+ * size, since errors are as often up as down. A gradient has seen some ten such products in a row on its way, forward
+ * and back: 2^-9.8 sqrt(10) is 0.4%, of which each tensor may have ten times as much, where what is left is a small
+ * difference of large numbers. Only vectors that no product has touched on the way back move less than 1e-6. */
+static void gradients_are_near_those_of_f32(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        const struct config config = wide_config(kind);
+        struct example b = example_random(B, (size_t)config.seq, config.vocab, 5);
+        struct step exact = step_of_model(kind, STORAGE_F32, &b), rounded = step_of_model(kind, STORAGE_BF16, &b);
+        const double far = norm_of(exact.m.grad_memory, rounded.m.grad_memory, exact.m.n_parameters) /
+                           norm_of(exact.m.grad_memory, NULL, exact.m.n_parameters);
+        double worst = 0;
+        for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+            const struct parameter_info *p = &exact.m.info[i];
+            if (p->count == 0) continue;
+            const double size = norm_of(exact.m.grad_memory + p->offset, NULL, p->count);
+            const double off = norm_of(exact.m.grad_memory + p->offset, rounded.m.grad_memory + p->offset, p->count);
+            if (config.ffn == FFN_DENSE && !(off < 0.04 * size + 1e-7))
+                fail_msg("%s: %.2g of %.2g", p->name, off, size);
+            if (!(off > 1e-6 * size)) fail_msg("%s is not touched", p->name);
+            worst = fmax(worst, off / size);
+        }
+        print_message("kind %d: loss %.6f, in bf16 %.6f; gradients off by %.2g, a tensor's by up to %.2g\n", kind,
+                      exact.loss, rounded.loss, far, worst);
+        assert_true(fabs(exact.loss - rounded.loss) < 0.004 * exact.loss && exact.loss != rounded.loss);
+        if (config.ffn == FFN_DENSE) assert_true(far < 0.02); /* where a choice of experts turns, a row changes */
+        model_destroy(&exact.m);
+        model_destroy(&rounded.m);
+        example_free(&b);
+    }
+}
+
+/* Weights are packed twice, and take half as much each time. */
+static void packed_weights_take_half(void **state) {
+    (void)state;
+    struct config config = wide_config(0);
+    struct sizes s;
+    struct error err;
+    config.channels = 480; /* whole panels */
+    config.expert_hidden = 480;
+    config.ffn = FFN_DENSE;
+    if (!config_check(&config, &s, &err)) fail_msg("%s", err.text);
+    const struct model_setup f32 = {MODEL_TRAIN, 1, false, STORAGE_F32}, bf16 = {MODEL_TRAIN, 1, false, STORAGE_BF16};
+    const struct model_cost exact = model_cost(&s, f32), rounded = model_cost(&s, bf16);
+    const double packed = (double)exact.parameter_bytes - 16.0 * (double)exact.parameters;
+    const double half = (double)rounded.parameter_bytes - 16.0 * (double)rounded.parameters;
+    if (!(half > 0.48 * packed && half < 0.53 * packed)) fail_msg("%.0f bytes, of %.0f", half, packed);
+}
+
+/* ---- The program ---- */
+
+#define TRAIN                                                                                                     \
+    "train corpus.txt --cache cache --vocab 301 --seq 17 --layers 2 --channels 24 --attn-heads 3 --moe-heads 2 "  \
+    "--experts 5 --expert-hidden 20 --batch 3 --steps 12 --warmup 3 --lr 0.01 --eval-windows 5 --eval-every 4 "   \
+    "--save-every 4 --sample-every 0 "
+
+static int whole_run(void **state) {
+    (void)state;
+    if (!workplace_enter()) return -1;
+    prose_save("corpus.txt", 300, 1);
+    return system(TRAIN "--out f32 >f32.txt 2>&1 && " TRAIN "--dtype bf16 --out whole >whole.txt 2>&1");
+}
+
+/* Of the last validation. */
+static double last_loss(const char *run) {
+    json_t *log = log_of(run);
+    const double loss = number_of(entry_of(log, "val_loss", 2), "val_loss");
+    json_decref(log);
+    return loss;
+}
+
+/* It is another run than in f32, and not far from it; what it saves is f32. */
+static void a_run_in_bf16(void **state) {
+    (void)state;
+    const double exact = last_loss("f32"), rounded = last_loss("whole");
+    if (!(exact != rounded && fabs(exact - rounded) < 0.1)) fail_msg("loss %.9g, in bf16 %.9g", exact, rounded);
+    struct checkpoint c = checkpoint_at("whole", "last.safetensors");
+    for (size_t i = 0; i < c.n; i++)
+        if (strncmp(c.tensors[i].name, "optimizer", 9) == 0 || strcmp(c.tensors[i].name, "wte") == 0)
+            assert_int_equal(c.tensors[i].dtype, DTYPE_F32);
+    checkpoint_close(&c);
+    run("sample --model whole --tokens 5 --greedy");
+}
+
+static void any_number_of_threads(void **state) {
+    (void)state;
+    run(TRAIN "--dtype bf16 --threads 3 --out three");
+    checkpoints_compare("whole", "three", "last.safetensors");
+    logs_compare("whole", "three");
+}
+
+/* A resumed run equals one that was never stopped; with another dtype it goes on, and says so. */
+static void runs_are_resumed(void **state) {
+    (void)state;
+    run(TRAIN "--dtype bf16 --until 5 --out half && cp -r half other && cp -r half same");
+    run("train --resume half");
+    assert_null(strstr(errors, "--dtype"));
+    checkpoints_compare("whole", "half", "last.safetensors");
+    run("train --resume other --dtype f32");
+    assert_non_null(strstr(errors, "--dtype is f32 now; it was bf16"));
+    assert_true(last_loss("other") != last_loss("whole"));
+    run(TRAIN "--until 5 --out plain && train --resume plain --dtype bf16");
+    assert_non_null(strstr(errors, "--dtype is bf16 now; it was f32"));
+    assert_true(last_loss("plain") != last_loss("f32"));
+    run("grep -q 'dtype = bf16' plain/config");
+}
+
+static double memory_told(const char *options) {
+    run(TRAIN "--channels 240 --dry-run %s", options);
+    const char *line = strstr(output, "MB parameters");
+    assert_non_null(line);
+    while (line > output && line[-1] != 'y') line--; /* memory */
+    return atof(line);
+}
+
+static void memory_is_told(void **state) {
+    (void)state;
+    const double exact = memory_told("--dtype f32"), plain = memory_told(""), rounded = memory_told("--dtype bf16");
+    assert_true(exact == plain && rounded < 0.9 * exact && rounded > 0.6 * exact);
+}
+
+static void other_words_are_refused(void **state) {
+    (void)state;
+    refuse(2, "--dtype", "f32", TRAIN "--dtype fp16 --out new");
+    refuse(2, "--dtype", "bf16", TRAIN "--dtype '' --out new");
+    run("! test -e new");
+}
+
+/* A loss that is no number ends a run as in f32: a decay of lr times 10 a step turns each weight into -99 times itself.
+ */
+static void divergence_is_seen(void **state) {
+    (void)state;
+    refuse(8, "far: step ", "try a lower --lr", TRAIN "--dtype bf16 --steps 60 --lr 10 --final-lr 1 --clip 0 "
+           "--weight-decay 10 --eval-every 0 --save-every 0 --out far");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tiles_and_vectors_agree),
+        cmocka_unit_test(gradients_are_near_those_of_f32),
+        cmocka_unit_test(packed_weights_take_half),
+        cmocka_unit_test(a_run_in_bf16),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(runs_are_resumed),
+        cmocka_unit_test(memory_is_told),
+        cmocka_unit_test(other_words_are_refused),
+        cmocka_unit_test(divergence_is_seen),
+    };
+    return cmocka_run_group_tests(tests, whole_run, workplace_remove);
+}
