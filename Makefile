@@ -88,6 +88,10 @@ comma = ,
 $(BUILD)/test_cache: LINK += $(addprefix -Wl$(comma)--wrap=,chmod fflush fopen fseek fsync fwrite mkdtemp rename rewind \
                                shard_create)
 
+# It has writes fail, and sees what is trained on and how much is held.
+$(BUILD)/test_album_prepare: LINK += $(addprefix -Wl$(comma)--wrap=,album_append album_create album_finish array_alloc \
+                                       codebook_save tokenizer_save tokenizer_train)
+
 # It has albums in memory, and counts what memory is asked for.
 $(BUILD)/test_examples: LINK += $(addprefix -Wl$(comma)--wrap=,album_open album_close album_records album_size \
                                   album_patch album_vocab album_read realloc posix_memalign)

@@ -47,14 +47,13 @@ static bool is_picture(const struct folder_item *item) { return item->path != NU
 /* ---- What is held out ---- */
 
 struct place {
-    uint64_t order, group;
+    uint64_t order; /* of its group */
     size_t i;
 };
 
 static int places_compare(const void *a, const void *b) {
     const struct place *p = a, *q = b;
-    if (p->order != q->order) return p->order < q->order ? -1 : 1;
-    return p->i < q->i ? -1 : p->i > q->i;
+    return p->order < q->order ? -1 : p->order > q->order;
 }
 
 /* Mixed once more: what is held out does not hang on how a group is made. */
@@ -71,9 +70,9 @@ static bool kind_hold_out(struct job *job, bool pictures, struct error *err) {
     size_t n = 0, out = 0;
     for (size_t i = 0; i < f->n; i++)
         if (is_picture(&f->items[i]) == pictures)
-            places[n++] = (struct place){group_order(f->items[i].group), f->items[i].group, i};
+            places[n++] = (struct place){group_order(f->items[i].group), i};
     qsort(places, n, sizeof *places, places_compare);
-    for (; out < n && (out * HELD_OUT < n || places[out].group == places[out - 1].group); out++)
+    for (; out < n && (out * HELD_OUT < n || places[out].order == places[out - 1].order); out++)
         job->held_out[places[out].i] = true;
     free(places);
     if (n == 0 || out < n) return true;
@@ -338,7 +337,7 @@ static tokenizer *tokenizer_make(void *context, int pieces, int *nearest, struct
     const struct caption *c;
     size_t bytes = 0;
     while ((c = caption_next(&s))) bytes += strlen(c->text);
-    s = (struct captions){.job = job, .share = bytes <= VOCABULARY_BYTES ? 1 : VOCABULARY_BYTES / (double)bytes};
+    s = (struct captions){.job = job, .share = VOCABULARY_BYTES / (double)bytes}; /* 1 or more: all of it */
     tokenizer *t = tokenizer_train(captions_next, &s, pieces, job->options->verbose, nearest, err);
     free(s.text);
     return t;
@@ -407,7 +406,7 @@ static void round_encode(const struct job *job, struct round *r, const struct cu
         if (s->picture.rgb)
             patches_of(cut->patches + i * job->P * job->Q, s->picture.rgb, job->size, job->options->patch);
     }
-    if (job->P > 0) codebook_assign(&job->codebook, cut->patches, r->n * job->P, cut->codes);
+    codebook_assign(&job->codebook, cut->patches, r->n * job->P, cut->codes);
 }
 
 /* What follows the last slash. */

@@ -3,6 +3,7 @@
 #ifndef ALBUM_FOLDERS_H
 #define ALBUM_FOLDERS_H
 
+#include <fcntl.h>
 #include "../data/album.h"
 #include "../data/album_prepare.h"
 #include "../data/cache.h"
@@ -99,6 +100,25 @@ static inline char *prepared(struct setting *s) {
     char *entry = album_prepare(&s->options, &err);
     if (!entry) fail_msg("%s", err.text);
     if (!cache_check(entry, &err)) fail_msg("%s", err.text);
+    return entry;
+}
+
+/* Also what it tells meanwhile on standard error. malloc'ed. */
+static inline char *prepared_telling(struct setting *s, char **told) {
+    char *path = string_format("%s.told", s->dir);
+    const int kept = dup(STDERR_FILENO), file = open(path, O_CREAT | O_RDWR | O_TRUNC, 0666);
+    size_t size;
+    fflush(stderr);
+    assert_true(dup2(file, STDERR_FILENO) >= 0);
+    char *entry = prepared(s);
+    fflush(stderr);
+    assert_true(dup2(kept, STDERR_FILENO) >= 0);
+    char *bytes = file_read(path, &size);
+    *told = string_format("%.*s", (int)size, bytes);
+    close(kept);
+    close(file);
+    free(bytes);
+    free(path);
     return entry;
 }
 

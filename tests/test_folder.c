@@ -462,6 +462,11 @@ static void the_hash_is_of_all_that_is_listed(void **state) {
         folder_free(&f);
         for (int j = 0; j <= i; j++) assert_true(hashes[j] != hashes[i + 1]);
     }
+    put("d/captions.tsv", "a.png\tB\ten\na.png\tA\tde\n");
+    struct folder f = list_of(PATHS("d"));
+    struct error err;
+    assert_true(folder_choose(&f, "en", &err) && f.hash != hashes[1]);
+    folder_free(&f);
     things_make();
     put("d/note.md", "not listed");
     time_set("d/captions.tsv", 1, 1);
