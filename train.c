@@ -871,6 +871,9 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
     if (n == 0 && o->from && o->val)
         return error_set(err, EXIT_USAGE, "--val %s: the data of %s has its own held-out text; name a corpus, too",
                          o->val, t->source.path);
+    if (n == 0 && o->from && o->languages && is_masked(t))
+        return error_set(err, EXIT_USAGE, "--languages %s: the data of %s are there already, with their captions; name "
+                         "a corpus, too", o->languages, t->source.path);
     if (n == 0 && !o->resume) {
         if (!(fallback = o->from ? checkpoint_directory(&t->source) : default_corpus(t, err))) return false;
         corpora = &fallback;

@@ -85,6 +85,34 @@ static void held_out_text_is_not_taken(void **state) {
     train_refuse(2, "--hide-caption", "", TRAIN "--hide-caption -1 --out new");
 }
 
+/* What is chosen is there, and stays so; data that are there already have what they have. */
+static void languages_are_refused_by_name(void **state) {
+    (void)state;
+    train_refuse(2, "--languages en,fr: no caption is in 'fr'", "see captions.tsv", TRAIN "--languages en,fr --out new");
+    train_refuse(2, "--languages: bad value (got '', want a name)", "leave it out", TRAIN "--languages '' --out new");
+    train_refuse(2, "--languages de: the data of run/best.safetensors are there already", "name a corpus, too",
+                 "train --from run --languages de --out new");
+    run(TRAIN "--languages de --out new");
+    if (!strstr(errors, "languages: 1: de\n")) fail_msg("not told: %s", errors);
+    run("grep -q '^languages = \"de\"$' new/config");
+    refuse(5, "--languages en: the run in new was begun with de and keeps it", "leave it out",
+           "train --resume new --languages en --steps 3");
+    run("train --resume new --languages de --steps 3 && train p --resume new --steps 4 && rm -r new");
+    run("train p --from run --languages de --steps 1 --cache cache --out new && rm -r new");
+}
+
+/* Emoji, where no folder is named. */
+static void a_default_corpus_is_of_the_task(void **state) {
+    (void)state;
+    train_refuse(3, "data/corpora/emoji: the default corpus could not be fetched", "name a folder of pictures instead",
+                 "train " MODEL "--out new 2>told; code=$?; grep '^train' told >&2; exit $code");
+    train_refuse(3, "data/corpora/austen: the default corpus could not be fetched", "name a text file instead",
+                 "train --cache cache --out new 2>told; code=$?; grep '^train' told >&2; exit $code");
+    run("mkdir -p data/corpora && cp -r p data/corpora/emoji && train " MODEL "--out new");
+    if (!strstr(errors, "pictures: 38 to train on, 2 held out\n")) fail_msg("not told: %s", errors);
+    run("rm -r data new");
+}
+
 /* Counts the notes of a run, and expects these (NULL at the end), and no others. */
 static void notes_expect(const char *command, const char *const *notes) {
     size_t found = 0, n = 0;
@@ -100,7 +128,8 @@ static void options_without_effect_are_told(void **state) {
     static const char *const of_text[][2] = {{"parts", ""}, {"part-alpha", " 0.5"}, {"part-weights", " a=1"},
                                              {"prompt", " x"}, {"sample-every", " 1"}, {"sample-tokens", " 3"}};
     static const char *const of_masked[][2] = {{"hide-patches", " 0.5"}, {"hide-text", " 0.5"},
-                                               {"hide-caption", " 0.2"}, {"size", " 16"}, {"codes", " 9"}};
+                                               {"hide-caption", " 0.2"}, {"size", " 16"}, {"codes", " 9"},
+                                               {"languages", " en"}};
     for (size_t i = 0; i < 6; i++) {
         char *command = string_format("rm -rf new && " TRAIN "--dry-run --%s%s", of_text[i][0], of_text[i][1]);
         char *note = string_format("train: note: --%s has no effect with --task masked\n", of_text[i][0]);
@@ -108,7 +137,7 @@ static void options_without_effect_are_told(void **state) {
         free(command);
         free(note);
     }
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 6; i++) {
         char *command = string_format("train corpus.txt --cache cache --vocab 300 --layers 1 --channels 8 --ffn dense "
                                       "--dry-run --%s%s", of_masked[i][0], of_masked[i][1]);
         char *note = string_format("train: note: --%s has no effect without --task masked\n", of_masked[i][0]);
@@ -180,6 +209,24 @@ static void albums_of_other_sizes_are_refused(void **state) {
                  "name the pictures it was trained on", "train --from run --size 12 --out new");
 }
 
+/* Prepared data that somebody exchanged: what the weights know as code 3 would be another one. */
+static void albums_of_another_codebook_are_refused(void **state) {
+    (void)state;
+    run("rm -rf q && cp -r p q && rm q/2?.png && grep -v '^2.\\.png' p/captions.tsv >q/captions.tsv");
+    run("train q " MODEL "--out new");
+    struct checkpoint a = checkpoint_at("run", "last.safetensors"), b = checkpoint_at("new", "last.safetensors");
+    const char *mine = metadata(&a, "data_dir"), *theirs = metadata(&b, "data_dir");
+    run("mv %s aside && cp -r %s %s && rm -r new", mine, theirs, mine);
+    train_refuse(5, "made with another codebook than run/best.safetensors", "name the corpus again",
+                 "train --from run --cache cache --out new");
+    refuse(5, "made with another codebook than run/last.safetensors", "name the corpus again",
+           "train --resume run --steps 3");
+    run_is_kept();
+    run("rm -r %s && mv aside %s", mine, mine);
+    checkpoint_close(&a);
+    checkpoint_close(&b);
+}
+
 static void data_of_the_other_task_are_refused(void **state) {
     (void)state;
     train_refuse(5, "prepared for a model of text", "name a corpus for --task masked",
@@ -228,9 +275,12 @@ int main(void) {
         cmocka_unit_test(pictures_of_two_sizes_need_one),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),
         cmocka_unit_test(held_out_text_is_not_taken),
+        cmocka_unit_test(languages_are_refused_by_name),
+        cmocka_unit_test(a_default_corpus_is_of_the_task),
         cmocka_unit_test(options_without_effect_are_told),
         cmocka_unit_test(other_codebooks_are_refused),
         cmocka_unit_test(albums_of_other_sizes_are_refused),
+        cmocka_unit_test(albums_of_another_codebook_are_refused),
         cmocka_unit_test(data_of_the_other_task_are_refused),
         cmocka_unit_test(damaged_codebooks_are_made_again),
         cmocka_unit_test(samples_of_the_wrong_kind_are_refused),

@@ -376,6 +376,17 @@ static void figures_are_of_the_parts(void **state) {
     checkpoint_close(&best);
 }
 
+/* Held-out pictures of 8 x 8 pixels over what their codes paint: 14 pixels from one to the next. */
+static void codes_are_shown(const char *dir, size_t n) {
+    struct picture sheet;
+    struct error err;
+    char *path = string_format("%s/plots/codes.png", dir);
+    if (!picture_read(&sheet, path, &err)) fail_msg("%s", err.text);
+    assert_int_equal(sheet.width, 6 + n * 14);
+    free(sheet.rgb);
+    free(path);
+}
+
 /* The table, whose figures are those of the log, and the curves. */
 static void parts_are_shown(void **state) {
     (void)state;
@@ -399,6 +410,7 @@ static void parts_are_shown(void **state) {
     assert_non_null(strstr(output, "loss (nats)"));
     for (int p = 0; p < PARTS; p++) assert_non_null(strstr(output, names[p]));
     run("test -s run/plots/loss.svg && test -s run/plots/load.svg");
+    codes_are_shown("run", 5); /* a twentieth of 90 are held out */
     json_decref(log);
 }
 
@@ -421,6 +433,7 @@ static void folders_may_hold_one_kind(void **state) {
         expect_near(number_of(entry, "final_loss"), number_of(part, "final_loss"), 0);
         struct checkpoint c = checkpoint_at("run", "last.safetensors");
         assert_true((checkpoint_find(&c, "codebook") != NULL) == k);
+        assert_true((access("run/plots/codes.png", F_OK) == 0) == k);
         assert_true((checkpoint_find(&c, "patchw") != NULL) == k);
         assert_string_equal(metadata(&c, "language"), "");
         checkpoint_close(&c);

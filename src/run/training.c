@@ -136,8 +136,8 @@ void training_tell(const struct training *o, bool masked, const struct option_gr
 }
 
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
-static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", "hide-patches",
-                                            "hide-text", "hide-caption", NULL};
+static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", "languages",
+                                            "hide-patches", "hide-text", "hide-caption", NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
                                            "clip", "dtype", NULL};
