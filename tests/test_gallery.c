@@ -196,6 +196,107 @@ static void test_pictures(void **state) {
     run_close(o);
 }
 
+/* An album of records made here: n pictures whose captions begin with `prefix`, of which `different` differ, and a text
+ * alone, or without pictures that alone. */
+static void album_make(const char *dir, const tokenizer *t, size_t n, size_t different, const char *prefix) {
+    struct error err;
+    const size_t size = n > 0 ? SIZE : 0, patch = n > 0 ? PATCH : 0, codes = n > 0 ? 17 : 0;
+    const struct album_shape shape = {tokenizer_vocab(t), size, patch, codes, tokenizer_hash(t), n > 0};
+    char *path = string_format("%s/val.album", dir);
+    unsigned char pixels[SIZE * SIZE * 3] = {0};
+    const int32_t none[P] = {0};
+    assert_true(directory_make(dir, &err));
+    struct album_writer *w = album_create(path, &shape, &err);
+    for (size_t i = 0; i <= n; i++) {
+        char *words = string_format("%s%zu caf\xc3\xa9s", *prefix ? " " : "", i % different);
+        char *name = string_format(i < n ? "p\xff%zu.png" : "", i);
+        struct album_text text = {0};
+        int32_t *tokens = NULL;
+        size_t count = 0, capacity = 0;
+        tokenizer_encode(t, prefix, i < n ? strlen(prefix) : 0, &tokens, &count, &capacity);
+        text.prefix = count;
+        tokenizer_encode(t, words, strlen(words), &tokens, &count, &capacity);
+        tokens = array_grow(tokens, &capacity, count + 1, sizeof *tokens);
+        tokens[count++] = tokenizer_end_of_text(t);
+        text.tokens = tokens;
+        text.n = count;
+        const struct album_record record = {i < n ? pixels : NULL, i < n ? none : NULL, &text, 1, i, name};
+        if (!album_append(w, &record, &err)) fail_msg("%s", err.text);
+        free(tokens);
+        free(words);
+        free(name);
+    }
+    assert_true(album_finish(w, true, &err));
+    free(path);
+}
+
+static void few_expect(const struct gallery_options *o, const tokenizer *t, const char *says) {
+    struct gallery g;
+    struct error err = {0, ""};
+    assert_false(gallery_read(&g, o, t, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    if (!strstr(err.text, says)) fail_msg("'%s' does not say '%s'", err.text, says);
+    gallery_free(&g);
+}
+
+/* Texts alone are none of them, and a caption has room for a token and its end, or is none. */
+static void test_captions(void **state) {
+    (void)state;
+    struct opened *o = run_open(RUN, 1);
+    struct gallery g;
+    struct error err;
+    struct gallery_options options = {"hand\xff", "", 100, SEQ - P, 100};
+    size_t cut = 0;
+    album_make(options.dir, o->tokenizer, 7, 7, "");
+    for (options.room = 2; options.room < 14; options.room++) {
+        if (!gallery_read(&g, &options, o->tokenizer, &err)) fail_msg("%s", err.text);
+        assert_true(g.n == 7 && g.held_out == 7 && g.shown == 7);
+        assert_true(text_is_utf8(g.name) && text_is_utf8(g.items[0].name));
+        for (size_t i = 0; i < g.n; i++) {
+            assert_true(text_is_utf8(g.items[i].caption));
+            cut += strstr(g.items[i].caption, "\xef\xbf\xbd") != NULL; /* half a letter is told, not dropped */
+        }
+        gallery_free(&g);
+    }
+    assert_true(cut > 0);
+    options.room = 1;
+    few_expect(&options, o->tokenizer, "(got 0 of 0 with different captions, want at least 5)");
+    int32_t *prefix = NULL;
+    size_t n = 0, capacity = 0;
+    tokenizer_encode(o->tokenizer, "en:", 3, &prefix, &n, &capacity);
+    free(prefix);
+    options.language = "en";
+    for (size_t different = 4; different <= 5; different++) {
+        album_make(options.dir, o->tokenizer, 9, different, "en:");
+        options.room = SEQ - P;
+        if (different == 4) few_expect(&options, o->tokenizer, "hand\xff: too few held-out pictures to choose from (got "
+                                       "4 of 9 with different captions, want at least 5); raise --pictures");
+        else {
+            options.room = n + 2;
+            assert_true(gallery_read(&g, &options, o->tokenizer, &err) && g.n == 9);
+            gallery_free(&g);
+        }
+    }
+    options.room = n + 1;
+    few_expect(&options, o->tokenizer, "(got 0 of 0 ");
+    run_close(o);
+}
+
+/* What is no album of pictures, or none at all. */
+static void test_albums_refused(void **state) {
+    (void)state;
+    struct opened *o = run_open(RUN, 1);
+    const struct gallery_options options = {"refused", "", 100, SEQ - P, 100};
+    few_expect(&options, o->tokenizer, "refused/val.album: cannot ");
+    album_make(options.dir, o->tokenizer, 0, 1, "");
+    few_expect(&options, o->tokenizer, "too few held-out pictures");
+    album_make(options.dir, o->tokenizer, 7, 7, "");
+    run("printf xxxxxxxxxxxxxxxx | dd of=refused/val.album bs=1 seek=$(($(stat -c %%s refused/val.album) / 2)) "
+        "conv=notrunc");
+    few_expect(&options, o->tokenizer, "refused/val.album: ");
+    run_close(o);
+}
+
 /* As many as the page shows, in their order, spread evenly. */
 static void test_shown(void **state) {
     (void)state;
@@ -532,7 +633,8 @@ static void test_bad_input(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pictures),      cmocka_unit_test(test_shown),    cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_pictures),      cmocka_unit_test(test_captions), cmocka_unit_test(test_albums_refused),
+        cmocka_unit_test(test_shown),         cmocka_unit_test(test_scores),
         cmocka_unit_test(test_fills),         cmocka_unit_test(test_picks),    cmocka_unit_test(test_hole),
         cmocka_unit_test(test_showings),      cmocka_unit_test(test_threads),  cmocka_unit_test(test_is_validation),
         cmocka_unit_test(test_language),      cmocka_unit_test(test_browser),  cmocka_unit_test(test_bad_input),

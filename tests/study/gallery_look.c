@@ -58,8 +58,7 @@ static bool records_walk(struct gallery *g, struct album *a, const struct galler
         const struct album_text *text;
         if (!(ok = album_read(a, i, &record, err)) || !(text = text_in(&record, prefix, n)) || n + 2 > o->room)
             continue;
-        if (g->items && g->n < wanted && seen == g->n * count / wanted)
-            item_add(g, &record, text, t, o->room);
+        if (g->items && seen == g->n * count / wanted) item_add(g, &record, text, t, o->room);
         seen++;
     }
     g->held_out = seen;
