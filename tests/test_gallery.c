@@ -269,8 +269,9 @@ static void test_captions(void **state) {
     for (size_t different = 4; different <= 5; different++) {
         album_make(options.dir, o->tokenizer, 9, different, "en:");
         options.room = SEQ - P;
-        if (different == 4) few_expect(&options, o->tokenizer, "hand\xff: too few held-out pictures to choose from (got "
-                                       "4 of 9 with different captions, want at least 5); raise --pictures");
+        if (different == 4)
+            few_expect(&options, o->tokenizer, "hand\xff: too few held-out pictures to choose from (got 4 of 9 with "
+                       "different captions, want at least 5); raise --pictures");
         else {
             options.room = n + 2;
             assert_true(gallery_read(&g, &options, o->tokenizer, &err) && g.n == 9);

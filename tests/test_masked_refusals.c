@@ -88,7 +88,8 @@ static void held_out_text_is_not_taken(void **state) {
 /* What is chosen is there, and stays so; data that are there already have what they have. */
 static void languages_are_refused_by_name(void **state) {
     (void)state;
-    train_refuse(2, "--languages en,fr: no caption is in 'fr'", "see captions.tsv", TRAIN "--languages en,fr --out new");
+    train_refuse(2, "--languages en,fr: no caption is in 'fr'", "see captions.tsv",
+                 TRAIN "--languages en,fr --out new");
     train_refuse(2, "--languages: bad value (got '', want a name)", "leave it out", TRAIN "--languages '' --out new");
     train_refuse(2, "--languages de: the data of run/best.safetensors are there already", "name a corpus, too",
                  "train --from run --languages de --out new");
