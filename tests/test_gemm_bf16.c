@@ -93,7 +93,7 @@ static float *guarded_numbers(size_t n, uint64_t seed) {
     float *x = guarded_alloc(n * sizeof *x);
     struct rng rng;
     rng_seed(&rng, seed, 0);
-    for (size_t i = 0; i < n; i++) x[i] = (float)rng_normal(&rng);
+    for (size_t i = 0; i < n; i++) x[i] = (float)(4 * rng_uniform(&rng) - 2);
     return x;
 }
 
@@ -504,6 +504,25 @@ static void test_denormals(void **state) {
     assert_true(differ > 0);
 }
 
+/* Without steps C is bias + start, whole, of numbers that tiles would flush, too. */
+static void no_steps(const char *engine) {
+    enum { N = 32 };
+    float start[N * N], bias[N] = {0}, c[N * N];
+    for (int i = 0; i < N * N; i++) start[i] = i % 2 ? -0.0f : 0x1p-130f;
+    struct gemm g = {.M = N, .N = N, .operands = OPERANDS_BF16, .A = {start, N, 1, NULL}, .B = {start, N, 1, NULL},
+                     .C = c, .ldc = N, .start = start};
+    for (int with_bias = 0; with_bias < 2; with_bias++) {
+        g.bias = with_bias ? bias : NULL;
+        gemm_serial(&g);
+        for (int i = 0; i < N * N; i++)
+            if (bits_of(c[i]) != bits_of(0 + start[i])) fail_msg("%s: number %d is %a", engine, i, (double)c[i]);
+    }
+}
+static void test_no_steps(void **state) {
+    (void)state;
+    on_engines(no_steps);
+}
+
 /* ---- Packing ---- */
 
 /* The word of steps k and k + 1 in column j: bf16 by its definition, zeros past the last step and column. */
@@ -602,6 +621,7 @@ int main(void) {
         cmocka_unit_test(test_nan_and_infinity),
         cmocka_unit_test(test_denormal_is_zero_on_tiles),
         cmocka_unit_test(test_denormals),
+        cmocka_unit_test(test_no_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
