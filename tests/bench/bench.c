@@ -420,12 +420,14 @@ static void train_run(void *context) {
     model_pack(m);
 }
 
-static void bench_training(struct bench *b, const char *name, struct config config, size_t batch) {
-    struct training t = {.B = batch, .T = (size_t)config.seq};
+static void bench_training_in(struct bench *b, const char *name, const struct config *config, size_t batch,
+                              enum storage storage) {
+    const bool bf16 = storage == STORAGE_BF16;
+    struct training t = {.B = batch, .T = (size_t)config->seq};
     struct error err;
     struct rng rng;
     if (!wanted(b, name)) return;
-    if (!model_create(&t.model, &config, (struct model_setup){MODEL_TRAIN, batch, false, STORAGE_F32}, &err))
+    if (!model_create(&t.model, config, (struct model_setup){MODEL_TRAIN, batch, false, storage}, &err))
         error_exit(&err);
     model_initialize(&t.model, 1);
     const size_t rows = t.B * t.T;
@@ -435,16 +437,24 @@ static void bench_training(struct bench *b, const char *name, struct config conf
     t.targets = array_alloc(rows, sizeof *t.targets);
     rng_seed(&rng, 1, 0);
     for (size_t i = 0; i < rows; i++) {
-        t.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
-        t.targets[i] = (int32_t)(rng_next(&rng) % (uint64_t)config.vocab);
+        t.tokens[i] = (int32_t)(rng_next(&rng) % (uint64_t)config->vocab);
+        t.targets[i] = (int32_t)(rng_next(&rng) % (uint64_t)config->vocab);
     }
     const struct model_cost cost = model_cost(&t.model.sizes, t.model.setup);
     double share;
     const double flops = cost.training_flops * (double)rows,
-                 rate = measure_share(train_run, &t, flops, peak_yardstick(), &share);
-    report(b, name, rate / cost.training_flops, "tokens/s", share, "peak");
+                 rate = measure_share(train_run, &t, flops, bf16 ? bf16_yardstick(b) : peak_yardstick(), &share);
+    report(b, name, rate / cost.training_flops, "tokens/s", share, bf16 ? bf16_peak_name(b) : "peak");
     model_destroy(&t.model);
     free(t.m), free(t.v), free(t.tokens), free(t.targets);
+}
+
+/* In f32, and with products in bf16. */
+static void bench_training(struct bench *b, const char *name, const struct config *config, size_t batch) {
+    char *in_bf16 = string_format("%s bf16", name);
+    bench_training_in(b, name, config, batch, STORAGE_F32);
+    bench_training_in(b, in_bf16, config, batch, STORAGE_BF16);
+    free(in_bf16);
 }
 
 struct decoding {
@@ -490,15 +500,15 @@ static void bench_models(struct bench *b) {
     const struct config decoder = {.bias = true, .tie = true, .vocab = 32000, .seq = 256, .layers = 6, .channels = 288,
                                    .attn_heads = 6, .ffn = FFN_DENSE};
     large.vocab = 50257;
-    bench_training(b, "train dense L6 C384 V4096 T256 B8", dense, 8);
+    bench_training(b, "train dense L6 C384 V4096 T256 B8", &dense, 8);
     for (int experts = 8; experts <= 512; experts *= 4) {
         struct config c = mhmoe;
         char name[80];
         c.experts = experts;
         snprintf(name, sizeof name, "train mhmoe L4 C256 H4 K2 F256 T256 B8 E=%d", experts);
-        bench_training(b, name, c, 8);
+        bench_training(b, name, &c, 8);
     }
-    bench_training(b, "train dense L6 C384 V50257 T256 B4", large, 4);
+    bench_training(b, "train dense L6 C384 V50257 T256 B4", &large, 4);
     bench_decoding(b, "decode 15M f32", &decoder, STORAGE_F32);
     bench_decoding(b, "decode 15M bf16", &decoder, STORAGE_BF16);
     bench_decoding(b, "decode 15M int8", &decoder, STORAGE_INT8);
