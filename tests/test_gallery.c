@@ -209,7 +209,7 @@ static void album_make(const char *dir, const tokenizer *t, size_t n, size_t dif
     struct album_writer *w = album_create(path, &shape, &err);
     for (size_t i = 0; i <= n; i++) {
         char *words = string_format("%s%zu caf\xc3\xa9s", *prefix ? " " : "", i % different);
-        char *name = string_format(i < n ? "p\xff%zu.png" : "", i);
+        char *name = i < n ? string_format("p\xff%zu.png", i) : string_format("%s", "");
         struct album_text text = {0};
         int32_t *tokens = NULL;
         size_t count = 0, capacity = 0;
