@@ -398,11 +398,11 @@ static struct cut cut_of(const struct gemm *g, double work) {
     const size_t most = rows_most(g), tall = rows_tall(g);
     struct cut cut = {.rows = most, .across = 1};
     if (g->M == 0 || g->N == 0) return cut;
-    const size_t rows = g->M / wanted;
-    if (order_of(g) == K_MAJOR) /* A is read along its memory's rows: as tall as can be */
+    const size_t rows = g->M / wanted, limit = order_of(g) == K_MAJOR ? tall : most;
+    if (in_bf16(g)) /* few rows cost nothing, and rows that are packed by several do */
+        cut.rows = rows < BF16_ROWS ? BF16_ROWS : rows < limit ? rows : limit;
+    else if (order_of(g) == K_MAJOR) /* A is read along its memory's rows: as tall as can be */
         cut.rows = rows < most ? most : rows < tall ? rows : tall;
-    else if (in_bf16(g)) /* few rows cost nothing, and rows that are packed by several do */
-        cut.rows = rows < BF16_ROWS ? BF16_ROWS : rows < most ? rows : most;
     const size_t down = blocks_of(g->M, cut.rows);
     cut.rows = round_up(blocks_of(g->M, down), rows_step(g)); /* equal ones */
     if (down < wanted) cut.across = min_size(wanted / down, blocks_of(g->N, COLS));
