@@ -279,7 +279,7 @@ static struct model_setup setup_of(const struct training *o) {
 /* Bytes resident when training; not those of a tokenizer's training, which comes before. */
 static size_t memory_peak(const struct train *t, const struct model_cost *cost) {
     /* code, libraries, a tokenizer of some thousand pieces; what products keep on a thread's stack: measured */
-    const size_t program = ((size_t)13 << 19) + ((size_t)3 << 16) * (size_t)omp_get_max_threads();
+    const size_t program = ((size_t)27 << 18) + ((size_t)3 << 16) * (size_t)omp_get_max_threads();
     const size_t tokens = (size_t)t->options.batch * (size_t)t->options.accumulate * (size_t)t->config.seq;
     return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof(int32_t) +
            feed_bytes(t->train_data) + feed_bytes(t->val_data) + program;
