@@ -105,6 +105,52 @@ static void gradients_are_near_those_of_f32(void **state) {
     }
 }
 
+/* Choices of experts, one behind the other. */
+struct choices {
+    int32_t picks[1 << 15];
+    size_t n;
+};
+
+static void choices_hear(void *context, size_t lm, const int32_t *picks, size_t N) {
+    struct choices *c = context;
+    (void)lm;
+    memcpy(c->picks + c->n, picks, N * 2 * sizeof *picks);
+    c->n += N * 2;
+}
+
+static void choices_make(struct choices *c, enum storage storage, const struct example *b) {
+    struct config config = wide_config(0);
+    struct model m = model_random_stored(&config, MODEL_TRAIN, 20, 11, storage);
+    for (size_t i = 0; i < m.n_parameters; i++) m.param_memory[i] /= 4;
+    model_pack(&m);
+    c->n = 0;
+    m.on_picks = choices_hear;
+    m.on_picks_context = c;
+    model_forward(&m, &b->batch);
+    model_destroy(&m);
+}
+
+/* A choice turns where two experts are as near as the rounding of what a router reads: few of 2 among 6. */
+static void choices_turn_seldom(void **state) {
+    (void)state;
+    static struct choices exact, rounded;
+    const struct config config = wide_config(0);
+    struct example b = example_random(20, (size_t)config.seq, config.vocab, 12);
+    size_t turned = 0;
+    choices_make(&exact, STORAGE_F32, &b);
+    choices_make(&rounded, STORAGE_BF16, &b);
+    assert_int_equal(exact.n, rounded.n);
+    assert_true(exact.n == 2 * 20 * 70 * 4 * 2);
+    for (size_t i = 0; i < exact.n; i += 2) {
+        const int32_t *e = exact.picks + i, *r = rounded.picks + i;
+        turned += !((e[0] == r[0] && e[1] == r[1]) || (e[0] == r[1] && e[1] == r[0]));
+    }
+    const double share = (double)turned / ((double)exact.n / 2);
+    print_message("choices that turn: %.2f%%\n", 100 * share);
+    assert_true(share > 0.0005 && share < 0.03);
+    example_free(&b);
+}
+
 /* Weights are packed twice, and take half as much each time. */
 static void packed_weights_take_half(void **state) {
     (void)state;
@@ -213,6 +259,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_and_vectors_agree),
         cmocka_unit_test(gradients_are_near_those_of_f32),
+        cmocka_unit_test(choices_turn_seldom),
         cmocka_unit_test(packed_weights_take_half),
         cmocka_unit_test(a_run_in_bf16),
         cmocka_unit_test(any_number_of_threads),
