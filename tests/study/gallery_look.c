@@ -13,7 +13,8 @@
 /* A text of the record that begins with the name of the language, and with nothing else; NULL: there is none. */
 static const struct album_text *text_in(const struct album_record *r, const int32_t *prefix, size_t n) {
     for (size_t i = 0; r->pixels && i < r->n_texts; i++)
-        if (r->texts[i].prefix == n && memcmp(r->texts[i].tokens, prefix, n * sizeof *prefix) == 0) return &r->texts[i];
+        if (r->texts[i].prefix == n && (n == 0 || memcmp(r->texts[i].tokens, prefix, n * sizeof *prefix) == 0))
+            return &r->texts[i];
     return NULL;
 }
 
