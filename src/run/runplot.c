@@ -26,11 +26,11 @@ struct part_curves {
 
 static void parts_collect(void *context, const json_t *entry) {
     const struct part_curves *c = context;
-    const json_t *all = json_object_get(entry, "parts");
+    const json_t *all = json_object_get(entry, "parts"), *tokens = json_object_get(entry, "tokens");
     for (size_t p = 0; p < c->n; p++) {
         const json_t *value = json_object_get(json_object_get(all, c->parts[p].name), c->key);
-        if (json_is_number(value))
-            curve_add(&c->curves[p], json_number_value(json_object_get(entry, "tokens")), json_number_value(value));
+        if (json_is_number(tokens) && json_is_number(value))
+            curve_add(&c->curves[p], json_number_value(tokens), json_number_value(value));
     }
 }
 
