@@ -230,7 +230,7 @@ static void load_draw(const double *load, size_t LM, size_t E, size_t every) {
 /* Shares of each layer by itself, as multiples of an even one; each row is named after the block that it is in. */
 static void loads_are_shares_of_their_layer(void **state) {
     (void)state;
-    static const double load[] = {1, 2, 3, 30, 20, 10, 0, 0, 0, 0, 7, 0};
+    static const double load[] = {1, 2, 3, 30, 20, 10, 0, 0, 0, 0, 1, 0};
     load_draw(load, 4, 3, 2);
     cells_expect("block 1, 0: 0.5\nblock 1, 1: 1\nblock 1, 2: 1.5\nblock 3, 0: 1.5\nblock 3, 1: 1\nblock 3, 2: 0.5\n"
                  "block 5, 0: 0\nblock 5, 1: 0\nblock 5, 2: 0\nblock 7, 0: 0\nblock 7, 1: 3\nblock 7, 2: 0\n");
@@ -238,6 +238,7 @@ static void loads_are_shares_of_their_layer(void **state) {
     assert_non_null(strstr(output, " y=\"48.0\" >MoE layer</text>"));
     assert_non_null(strstr(output, " class=\"middle\">expert</text>"));
     assert_non_null(strstr(output, "\"#fde725\"><title>block 7, 1: 3<")); /* the most there is: viridis at 1 */
+    assert_non_null(strstr(output, "\"#31688e\"><title>block 1, 1: 1<")); /* a third of that */
     assert_non_null(strstr(output, "\"#440154\"><title>block 5, 0: 0<"));
     load_draw(load, 2, 6, 1);
     cells_expect("block 0, 0: 0.09091\nblock 0, 1: 0.1818\nblock 0, 2: 0.2727\nblock 0, 3: 2.727\nblock 0, 4: 1.818\n"
