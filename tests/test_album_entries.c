@@ -163,6 +163,90 @@ static void exchanged_files_are_refused(void **state) {
     setting_free(&s);
 }
 
+/* Albums without a record, of these shapes: to train on and held out. */
+static void albums_write(const char *entry, const struct album_shape *shapes) {
+    struct error err;
+    for (int i = 0; i < 2; i++) {
+        char *path = string_format("%s/%s.album", entry, i ? "val" : "train");
+        struct album_writer *w = album_create(path, &shapes[i], &err);
+        assert_non_null(w);
+        assert_true(album_finish(w, true, &err));
+        free(path);
+    }
+}
+
+/* What cache_check says of such albums; 0: they are whole. */
+static void shapes_expect(const char *entry, struct album_shape train, struct album_shape held_out, int code) {
+    struct error err = {0, ""};
+    char *mismatch = string_format("%s: tokenizer.model, codebook, train.album and val.album do not belong together; "
+                                   "delete this directory and name the corpus again", entry);
+    albums_write(entry, (struct album_shape[]){train, held_out});
+    if (cache_check(entry, &err) != (code == 0) || err.code != code)
+        fail_msg("%d (want %d): %s", err.code, code, err.text);
+    if (code == EXIT_MISMATCH) assert_string_equal(err.text, mismatch);
+    free(mismatch);
+}
+
+/* Each of what both albums say, another in the one, in the other and in both: only how large pictures are is theirs
+ * alone, where it is the same in both. */
+static void albums_belong_together_in_all_they_say(void **state) {
+    struct setting s = setting_make(*state, 12, 0);
+    struct codebook book;
+    struct error err;
+    char *entry = prepared(&s), *file = string_format("%s/codebook", entry);
+    tokenizer *t = tokenizer_in(entry);
+    assert_true(codebook_load(&book, entry, &err));
+    const struct album_shape plain = {tokenizer_vocab(t), SIZE, PATCH, CODES, tokenizer_hash(t), codebook_hash(&book)};
+    const struct album_shape texts = {tokenizer_vocab(t), 0, 0, 0, tokenizer_hash(t), 0};
+    for (int pictures = 1; pictures >= 0; pictures--) {
+        const struct album_shape kind = pictures ? plain : texts;
+        shapes_expect(entry, kind, kind, 0);
+        for (int what = 0; what < (pictures ? 6 : 3); what++) {
+            struct album_shape other = kind;
+            if (what == 0) other.vocab++;
+            if (what == 1) other.tokenizer_hash ^= 1;
+            if (what == 2) other.codebook_hash ^= 1;
+            if (what == 3) other.codes++;
+            if (what == 4) other.patch /= 2;
+            if (what == 5) other.size *= 2;
+            shapes_expect(entry, other, kind, EXIT_MISMATCH);
+            shapes_expect(entry, kind, other, EXIT_MISMATCH);
+            shapes_expect(entry, other, other, what == 5 ? 0 : EXIT_MISMATCH);
+        }
+        shapes_expect(entry, texts, plain, EXIT_MISMATCH);
+        shapes_expect(entry, plain, texts, pictures ? EXIT_MISMATCH : EXIT_INPUT); /* a missing codebook is damage */
+        unlink(file);
+    }
+    codebook_free(&book);
+    tokenizer_free(t);
+    free(file);
+    free(entry);
+    setting_free(&s);
+}
+
+/* Any file of an entry with albums tells that it is one: what is missed are albums then, and no shards. */
+static void any_of_its_files_tells_an_entry_of_albums(void **state) {
+    static const char *const files[] = {"train.album", "val.album", "codebook", "left-out.txt"};
+    static const char *const missed[] = {"val.album", "train.album", "train.album", "train-00000.shard"};
+    struct setting s = setting_make(*state, 12, 0);
+    char *entry = prepared(&s);
+    shell(entry, "touch left-out.txt");
+    for (int i = 0; i < 4; i++) {
+        struct error err;
+        char *some = string_format("%s/some%d", (char *)*state, i), *want = string_format("%s/%s: ", some, missed[i]);
+        char *copy = string_format("mkdir %s && cp tokenizer.model %s %s", some, files[i], some);
+        shell(entry, copy);
+        assert_false(cache_check(some, &err));
+        assert_int_equal(err.code, EXIT_INPUT);
+        if (strncmp(err.text, want, strlen(want)) != 0) fail_msg("%s does not begin with %s", err.text, want);
+        free(copy);
+        free(want);
+        free(some);
+    }
+    free(entry);
+    setting_free(&s);
+}
+
 /* What a process that is gone left goes with the next preparation. */
 static void what_is_left_behind_is_removed(void **state) {
     struct setting s = setting_make(*state, 12, 0);
@@ -176,6 +260,98 @@ static void what_is_left_behind_is_removed(void **state) {
     free(file);
     free(left);
     setting_free(&s);
+}
+
+/* ---- What may be replaced ---- */
+
+/* Whether an entry that a shell fills may be replaced, or `foreign` is named as what is not ours. What was damaged is
+ * told with that, and stays as it is without. */
+static void replaceable_expect(const char *entry, const char *makes, const char *foreign) {
+    static const struct error damage = {EXIT_MISMATCH, "its file: broken (got 1, want 2); mend it"};
+    struct error err = damage;
+    char *fresh = string_format("rm -rf %s; mkdir %s", entry, entry);
+    char *says = string_format("%s: damaged (its file: broken (got 1, want 2)), and not replaced, as %s is not of its "
+                               "making; delete %s and run this again", entry, foreign ? foreign : "", entry);
+    shell("/", fresh);
+    shell(entry, makes);
+    if (cache_replaceable(entry, &err) != !foreign) fail_msg("after %s: %s", makes, err.text);
+    assert_string_equal(err.text, foreign ? says : damage.text);
+    assert_int_equal(err.code, foreign ? EXIT_INPUT : damage.code);
+    free(says);
+    free(fresh);
+}
+
+/* The same of one name, made by `makes NAME`. */
+static void name_expect(const char *entry, const char *makes, const char *name, bool ours) {
+    char *command = string_format("%s %s", makes, name);
+    replaceable_expect(entry, command, ours ? NULL : name);
+    free(command);
+}
+
+static const char *const our_names[] = {"train-00000.shard", "val-00012.shard", "tokenizer.model", "left-out.txt",
+                                        "parts.txt", "train.album", "val.album", "codebook"};
+enum { OUR_NAMES = sizeof our_names / sizeof *our_names };
+
+/* Files of every name that a preparation gives, also while it writes them; never directories, nor what only looks like
+ * it. */
+static void files_are_known_by_their_names(void **state) {
+    static const char *const others[] = {
+        "train.shard",   "train-00000", "train-1.txt",     "val.shard", "val-1.txt",     "val-00000",   "tokenizer",
+        "tokenizer.txt", "left-out",    "left-out.tsv",    "parts",     "parts.tsv",     "train",       "train.albums",
+        "train.txt",     "val",         "train.album.bak", "val.albums", "val.album.bak", "codebook.txt", "codebooks",
+        "codebook.tmpx", ".shard",      "album",           ".hidden",   "...",           "test.album"};
+    char *entry = string_format("%s/entry", (char *)*state);
+    replaceable_expect(entry, "true", NULL);
+    for (size_t i = 0; i < OUR_NAMES; i++) {
+        char *being = string_format("%s.tmp", our_names[i]), *looks = string_format("x%s", our_names[i]);
+        name_expect(entry, "touch", our_names[i], true);
+        name_expect(entry, "touch", being, true);
+        name_expect(entry, "ln -s /tmp", our_names[i], true); /* a link goes, and not what it leads to */
+        name_expect(entry, "mkdir", our_names[i], false);
+        name_expect(entry, "mkdir", being, false);
+        name_expect(entry, "touch", looks, false);
+        free(being);
+        free(looks);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) name_expect(entry, "touch", others[i], false);
+    replaceable_expect(entry, "touch aaa train.album zzz", "aaa"); /* one is named, wherever it stands */
+    replaceable_expect(entry, "touch codebook train.album zzz", "zzz");
+    replaceable_expect(entry, "rmdir $PWD && touch $PWD", entry); /* a file in its place */
+    free(entry);
+}
+
+/* Directories of shards, to train on or held out, and of nothing else. */
+static void parts_are_known_by_their_shards(void **state) {
+    static const char *const parts[] = {"train-00000.shard", "val-00000.shard", "val-00001.shard.tmp",
+                                        "train-00000.shard val-00000.shard", "train-00000.shard train-00001.shard.tmp"};
+    char *entry = string_format("%s/entry", (char *)*state);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *makes = string_format("mkdir en && cd en && touch %s", parts[i]);
+        char *with = string_format("%s notes", makes), *behind = string_format("%s && mkdir ../it", makes);
+        char *within = string_format("%s && mkdir val-00007.shard", makes);
+        char *link = string_format("%s && cd .. && mv en ../linked && ln -s ../linked en", makes);
+        replaceable_expect(entry, makes, NULL);
+        replaceable_expect(entry, with, "en");
+        replaceable_expect(entry, within, "en");
+        replaceable_expect(entry, behind, "it");
+        replaceable_expect(entry, link, "en"); /* whose shards are somebody's */
+        shell(*state, "rm -r linked");
+        free(makes);
+        free(with);
+        free(behind);
+        free(within);
+        free(link);
+    }
+    for (size_t i = 2; i < OUR_NAMES; i++) { /* what is an entry's, and no part's */
+        char *makes = string_format("mkdir en && touch en/val-00000.shard en/%s", our_names[i]);
+        char *alone = string_format("mkdir en && touch en/%s", our_names[i]);
+        replaceable_expect(entry, makes, "en");
+        replaceable_expect(entry, alone, "en");
+        free(makes);
+        free(alone);
+    }
+    replaceable_expect(entry, "mkdir en", "en");
+    free(entry);
 }
 
 /* ---- What is told ---- */
@@ -331,7 +507,11 @@ int main(void) {
         TEST(every_input_is_in_the_name),
         TEST(damaged_entries_are_made_again),
         TEST(exchanged_files_are_refused),
+        TEST(albums_belong_together_in_all_they_say),
+        TEST(any_of_its_files_tells_an_entry_of_albums),
         TEST(what_is_left_behind_is_removed),
+        TEST(files_are_known_by_their_names),
+        TEST(parts_are_known_by_their_shards),
         TEST(counts_are_told),
         TEST(what_there_is_not_is_not_told),
         TEST(a_sheet_shows_originals_over_paintings),
