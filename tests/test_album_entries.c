@@ -201,17 +201,20 @@ static void albums_belong_together_in_all_they_say(void **state) {
     for (int pictures = 1; pictures >= 0; pictures--) {
         const struct album_shape kind = pictures ? plain : texts;
         shapes_expect(entry, kind, kind, 0);
-        for (int what = 0; what < (pictures ? 6 : 3); what++) {
+        for (int what = 0; what < (pictures ? 9 : 4); what++) {
             struct album_shape other = kind;
             if (what == 0) other.vocab++;
-            if (what == 1) other.tokenizer_hash ^= 1;
-            if (what == 2) other.codebook_hash ^= 1;
-            if (what == 3) other.codes++;
-            if (what == 4) other.patch /= 2;
-            if (what == 5) other.size *= 2;
+            if (what == 1) other.vocab--;
+            if (what == 2) other.tokenizer_hash ^= 1;
+            if (what == 3) other.codebook_hash ^= 1;
+            if (what == 4) other.codes++;
+            if (what == 5) other.codes--;
+            if (what == 6) other.patch /= 2;
+            if (what == 7) other.patch *= 2;
+            if (what == 8) other.size *= 2;
             shapes_expect(entry, other, kind, EXIT_MISMATCH);
             shapes_expect(entry, kind, other, EXIT_MISMATCH);
-            shapes_expect(entry, other, other, what == 5 ? 0 : EXIT_MISMATCH);
+            shapes_expect(entry, other, other, what == 8 ? 0 : EXIT_MISMATCH);
         }
         shapes_expect(entry, texts, plain, EXIT_MISMATCH);
         shapes_expect(entry, plain, texts, pictures ? EXIT_MISMATCH : EXIT_INPUT); /* a missing codebook is damage */
@@ -299,7 +302,8 @@ static void files_are_known_by_their_names(void **state) {
         "train.shard",   "train-00000", "train-1.txt",     "val.shard", "val-1.txt",     "val-00000",   "tokenizer",
         "tokenizer.txt", "left-out",    "left-out.tsv",    "parts",     "parts.tsv",     "train",       "train.albums",
         "train.txt",     "val",         "train.album.bak", "val.albums", "val.album.bak", "codebook.txt", "codebooks",
-        "codebook.tmpx", ".shard",      "album",           ".hidden",   "...",           "test.album"};
+        "codebook.tmpx", ".shard",      "album",           ".hidden",   "...",           "test.album",
+        "vast-0.shard",  "left.txt",    "part.txt",        "tokenizer.mod"};
     char *entry = string_format("%s/entry", (char *)*state);
     replaceable_expect(entry, "true", NULL);
     for (size_t i = 0; i < OUR_NAMES; i++) {
@@ -318,6 +322,33 @@ static void files_are_known_by_their_names(void **state) {
     replaceable_expect(entry, "touch codebook train.album zzz", "zzz");
     replaceable_expect(entry, "rmdir $PWD && touch $PWD", entry); /* a file in its place */
     free(entry);
+}
+
+/* Damage is no failure where the entry may be made again; things of others are, and so are albums of other entries. */
+static void what_is_not_found_is_made_again_or_told(void **state) {
+    struct setting s = setting_make(*state, 12, 0);
+    struct error err = {0, ""};
+    bool found = true;
+    char *entry = prepared(&s), *none = string_format("%s/none", (char *)*state);
+    assert_true(cache_find(none, true, &found, &err) && !found);
+    assert_true(cache_find(entry, true, &found, &err) && found);
+    assert_int_equal(err.code, 0);
+    shell(entry, "mv codebook ../book");
+    assert_true(cache_find(entry, false, &found, &err) && !found);
+    shell(entry, "touch notes");
+    assert_false(cache_find(entry, false, &found, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_non_null(strstr(err.text, "notes is not of its making"));
+    shell(entry, "mv ../book codebook && rm notes");
+    struct album *a = opened(entry, "train");
+    struct album_shape other = {album_vocab(a), SIZE, PATCH, CODES, album_tokenizer_hash(a) ^ 1, 0};
+    album_close(a);
+    albums_write(entry, (struct album_shape[]){other, other});
+    assert_false(cache_find(entry, false, &found, &err));
+    assert_int_equal(err.code, EXIT_MISMATCH);
+    free(none);
+    free(entry);
+    setting_free(&s);
 }
 
 /* Directories of shards, to train on or held out, and of nothing else. */
@@ -512,6 +543,7 @@ int main(void) {
         TEST(what_is_left_behind_is_removed),
         TEST(files_are_known_by_their_names),
         TEST(parts_are_known_by_their_shards),
+        TEST(what_is_not_found_is_made_again_or_told),
         TEST(counts_are_told),
         TEST(what_there_is_not_is_not_told),
         TEST(a_sheet_shows_originals_over_paintings),
