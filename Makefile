@@ -1,6 +1,6 @@
 # make            ./train and ./sample
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
-# make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (some 10 minutes)
+# make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make analyse    build/analyse, which measures how trained models use their experts
