@@ -213,21 +213,22 @@ bool model_fits(const struct sizes *s, struct model_setup setup, struct error *e
     return true;
 }
 
-/* What products are of. */
-static enum operands operands_of(struct model_setup setup) {
-    return setup.use == MODEL_TRAIN && setup.storage == STORAGE_BF16 ? OPERANDS_BF16 : OPERANDS_F32;
+/* What the products are of in which matrices so stored take part. */
+static enum operands operands_of(struct model_setup setup, enum storage storage) {
+    return setup.use == MODEL_TRAIN && storage == STORAGE_BF16 ? OPERANDS_BF16 : OPERANDS_F32;
 }
 
 /* What a layer asks for at most, with as many threads as there are now. */
 static size_t work_needed(const struct parameter_info *info, const struct sizes *s, struct model_setup setup) {
     const size_t R = setup.batch * s->T;
-    size_t most = attention_scratch_count(s->T, s->C, s->NH, operands_of(setup)) * sizeof(real);
+    size_t most = attention_scratch_count(s->T, s->C, s->NH, operands_of(setup, setup.storage)) * sizeof(real);
     if (setup.use != MODEL_TRAIN) return most;
     most = max_size(most, norm_scratch_count(s->C) * sizeof(real));
     for (const struct parameter_info *p = info; p < info + PARAMETER_TENSORS; p++) {
         const bool logits = p->part == PART_EMBEDDING || p->part == PART_OUTPUT || p->part == PART_CODES;
         const size_t rows = logits ? logit_rows_for(s, R) : parameter_rows(p, s, R);
-        most = max_size(most, parameter_work_bytes(p, s, rows, operands_of(setup)));
+        const enum operands operands = operands_of(setup, parameter_storage(p, setup.storage));
+        most = max_size(most, parameter_work_bytes(p, s, rows, operands));
     }
     return most;
 }
@@ -304,9 +305,9 @@ static bool is_training(const struct model *m) { return m->setup.use == MODEL_TR
 /* The linear layer of matrix i of tensor w, with row i of its bias (or ID_NONE). */
 static struct linear linear_slice(const struct model *m, enum parameter_id w, enum parameter_id b, size_t i) {
     const struct parameter_info *p = &m->info[w];
+    const enum storage storage = parameter_storage(p, m->setup.storage);
     struct linear l = {.IC = p->columns, .OC = p->rows, .w = parameter_fields(&m->params)[w],
-                       .storage = parameter_storage(p, m->setup.storage),
-                       .operands = parameter_operands(p, operands_of(m->setup)), .packed = m->packed[w],
+                       .storage = storage, .operands = operands_of(m->setup, storage), .packed = m->packed[w],
                        .packed_t = m->packed_t[w]};
     if (p->count == 0) return (struct linear){0};
     if (b != ID_NONE) l.b = parameter_fields(&m->params)[b];
@@ -490,7 +491,7 @@ static struct block block_of(const struct model *m, size_t l) {
         .norm1 = NORM(m, ln1w, ln1b, l, at(a->ln1_kept, l)), .norm2 = NORM(m, ln2w, ln2b, l, at(a->ln2_kept, l)),
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
         .position = {C, m->sizes.NH, a->turns, at(a->qk_scales, l)},
-        .attention = {C, m->sizes.NH, operands_of(m->setup), at(a->lse, l), m->work},
+        .attention = {C, m->sizes.NH, operands_of(m->setup, m->setup.storage), at(a->lse, l), m->work},
         .in = at(a->stream, l), .ln1 = at(a->ln1, l), .all_qkv = at(a->qkv, l), .att = at(a->att, l),
         .middle = at(a->middle, l), .ln2 = at(a->ln2, l), .out = at(a->stream, l + 1),
     };

@@ -101,7 +101,7 @@ struct examples {
     char *dir;
     struct album *album;
     struct examples_options options;
-    size_t P, room;       /* patches of a picture, tokens of a text at most */
+    size_t P;             /* patches of a picture */
     uint64_t key;         /* of what is drawn */
     struct choice *order; /* (n_order) an epoch that is not shuffled; or shuffled: all records, group by group */
     size_t n_order;
@@ -170,11 +170,11 @@ struct examples *examples_open(const char *dir, const char *split, const struct 
     e->P = patches_count(e->rows.size, e->rows.patch);
     e->key = hash_bytes(hash_bytes(HASH_START, "examples", 9), &options->seed, sizeof options->seed);
     if (room_check(e, err) && order_make(e, err) && epoch_check(e, split, err)) {
-        e->room = e->rows.room = options->seq - e->P;
+        const size_t room = e->rows.room = options->seq - e->P;
         e->hidden_patches = array_alloc(e->P, sizeof *e->hidden_patches);
-        e->hidden_tokens = array_alloc(e->room, sizeof *e->hidden_tokens);
-        e->tokens = array_alloc(e->room, sizeof *e->tokens);
-        e->targets = array_alloc(e->room, sizeof *e->targets);
+        e->hidden_tokens = array_alloc(room, sizeof *e->hidden_tokens);
+        e->tokens = array_alloc(room, sizeof *e->tokens);
+        e->targets = array_alloc(room, sizeof *e->targets);
         return e;
     }
     examples_close(e);
@@ -229,7 +229,7 @@ static size_t text_draw(const struct examples *e, const struct choice *choice, s
 static bool text_fill(struct examples *e, const struct album_record *record, const struct choice *choice,
                       struct rng *rng, struct example *example, struct error *err) {
     const struct album_text *text = &record->texts[text_draw(e, choice, record->n_texts, rng)];
-    const size_t n = text->n < e->room ? text->n : e->room, prefix = text->prefix;
+    const size_t room = e->rows.room, n = text->n < room ? text->n : room, prefix = text->prefix;
     if (n <= prefix)
         return error_set(err, EXIT_USAGE, "%s: record %zu: a sequence has no room for a caption behind its language "
                          "(got --seq %zu, want at least %zu); raise --seq", e->dir, choice->record, e->options.seq,

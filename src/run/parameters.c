@@ -67,9 +67,6 @@ void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed
 enum storage parameter_storage(const struct parameter_info *p, enum storage most) {
     return p->part == PART_ROUTER ? STORAGE_F32 : most;
 }
-enum operands parameter_operands(const struct parameter_info *p, enum operands most) {
-    return p->part == PART_ROUTER ? OPERANDS_F32 : most;
-}
 
 /* A packed matrix is inner x outer numbers. */
 static size_t inner_of(const struct parameter_info *p, bool transposed) { return transposed ? p->rows : p->columns; }
@@ -116,8 +113,8 @@ double parameter_multiply_adds(const struct parameter_info *p, const struct size
     return (double)parameter_rows(p, s, 1) / (double)experts_of(p, s) * (double)p->count;
 }
 
-size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *s, size_t rows, enum operands most) {
-    const enum operands operands = parameter_operands(p, most);
+size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *s, size_t rows,
+                            enum operands operands) {
     const bool hidden = p->part == PART_FFN || p->part == PART_EXPERT || p->part == PART_SHARED;
     if (!p->multiplies || p->count == 0) return 0;
     if (!hidden) return linear_workspace_bytes(p->columns, p->rows, rows, operands);

@@ -38,9 +38,8 @@ size_t parameters_layout(struct parameter_info *info, size_t n, const struct siz
 /* Each tensor draws from its own sequence of random numbers, which does not depend on what others there are. */
 void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed, const struct sizes *s);
 
-/* How a tensor is stored, and what its products are of, where it is so of most. */
+/* How a tensor is stored where matrices are stored as `most`. */
 enum storage parameter_storage(const struct parameter_info *p, enum storage most);
-enum operands parameter_operands(const struct parameter_info *p, enum operands most);
 
 /* Bytes of a tensor's matrices packed for gemm.h, as W^T or (transposed) as W; 0 if it does not multiply. */
 size_t parameter_packed_bytes(const struct parameter_info *p, enum storage storage, bool transposed);
@@ -57,7 +56,7 @@ double parameter_multiply_adds(const struct parameter_info *p, const struct size
 
 /* The most work memory that its gradients ask for (with those of the other matrix of its layer, if that has a hidden
  * layer) when it multiplies so many rows at a time. */
-size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *s, size_t rows, enum operands most);
+size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *s, size_t rows, enum operands operands);
 
 /* A block of these as named tensors, prefix + the list's name, without those of no elements. Returns how many. */
 size_t parameters_named(const struct parameter_info *info, size_t n, real *block, const char *prefix,
