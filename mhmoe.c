@@ -56,29 +56,31 @@ static void parameters_point(struct parameters *p, real *block, const struct par
 }
 
 /* What a forward pass leaves for the blocks after it and for backward: every array, once. X(name, type, which slices
- * are kept, shape of one). Offsets follow from here: at(a->name, i) is slice i. A slice for each: */
-enum kept {
+ * are kept, shape of one). Offsets follow from here: at(a->name, i) is slice i. `kept` are bytes, `wide` of them for
+ * each number, which training in bf16 keeps in bf16: KEPT(m, a->name, i). A slice for each: */
+typedef char kept;
+enum each {
     STREAM, /* block, and one after the last; in inference one for all */
     BLOCK,  /* block; in inference, and with --recompute, one for all, which the next block overwrites */
     CACHE,  /* the same, but in inference each block has its own: the KV cache, which --recompute does without */
     DENSE,  /* dense block, as BLOCK */
     MOE,    /* MoE block, as BLOCK */
-    KEPT
+    EACH
 };
 #define ACTIVATIONS(X)                                                                          \
     X(stream,        real,    STREAM, R, C)      /* before each block, and after the last */    \
     X(middle,        real,    BLOCK,  R, C)      /* after a block's attention */                \
-    X(ln1,           real,    BLOCK,  R, C)                                                     \
+    X(ln1,           kept,    BLOCK,  R, C * wide)                                              \
     X(ln1_kept,      real,    BLOCK,  R, 2)      /* see src/layers/norm.h */                           \
-    X(qkv,           real,    CACHE,  R, 3 * C)                                                 \
+    X(qkv,           kept,    CACHE,  R, 3 * C * wide)                                          \
     X(qk_scales,     real,    BLOCK,  qk_norm * R, 2 * NH) /* see src/layers/position.h */      \
-    X(att,           real,    BLOCK,  R, C)                                                     \
+    X(att,           kept,    BLOCK,  R, C * wide)                                              \
     X(lse,           real,    BLOCK,  R, NH)     /* see src/math/attention.h */                      \
-    X(ln2,           real,    BLOCK,  R, C)                                                     \
+    X(ln2,           kept,    BLOCK,  R, C * wide)                                              \
     X(ln2_kept,      real,    BLOCK,  R, 2)                                                     \
-    X(fc,            real,    DENSE,  R, W * Fd) /* the hidden layer, before its activation */  \
+    X(fc,            kept,    DENSE,  R, W * Fd * wide) /* the hidden layer, before its activation */ \
     X(head_hidden,   real,    MOE, HEAD, R, C)   /* E1: within the stack, see src/layers/stack.h */    \
-    X(xh,            real,    MOE, (head > 0) * N, S) /* what is split: without a head, ln2 */  \
+    X(xh,            kept,    MOE, (head > 0) * N, S * wide) /* what is split: without a head, ln2 */ \
     X(projected,     real,    MOE, cosine * N, D) /* E3: see src/layers/router.h */                    \
     X(probs,         real,    MOE, N, E)                                                        \
     X(log_sums,      real,    MOE, N)                                                           \
@@ -87,9 +89,9 @@ enum kept {
     X(slots,         int32_t, MOE, N, K)         /* see src/layers/dispatch.h */                       \
     X(sources,       int32_t, MOE, N, K)                                                        \
     X(offsets,       int32_t, MOE, E + 1)                                                       \
-    X(hidden,        real,    MOE, N * K, W * F) /* the experts', in their order */             \
-    X(expert_out,    real,    MOE, N * K, S)                                                    \
-    X(shared_hidden, real,    MOE, N, W * Fs)                                                   \
+    X(hidden,        kept,    MOE, N * K, W * F * wide) /* the experts', in their order */      \
+    X(expert_out,    kept,    MOE, N * K, S * wide)                                             \
+    X(shared_hidden, kept,    MOE, N, W * Fs * wide)                                            \
     X(joined,        real,    MOE, N, S)         /* E5 */                                       \
     X(merge_hidden,  real,    MOE, MERGE, R, C)  /* E6: within the stack */
 
@@ -113,7 +115,7 @@ enum when { ALWAYS, BACKWARD, WHEN };
     X(d_norm,       real, BACKWARD, R, C)                                                       \
     X(d_qkv,        real, BACKWARD, R, 3 * C)                                                   \
     X(d_att,        real, BACKWARD, R, C)                                                       \
-    X(d_hidden,     real, BACKWARD, HIDDEN)      /* of dense blocks and of experts */           \
+    X(d_hidden,     kept, BACKWARD, HIDDEN, wide) /* of dense blocks and of experts */          \
     X(d_stack,      real, BACKWARD, (HEAD + MERGE > 0) * R, C)                                  \
     X(d_joined,     real, BACKWARD, (merge > 0) * N, S)                                         \
     X(d_expert_out, real, BACKWARD, N * K, S)                                                   \
@@ -145,6 +147,16 @@ struct activations {
 #undef X
 };
 #define at(array, i) ((array).data ? (array).data + (i) * (array).step : NULL)
+#define KEPT(m, array, i) ((struct kept){at(array, i), keeps_bf16((m)->setup)})
+#define KEPT_BUFFER(m, array) ((struct kept){array, keeps_bf16((m)->setup)})
+
+/* What the products are of in which matrices so stored take part. */
+static enum operands operands_of(struct model_setup setup, enum storage storage) {
+    return setup.use == MODEL_TRAIN && storage == STORAGE_BF16 ? OPERANDS_BF16 : OPERANDS_F32;
+}
+
+/* What these products read is kept as they want it. */
+static bool keeps_bf16(struct model_setup setup) { return operands_of(setup, setup.storage) == OPERANDS_BF16; }
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
@@ -159,15 +171,16 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
     const size_t T = s->T, R = setup.batch * T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E,
                  K = s->K, F = s->F, Fs = s->Fs, Fd = s->Fd, D = s->D, W = s->W, head = s->head, merge = s->merge,
                  cosine = s->cosine, qk_norm = s->qk_norm, rotary = !s->learned, N = R * s->H, P = s->P,
-                 masked = s->masked, codes = s->codes, LOGIT_ROWS = logit_rows_for(s, R);
+                 masked = s->masked, codes = s->codes, LOGIT_ROWS = logit_rows_for(s, R),
+                 wide = kept_bytes(keeps_bf16(setup));
     const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
     const size_t HIDDEN = W * max_size(s->LD ? R * Fd : 0, max_size(N * K * F, N * Fs));
-    const size_t kept[KEPT] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1,
-                               [CACHE] = all || !training ? L : 1, [DENSE] = all ? s->LD : s->LD > 0,
-                               [MOE] = all ? s->LM : s->LM > 0};
+    const size_t slices_of[EACH] = {[STREAM] = training ? L + 1 : 1, [BLOCK] = all ? L : 1,
+                                    [CACHE] = all || !training ? L : 1, [DENSE] = all ? s->LD : s->LD > 0,
+                                    [MOE] = all ? s->LM : s->LM > 0};
     const size_t there[WHEN] = {[ALWAYS] = 1, [BACKWARD] = training};
     const struct slices rows[] = {
-#define X(name, type, which, ...) {#name, sizeof(type), kept[which], DIMS(__VA_ARGS__)},
+#define X(name, type, which, ...) {#name, sizeof(type), slices_of[which], DIMS(__VA_ARGS__)},
         ACTIVATIONS(X)
 #undef X
 #define X(name, type, when, ...) {#name, sizeof(type), there[when], DIMS(__VA_ARGS__)},
@@ -211,11 +224,6 @@ bool model_fits(const struct sizes *s, struct model_setup setup, struct error *e
         return error_set(err, EXIT_USAGE, "a micro-batch of %zu sequences of %zu tokens is too large (got %.0f choices "
                          "of an expert, want at most %d); lower --batch", sequences, s->T, choices, INT32_MAX);
     return true;
-}
-
-/* What the products are of in which matrices so stored take part. */
-static enum operands operands_of(struct model_setup setup, enum storage storage) {
-    return setup.use == MODEL_TRAIN && storage == STORAGE_BF16 ? OPERANDS_BF16 : OPERANDS_F32;
 }
 
 /* What a layer asks for at most, with as many threads as there are now. */
@@ -366,7 +374,8 @@ struct moe {
     struct routing routing;
     struct dispatch dispatch;   /* E5 */
     struct ffn experts, shared; /* expert_e(x) = act(x W1_e^T + b1_e) W2_e^T + b2_e */
-    real *xh, *hidden, *expert_out, *shared_hidden, *joined;
+    struct kept xh, hidden, expert_out, shared_hidden;
+    real *joined;
 };
 
 static struct router router_of(const struct model *m, size_t lm) {
@@ -388,7 +397,7 @@ static struct stack stack_of(const struct model *m, size_t depth, struct linear 
 }
 
 /* `x` is what the layer reads. */
-static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
+static struct moe moe_of(const struct model *m, size_t lm, struct kept x) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const size_t N = a->rows * s->H, E = s->E;
@@ -406,8 +415,9 @@ static struct moe moe_of(const struct model *m, size_t lm, const real *x) {
                     .down = LINEAR(m, expw2, expb2, lm * E), .offsets = offsets, .source = sources},
         .shared = {.act = activation_of(m), .E = 1, .up = LINEAR(m, sharedw1, sharedb1, lm),
                    .down = LINEAR(m, sharedw2, sharedb2, lm), .rows = N},
-        .xh = s->head ? at(a->xh, lm) : (real *)x, .hidden = at(a->hidden, lm), .expert_out = at(a->expert_out, lm),
-        .shared_hidden = at(a->shared_hidden, lm), .joined = at(a->joined, lm),
+        .xh = s->head ? KEPT(m, a->xh, lm) : x, .hidden = KEPT(m, a->hidden, lm),
+        .expert_out = KEPT(m, a->expert_out, lm), .shared_hidden = KEPT(m, a->shared_hidden, lm),
+        .joined = at(a->joined, lm),
     };
 }
 
@@ -422,20 +432,28 @@ static void routing_note(struct model *m, size_t lm, const struct moe *moe) {
     for (size_t e = 0; e < E; e++) m->load[lm * E + e] += moe->dispatch.offsets[e + 1] - moe->dispatch.offsets[e];
 }
 
+/* E1; E2, the split, only counts the numbers otherwise. */
+static void heads_forward(const struct model *m, const struct moe *moe, struct kept x) {
+    real *xh = kept_room(moe->xh, m->acts->d_xh);
+    stack_forward(&moe->head, xh, x, NULL, m->acts->rows);
+    rows_keep(moe->xh, xh, m->acts->rows, m->sizes.C);
+}
+
 /* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
-static void moe_forward(struct model *m, size_t lm, real *out, const real *x, const real *residual) {
+static void moe_forward(struct model *m, size_t lm, real *out, struct kept x, const real *residual) {
     const struct sizes *s = &m->sizes;
     const size_t rows = m->acts->rows;
     const struct moe moe = moe_of(m, lm, x);
-    if (s->head) stack_forward(&moe.head, moe.xh, x, NULL, rows); /* E1; E2, the split, only counts them otherwise */
+    const struct kept joined = kept_real(moe.joined);
+    if (s->head) heads_forward(m, &moe, x);
     router_forward(&moe.router, &moe.routing, moe.xh);            /* E3, E4 */
     dispatch_sort(&moe.dispatch, moe.routing.picks);
     routing_note(m, lm, &moe);
     ffn_forward(&moe.experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m)); /* E5 */
-    combine_forward(&moe.dispatch, moe.joined, m->config.moe_residual ? moe.xh : NULL, moe.routing.gates,
+    combine_forward(&moe.dispatch, moe.joined, m->config.moe_residual ? moe.xh : kept_real(NULL), moe.routing.gates,
                     moe.expert_out);
-    if (s->shared) ffn_forward(&moe.shared, moe.joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
-    if (s->merge) stack_forward(&moe.merge, out, moe.joined, residual, rows); /* E6 */
+    if (s->shared) ffn_forward(&moe.shared, joined, moe.shared_hidden, moe.xh, moe.joined, hidden_scratch(m));
+    if (s->merge) stack_forward(&moe.merge, out, joined, residual, rows); /* E6 */
     else residual_forward(out, residual, moe.joined, rows * s->C);
 }
 
@@ -450,16 +468,17 @@ static struct router_gradients router_gradients_of(const struct model *m, double
 }
 
 /* dx (R,C) from dout (R,C), in the reverse order of moe_forward. Returns where dx lies. */
-static const real *moe_backward(struct model *m, size_t lm, const real *dout, const real *x, double router_scale) {
+static const real *moe_backward(struct model *m, size_t lm, const real *dout, struct kept x, double router_scale) {
     const struct sizes *s = &m->sizes;
     const struct activations *a = m->acts;
     const struct moe moe = moe_of(m, lm, x);
     const struct router_gradients gradients = router_gradients_of(m, router_scale);
+    const struct kept d_hidden = KEPT_BUFFER(m, a->d_hidden);
     const real *d_joined = s->merge ? a->d_joined : dout;
-    if (s->merge) stack_backward(&moe.merge, a->d_joined, dout, moe.joined, a->rows);
-    if (s->shared) ffn_backward(&moe.shared, a->d_xh, a->d_hidden, d_joined, moe.shared_hidden, moe.xh, m->work);
+    if (s->merge) stack_backward(&moe.merge, a->d_joined, dout, kept_real(moe.joined), a->rows);
+    if (s->shared) ffn_backward(&moe.shared, a->d_xh, d_hidden, d_joined, moe.shared_hidden, moe.xh, m->work);
     combine_backward(&moe.dispatch, a->d_expert_out, a->d_gates, d_joined, moe.routing.gates, moe.expert_out);
-    ffn_backward(&moe.experts, a->d_dispatched, a->d_hidden, a->d_expert_out, moe.hidden, moe.xh, m->work);
+    ffn_backward(&moe.experts, a->d_dispatched, d_hidden, a->d_expert_out, moe.hidden, moe.xh, m->work);
     dispatch_backward(&moe.dispatch, a->d_xh, s->shared ? a->d_xh : NULL, a->d_dispatched);
     if (m->config.moe_residual) residual_forward(a->d_xh, a->d_xh, d_joined, a->rows * s->C);
     router_backward(&moe.router, &moe.routing, &gradients, moe.xh);
@@ -479,7 +498,8 @@ struct block {
     struct position position;
     struct attention attention;
     struct ffn dense;
-    real *in, *ln1, *all_qkv, *new_qkv, *att, *middle, *ln2, *fc, *out; /* new_qkv: behind the KV cache */
+    struct kept ln1, all_qkv, new_qkv, att, ln2, fc; /* new_qkv: behind the KV cache */
+    real *in, *middle, *out;
 };
 
 static struct block block_of(const struct model *m, size_t l) {
@@ -492,12 +512,12 @@ static struct block block_of(const struct model *m, size_t l) {
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
         .position = {C, m->sizes.NH, a->turns, at(a->qk_scales, l)},
         .attention = {C, m->sizes.NH, operands_of(m->setup, m->setup.storage), at(a->lse, l), m->work},
-        .in = at(a->stream, l), .ln1 = at(a->ln1, l), .all_qkv = at(a->qkv, l), .att = at(a->att, l),
-        .middle = at(a->middle, l), .ln2 = at(a->ln2, l), .out = at(a->stream, l + 1),
+        .in = at(a->stream, l), .ln1 = KEPT(m, a->ln1, l), .all_qkv = KEPT(m, a->qkv, l), .att = KEPT(m, a->att, l),
+        .middle = at(a->middle, l), .ln2 = KEPT(m, a->ln2, l), .out = at(a->stream, l + 1),
     };
-    b.new_qkv = b.all_qkv + a->batch.from * 3 * C;
+    b.new_qkv = kept_at(b.all_qkv, a->batch.from * 3 * C);
     if (b.is_moe) return b;
-    b.fc = at(a->fc, b.i);
+    b.fc = KEPT(m, a->fc, b.i);
     b.dense = (struct ffn){.act = activation_of(m), .E = 1, .up = LINEAR(m, fcw, fcb, b.i),
                            .down = LINEAR(m, fcprojw, fcprojb, b.i), .rows = a->rows};
     return b;
@@ -506,14 +526,15 @@ static struct block block_of(const struct model *m, size_t l) {
 static void block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
     const struct block b = block_of(m, l);
+    real *qkv = kept_room(b.new_qkv, a->d_qkv);
     norm_forward(&b.norm1, b.ln1, b.in, a->rows);
-    linear_forward(&b.qkv, b.new_qkv, b.ln1, NULL, a->rows);
-    position_forward(&b.position, b.new_qkv, &a->batch);
+    linear_forward(&b.qkv, qkv, b.ln1, NULL, a->rows);
+    position_forward(&b.position, b.new_qkv, qkv, &a->batch);
     attention_forward(&b.attention, b.att, b.all_qkv, &a->batch);
     linear_forward(&b.project, b.middle, b.att, b.in, a->rows);
     norm_forward(&b.norm2, b.ln2, b.middle, a->rows);
     if (b.is_moe) moe_forward(m, b.i, b.out, b.ln2, b.middle);
-    else ffn_forward(&b.dense, b.out, b.fc, b.ln2, b.middle, hidden_scratch(m));
+    else ffn_forward(&b.dense, kept_real(b.out), b.fc, b.ln2, b.middle, hidden_scratch(m));
 }
 
 /* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
@@ -522,7 +543,7 @@ static void block_backward(struct model *m, size_t l, double router_scale) {
     const struct block b = block_of(m, l);
     const real *d_ln2 = a->d_norm;
     if (b.is_moe) d_ln2 = moe_backward(m, b.i, a->d_stream, b.ln2, router_scale);
-    else ffn_backward(&b.dense, a->d_norm, a->d_hidden, a->d_stream, b.fc, b.ln2, m->work);
+    else ffn_backward(&b.dense, a->d_norm, KEPT_BUFFER(m, a->d_hidden), a->d_stream, b.fc, b.ln2, m->work);
     norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
     linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, m->work);
     attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);
@@ -541,7 +562,7 @@ void model_forward(struct model *m, const struct batch *batch) {
     const struct inputs inputs = inputs_of(m);
     inputs_forward(&inputs, at(a->stream, 0), batch);
     for (size_t l = 0; l < L; l++) block_forward(m, l);
-    norm_forward(&norm, a->lnf, at(a->stream, L), a->rows);
+    norm_forward(&norm, kept_real(a->lnf), at(a->stream, L), a->rows);
     m->forwards++;
 }
 
@@ -555,7 +576,7 @@ static void block_recompute(struct model *m, size_t l) {
 real *model_logits(struct model *m, size_t row) {
     const struct activations *a = m->acts;
     const struct linear head = scorer_of(m, batch_position(&a->batch, row) < m->sizes.P).head;
-    linear_forward(&head, a->logits, a->lnf + row * m->sizes.C, NULL, 1);
+    linear_forward(&head, a->logits, kept_real(a->lnf + row * m->sizes.C), NULL, 1);
     return a->logits;
 }
 

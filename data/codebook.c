@@ -79,7 +79,7 @@ static int32_t largest(const real *scores, size_t n) {
 }
 
 void codebook_assign(const struct codebook *c, const real *patches, size_t n, int32_t *out) {
-    const struct view B = {c->entries, 1, c->Q, NULL};
+    const struct view B = view_of(c->entries, 1, c->Q);
     real *packed = array_alloc(gemm_packed_count(c->Q, c->codes), sizeof *packed), *bias = bias_make(c);
     gemm_pack(packed, B, c->Q, c->codes);
 #pragma omp parallel
@@ -88,7 +88,7 @@ void codebook_assign(const struct codebook *c, const real *patches, size_t n, in
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < n; i += CHUNK) {
             const size_t rows = n - i < CHUNK ? n - i : CHUNK;
-            const struct gemm product = {.M = rows, .N = c->codes, .K = c->Q, .A = {patches + i * c->Q, c->Q, 1, NULL},
+            const struct gemm product = {.M = rows, .N = c->codes, .K = c->Q, .A = view_of(patches + i * c->Q, c->Q, 1),
                                          .B = B, .packed = packed, .C = scores, .ldc = c->codes, .bias = bias};
             gemm_serial(&product);
             for (size_t r = 0; r < rows; r++) out[i + r] = largest(scores + r * c->codes, c->codes);

@@ -26,7 +26,7 @@ static double attention_value(const void *call) {
     struct attention layer = a->layer;
     real out[n];
     layer.lse = NULL;
-    attention_forward(&layer, out, a->qkv, &a->batch);
+    attention_forward(&layer, kept_real(out), kept_real(a->qkv), &a->batch);
     return dot(out, a->weights, n);
 }
 
@@ -115,7 +115,7 @@ static double attention_plain(real *out_t, const real *q, const real *k, size_t 
 static void attention_forward_check(const struct attending *a, real *out) {
     const size_t rows = a->rows, C = a->layer.C, NH = a->layer.NH, hs = C / NH;
     real want[rows * C], lse_want[rows * NH];
-    attention_forward(&a->layer, out, a->qkv, &a->batch);
+    attention_forward(&a->layer, kept_real(out), kept_real(a->qkv), &a->batch);
     for (size_t b = 0; b < a->batch.B; b++) {
         const size_t start = sequence_start(&a->batch, b), T = sequence_length(&a->batch, b);
         for (size_t h = 0; h < NH; h++)
@@ -136,7 +136,7 @@ static void attending_check(struct attending a) {
     poison(out, n);
     poison(dqkv, 3 * n);
     attention_forward_check(&a, out);
-    attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
+    attention_backward(&a.layer, dqkv, a.weights, kept_real(a.qkv), kept_real(out), &a.batch);
     gradient_check("dqkv", attention_value, &a, a.qkv, dqkv, 3 * n);
     attention_free(&a);
 }
@@ -187,8 +187,9 @@ static void sequences_check(const struct attending *a, const real *out, const re
         const struct batch alone = {.B = 1, .T = T, .ends = a->batch.ends ? a->batch.ends + start : NULL};
         real lse[NH * T], out_b[T * C], dqkv_b[T * 3 * C];
         const struct attention layer = {C, NH, OPERANDS_F32, lse, a->layer.scratch};
-        attention_forward(&layer, out_b, a->qkv + start * 3 * C, &alone);
-        attention_backward(&layer, dqkv_b, a->weights + start * C, a->qkv + start * 3 * C, out_b, &alone);
+        attention_forward(&layer, kept_real(out_b), kept_real(a->qkv + start * 3 * C), &alone);
+        attention_backward(&layer, dqkv_b, a->weights + start * C, kept_real(a->qkv + start * 3 * C), kept_real(out_b),
+                           &alone);
         assert_memory_equal(out_b, out + start * C, sizeof out_b);
         assert_memory_equal(lse, a->layer.lse + start * NH, sizeof lse);
         assert_memory_equal(dqkv_b, dqkv + start * 3 * C, sizeof dqkv_b);
@@ -209,8 +210,8 @@ static void test_sequences_alone(void **state) {
                 omp_set_num_threads(threads);
                 struct attending a = packed_make(p ? packs[p] : many, C, NH, sight);
                 real *out = poisoned(a.rows * C), *dqkv = poisoned(a.rows * 3 * C);
-                attention_forward(&a.layer, out, a.qkv, &a.batch);
-                attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
+                attention_forward(&a.layer, kept_real(out), kept_real(a.qkv), &a.batch);
+                attention_backward(&a.layer, dqkv, a.weights, kept_real(a.qkv), kept_real(out), &a.batch);
                 sequences_check(&a, out, dqkv);
                 free(out);
                 free(dqkv);
@@ -228,8 +229,8 @@ static void test_causal_by_ends(void **state) {
     real out[2][n], dqkv[2][3 * n];
     for (enum sight sight = CAUSAL; sight <= CAUSAL_BY_ENDS; sight++) {
         struct attending a = attention_make(3, T, C, 2, sight);
-        attention_forward(&a.layer, out[sight], a.qkv, &a.batch);
-        attention_backward(&a.layer, dqkv[sight], a.weights, a.qkv, out[sight], &a.batch);
+        attention_forward(&a.layer, kept_real(out[sight]), kept_real(a.qkv), &a.batch);
+        attention_backward(&a.layer, dqkv[sight], a.weights, kept_real(a.qkv), kept_real(out[sight]), &a.batch);
         attention_free(&a);
     }
     assert_memory_equal(out[0], out[1], sizeof out[0]);
@@ -246,7 +247,7 @@ static void test_attention_of_huge_scores(void **state) {
     for (size_t i = 0; i < 3 * n; i++)
         if (i % 99 < 66) a.qkv[i] *= 50; /* queries and keys */
     attention_forward_check(&a, out);
-    attention_backward(&a.layer, dqkv, a.weights, a.qkv, out, &a.batch);
+    attention_backward(&a.layer, dqkv, a.weights, kept_real(a.qkv), kept_real(out), &a.batch);
     for (size_t i = 0; i < 3 * n; i++) assert_true(isfinite(dqkv[i]));
     attention_free(&a);
 }
@@ -257,13 +258,14 @@ static void attention_from_check(enum sight sight) {
         const size_t T = lengths[k];
         struct attending a = attention_make(1, T, C, NH, sight);
         real at_once[T * C], out[T * C], out_lse[NH * T], *lse = a.layer.lse;
-        attention_forward(&a.layer, at_once, a.qkv, &a.batch);
+        attention_forward(&a.layer, kept_real(at_once), kept_real(a.qkv), &a.batch);
         const struct attention again = {C, NH, OPERANDS_F32, out_lse, a.layer.scratch};
         for (size_t from = 1; from < T; from += from < 50 ? 1 : 13) {
             poison(out, T * C);
             poison(out_lse, NH * T);
             const int32_t *ends = a.batch.ends ? a.batch.ends + from : NULL;
-            attention_forward(&again, out, a.qkv, &(struct batch){.B = 1, .T = T, .from = from, .ends = ends});
+            const struct batch rest = {.B = 1, .T = T, .from = from, .ends = ends};
+            attention_forward(&again, kept_real(out), kept_real(a.qkv), &rest);
             assert_memory_equal(out, at_once + from * C, (T - from) * C * sizeof *out);
             for (size_t i = (T - from) * C; i < T * C; i++) assert_true(isnan(out[i]));
             for (size_t h = 0; h < NH; h++)

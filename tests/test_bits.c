@@ -55,7 +55,7 @@ struct setting {
     {{DENSE, storage}, {SMOE, storage}, {MHMOE, storage}, {OTHER, storage}, {LLAMA, storage},                     \
      {LLAMA_DENSE, storage}, {MODERN, storage}, {MASKED, storage}, {MASKED_DENSE, storage},                       \
      {MASKED_LLAMA, storage}, {MASKED_MODERN, storage}, {MASKED_TEXT, storage}}
-static const struct setting f32[] = SETTINGS(STORAGE_F32), bf16[] = SETTINGS(STORAGE_BF16);
+static const struct setting f32[] = SETTINGS(STORAGE_F32), in_bf16[] = SETTINGS(STORAGE_BF16);
 
 static struct setting setting_of(void **state) { return *(const struct setting *)*state; }
 
@@ -506,17 +506,17 @@ int main(void) {
         FOR_EACH_KIND(test_stored_weights, f32),
         FOR_EACH_KIND(test_stored_routers, f32),
         FOR_EACH_KIND(test_causal_sequences, f32),
-        FOR_EACH_KIND(test_causal_sequences, bf16),
+        FOR_EACH_KIND(test_causal_sequences, in_bf16),
         FOR_EACH_MASKED_KIND(test_own_sequence, f32),
         FOR_EACH_MASKED_KIND(test_sequences_beside, f32),
         FOR_EACH_KIND(test_threads, f32),
-        FOR_EACH_KIND(test_threads, bf16),
+        FOR_EACH_KIND(test_threads, in_bf16),
         FOR_EACH_MASKED_KIND(test_threads, f32),
-        FOR_EACH_MASKED_KIND(test_threads, bf16),
+        FOR_EACH_MASKED_KIND(test_threads, in_bf16),
         FOR_EACH_KIND(test_recompute, f32),
-        FOR_EACH_KIND(test_recompute, bf16),
+        FOR_EACH_KIND(test_recompute, in_bf16),
         FOR_EACH_MASKED_KIND(test_recompute, f32),
-        FOR_EACH_MASKED_KIND(test_recompute, bf16),
+        FOR_EACH_MASKED_KIND(test_recompute, in_bf16),
         cmocka_unit_test(test_smoe_is_one_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

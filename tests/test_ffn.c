@@ -58,7 +58,7 @@ static real *packed_copies(const real *w, size_t rows, size_t columns, bool tran
     for (size_t e = 0; e < E; e++) {
         const real *w_e = w + e * rows * columns;
         gemm_pack(packed + e * count,
-                  transposed ? (struct view){w_e, columns, 1, NULL} : (struct view){w_e, 1, columns, NULL}, K, N);
+                  transposed ? view_of(w_e, columns, 1) : view_of(w_e, 1, columns), K, N);
     }
     return packed;
 }
@@ -159,14 +159,14 @@ static void assert_all_near(const char *what, const real *got, const real *want,
 /* In scratch memory and a workspace of the sizes that are said to be enough. */
 static void layer_check(struct layer l) {
     const size_t S = l.S, F = l.F, rows = l.rows, width = l.W * F;
-    const size_t scratch_bytes = ffn_scratch_count(width) * sizeof(real);
+    const size_t scratch_bytes = ffn_scratch_count(width, S, OPERANDS_F32) * sizeof(real);
     const size_t bytes = ffn_workspace_bytes(E, S, F, l.W, rows, OPERANDS_F32);
     real *scratch = guarded_alloc(scratch_bytes);
     void *workspace = guarded_alloc(bytes);
-    ffn_forward(&l.ffn, l.out, l.hidden, l.in, l.start, scratch);
+    ffn_forward(&l.ffn, kept_real(l.out), kept_real(l.hidden), kept_real(l.in), l.start, scratch);
     assert_all_near("out", l.out, l.want_out, rows * S);
     assert_all_near("hidden", l.hidden, l.want_h, rows * width);
-    ffn_backward(&l.ffn, l.din, l.d_hidden, l.dout, l.hidden, l.in, workspace);
+    ffn_backward(&l.ffn, l.din, kept_real(l.d_hidden), l.dout, kept_real(l.hidden), kept_real(l.in), workspace);
     assert_all_near("din", l.din, l.want_din, rows * S);
     assert_all_near("d_hidden", l.d_hidden, l.want_dh, rows * width);
     for (size_t r = 0; r < rows; r++) assert_all_near("activated", l.hidden + r * width, l.want_act + r * width, F);
@@ -234,10 +234,10 @@ static void test_wide(void **state) {
 
 static void inference_check(struct layer l) {
     const size_t n = l.rows * l.S;
-    real *scratch = array_alloc(ffn_scratch_count(l.W * l.F), sizeof *scratch);
+    real *scratch = array_alloc(ffn_scratch_count(l.W * l.F, l.S, OPERANDS_F32), sizeof *scratch);
     real *trained = array_alloc(n, sizeof *trained);
-    ffn_forward(&l.ffn, trained, l.hidden, l.in, NULL, scratch);
-    ffn_forward(&l.ffn, l.out, l.hidden, l.in, NULL, NULL);
+    ffn_forward(&l.ffn, kept_real(trained), kept_real(l.hidden), kept_real(l.in), NULL, scratch);
+    ffn_forward(&l.ffn, kept_real(l.out), kept_real(l.hidden), kept_real(l.in), NULL, NULL);
     assert_memory_equal(l.out, trained, n * sizeof *trained);
     for (size_t j = 0; j < n; j++) l.want_out[j] -= l.start[j];
     assert_all_near("out", l.out, l.want_out, n);

@@ -22,6 +22,7 @@
 #include "../src/base/rng.h"
 #include "../src/base/util.h"
 #include "../src/math/vecmath.h"
+#include "bf16_plain.h"
 #include "guarded.h"
 #include "random_numbers.h"
 
@@ -46,8 +47,8 @@ static struct product product_make(size_t M, size_t N, size_t K, bool a_by_colum
                         .start = random_numbers(M * N, 4),
                         .workspace = array_alloc(gemm_packed_count(K, N), sizeof(real))};
     p.g = (struct gemm){.M = M, .N = N, .K = K, .C = p.c, .ldc = N, .bias = p.bias, .start = p.start};
-    p.g.A = a_by_columns ? (struct view){p.a, 1, M, NULL} : (struct view){p.a, K, 1, NULL};
-    p.g.B = b_by_columns ? (struct view){p.b, 1, K, NULL} : (struct view){p.b, N, 1, NULL};
+    p.g.A = a_by_columns ? view_of(p.a, 1, M) : view_of(p.a, K, 1);
+    p.g.B = b_by_columns ? view_of(p.b, 1, K) : view_of(p.b, N, 1);
     return p;
 }
 
@@ -60,8 +61,9 @@ static void product_free(struct product *p) {
     free(p->workspace);
 }
 
-static real a_at(const struct gemm *g, size_t i, size_t k) { return g->A.data[i * g->A.row + k * g->A.col]; }
-static real b_at(const struct gemm *g, size_t k, size_t j) { return g->B.data[k * g->B.row + j * g->B.col]; }
+static real at(struct view v, size_t i, size_t j) { return ((const real *)v.data)[i * v.row + j * v.col]; }
+static real a_at(const struct gemm *g, size_t i, size_t k) { return at(g->A, i, k); }
+static real b_at(const struct gemm *g, size_t k, size_t j) { return at(g->B, k, j); }
 
 /* Rows of M, columns of N and depths of K around tiles (6 or 12 by 8 to 32) and blocks (96 by 128, 512). */
 static const size_t shapes[][3] = {{1, 1, 1},      {1, 33, 513},  {5, 31, 67},    {13, 1, 1100},
@@ -113,7 +115,7 @@ static void test_accuracy(void **state) {
 static bool product_is_fused(void) {
     real a = 1 + FLT_EPSILON, b = a, start = -1 - 2 * FLT_EPSILON, c;
     real *workspace = array_alloc(gemm_packed_count(1, 1), sizeof *workspace);
-    gemm_run(&(struct gemm){.M = 1, .N = 1, .K = 1, .A = {&a, 1, 1, NULL}, .B = {&b, 1, 1, NULL}, .C = &c, .ldc = 1,
+    gemm_run(&(struct gemm){.M = 1, .N = 1, .K = 1, .A = view_of(&a, 1, 1), .B = view_of(&b, 1, 1), .C = &c, .ldc = 1,
                             .start = &start}, 1, workspace);
     free(workspace);
     return c != 0;
@@ -260,8 +262,8 @@ static void part_check(const struct product *p, size_t row, size_t rows, size_t 
     struct gemm g = p->g;
     real *c = array_alloc(g.M * g.N, sizeof *c);
     real *workspace = array_alloc(gemm_packed_count(g.K, cols), sizeof *workspace);
-    g.A.data += row * g.A.row;
-    g.B.data += col * g.B.col;
+    g.A.data = (const real *)g.A.data + row * g.A.row;
+    g.B.data = (const real *)g.B.data + col * g.B.col;
     g.bias += col;
     g.start += row * g.ldc + col;
     g.C = c;
@@ -390,9 +392,9 @@ static void linear_check(size_t IC, size_t OC, size_t rows) {
     real *din = array_alloc(rows * IC, sizeof *din), *packed_t = array_alloc(gemm_packed_count(OC, IC), sizeof *dw);
     const size_t bytes = linear_workspace_bytes(IC, OC, rows, OPERANDS_F32);
     void *workspace = guarded_alloc(bytes);
-    gemm_pack(packed_t, (struct view){W, IC, 1, NULL}, OC, IC);
+    gemm_pack(packed_t, view_of(W, IC, 1), OC, IC);
     const struct linear l = {.IC = IC, .OC = OC, .packed_t = packed_t, .dw = dw, .db = db};
-    linear_backward(&l, din, dout, in, NULL, rows, workspace);
+    linear_backward(&l, din, dout, kept_real(in), NULL, rows, workspace);
     guarded_free(workspace, bytes);
     const size_t some[][2] = {{0, 0}, {OC - 1, IC - 1}, {OC / 2, IC / 3}};
     for (size_t k = 0; k < COUNT(some); k++) {
@@ -417,17 +419,11 @@ static void test_linear_workspace(void **state) {
 
 /* ---- bf16 ---- */
 
-static float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* The 16 bits that a panel keeps of the number of these bits, first of two steps and second. */
 static uint32_t bf16_stored(uint32_t bits) {
     const real column[] = {float_of(bits), float_of(bits)};
     uint32_t *packed = array_alloc(gemm_packed_bytes(STORAGE_BF16, 2, 1), 1);
-    gemm_pack_panel(packed, STORAGE_BF16, (struct view){column, 1, 1, NULL}, 2, 1, 0);
+    gemm_pack_panel(packed, STORAGE_BF16, view_of(column, 1, 1), 2, 1, 0);
     const uint32_t word = packed[0];
     free(packed);
     assert_int_equal(word >> 16, word & 0xffff);

@@ -19,6 +19,7 @@
 #include "../src/base/rng.h"
 #include "../src/base/util.h"
 #include "../src/math/gemm.h"
+#include "bf16_plain.h"
 #include "guarded.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -38,32 +39,11 @@ static void on_engines(void (*check)(const char *engine)) {
 
 /* ---- What is right ---- */
 
-static float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-static uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-/* The nearest of the numbers whose lower 16 bits are zero, of two as near the one whose last bit left is, too. */
-static float bf16(float x) {
-    if (!isfinite(x)) return x;
-    const uint32_t below = bits_of(x) & 0xffff0000, above = below + 0x10000;
-    const double low = (double)float_of(below);
-    const double high = isinf(float_of(above)) ? copysign(0x1p128, (double)x) : (double)float_of(above);
-    const double to_low = fabs((double)x - low), to_high = fabs(high - (double)x);
-    return float_of(to_low < to_high || (to_low == to_high && !(below & 0x10000)) ? below : above);
-}
-
 static size_t view_index(struct view v, size_t i, size_t j) {
     if (!v.pick) return i * v.row + j * v.col;
     return v.row == 1 && v.col != 1 ? i + (size_t)v.pick[j] * v.col : (size_t)v.pick[i] * v.row + j * v.col;
 }
-static float at(struct view v, size_t i, size_t j) { return v.data[view_index(v, i, j)]; }
+static float at(struct view v, size_t i, size_t j) { return ((const float *)v.data)[view_index(v, i, j)]; }
 
 /* Row i of A and column j of B, K numbers each, are already rounded. */
 static float chains_plain(const struct gemm *g, const float *a_i, const float *b_j, size_t i, size_t j) {
@@ -80,8 +60,8 @@ static float chains_plain(const struct gemm *g, const float *a_i, const float *b
 static float *product_plain(const struct gemm *g) {
     const size_t M = g->M, N = g->N, K = g->K;
     float *a = array_alloc(M * K, sizeof *a), *b = array_alloc(N * K, sizeof *b), *c = array_alloc(M * N, sizeof *c);
-    for (size_t n = 0; n < M * K; n++) a[n] = bf16(at(g->A, n / K, n % K));
-    for (size_t n = 0; n < N * K; n++) b[n] = bf16(at(g->B, n % K, n / K));
+    for (size_t n = 0; n < M * K; n++) a[n] = bf16_nearest(at(g->A, n / K, n % K));
+    for (size_t n = 0; n < N * K; n++) b[n] = bf16_nearest(at(g->B, n % K, n / K));
     for (size_t n = 0; n < M * N; n++) c[n] = chains_plain(g, a + n / N * K, b + n % N * K, n / N, n % N);
     free(a), free(b);
     return c;
@@ -100,9 +80,9 @@ static float *guarded_numbers(size_t n, uint64_t seed) {
 /* How a matrix of rows x columns lies: by rows, by columns, or with gaps both ways. */
 enum layout { BY_ROWS, BY_COLUMNS, BY_NEITHER, LAYOUTS };
 static struct view view_make(size_t rows, size_t columns, enum layout layout, size_t *n) {
-    const struct view v = layout == BY_ROWS      ? (struct view){NULL, columns + 1, 1, NULL}
-                          : layout == BY_COLUMNS ? (struct view){NULL, 1, rows + 2, NULL}
-                                                 : (struct view){NULL, 2 * columns + 1, 2, NULL};
+    const struct view v = layout == BY_ROWS      ? view_of(NULL, columns + 1, 1)
+                          : layout == BY_COLUMNS ? view_of(NULL, 1, rows + 2)
+                                                 : view_of(NULL, 2 * columns + 1, 2);
     *n = rows && columns ? (rows - 1) * v.row + (columns - 1) * v.col + 1 : 0;
     return v;
 }
@@ -142,7 +122,7 @@ static void product_pack(struct product *p, size_t packed_K) {
     g->packed = p->packed;
     g->storage = STORAGE_BF16;
     g->packed_K = packed_K > g->K ? packed_K : 0;
-    g->B = (struct view){NULL, 0, 0, NULL};
+    g->B = view_of(NULL, 0, 0);
 }
 
 /* What a longer B holds past K is NaN: nobody may look at it. */
@@ -272,6 +252,82 @@ static void test_large_shapes(void **state) {
     on_engines(large_shapes);
 }
 
+/* ---- Operands that are stored in bf16 ---- */
+
+/* n numbers of bf16, as they are stored and as floats. */
+struct halves {
+    size_t n;
+    uint16_t *stored;
+    float *numbers;
+};
+static struct halves halves_make(size_t n, uint64_t seed) {
+    struct halves h = {n, guarded_alloc(n * sizeof *h.stored), guarded_numbers(n, seed)};
+    for (size_t i = 0; i < n; i++) {
+        h.numbers[i] = bf16_nearest(h.numbers[i]);
+        h.stored[i] = (uint16_t)(bits_of(h.numbers[i]) >> 16);
+    }
+    return h;
+}
+static void halves_free(struct halves h) {
+    guarded_free(h.stored, h.n * sizeof *h.stored);
+    guarded_free(h.numbers, h.n * sizeof *h.numbers);
+}
+
+struct outcome {
+    float *c, *sums;
+};
+static struct outcome outcome_of(struct gemm g) {
+    struct outcome o = {array_alloc(g.M * g.N, sizeof(float)), array_alloc(g.M, sizeof(float))};
+    g.C = o.c;
+    g.ldc = g.N;
+    g.sums = o.sums;
+    void *workspace = array_alloc(gemm_workspace_bytes(&g, 1), 1);
+    gemm_run(&g, 1, workspace);
+    free(workspace);
+    return o;
+}
+
+/* The same bits as of the same numbers in floats: `sides` of the operands (1: A, 2: B) are stored in bf16. */
+static void stored_check(struct gemm g, enum layout a_layout, enum layout b_layout, int sides, const int32_t *pick) {
+    size_t a_n, b_n;
+    g.A = view_make(g.M, g.K, a_layout, &a_n);
+    g.B = view_make(g.K, g.N, b_layout, &b_n);
+    const struct halves a = halves_make(a_n, 1), b = halves_make(b_n, 2);
+    g.A.data = a.numbers;
+    g.B.data = b.numbers;
+    g.A.pick = pick;
+    if (b_layout == BY_ROWS) g.B.pick = pick;
+    const struct outcome want = outcome_of(g);
+    if (sides & 1) g.A.data = a.stored, g.A.bf16 = true;
+    if (sides & 2) g.B.data = b.stored, g.B.bf16 = true;
+    const struct outcome got = outcome_of(g);
+    assert_memory_equal(got.c, want.c, g.M * g.N * sizeof(float));
+    assert_memory_equal(got.sums, want.sums, g.M * sizeof(float));
+    free(want.c), free(want.sums), free(got.c), free(got.sums);
+    halves_free(a);
+    halves_free(b);
+}
+
+static void stored_shapes(const char *engine) {
+    static const size_t sizes[][3] = {{1, 1, 1},    {5, 31, 67},    {37, 41, 71},
+                                      {64, 64, 64}, {600, 35, 100}, {40, 290, 600}};
+    (void)engine;
+    int32_t pick[600];
+    for (size_t i = 0; i < COUNT(sizes); i++)
+        for (int v = 0; v < 2 * 2 * 3 * 2 * 2; v++) {
+            const size_t M = sizes[i][0], N = sizes[i][1], K = sizes[i][2], least = M < N ? M : N;
+            for (size_t r = 0; r < COUNT(pick); r++) pick[r] = (int32_t)(r * 31 % (least < K ? least : K));
+            const struct gemm g = {.M = M, .N = N, .K = K, .operands = v / 24 ? OPERANDS_BF16 : OPERANDS_F32};
+            stored_check(g, v % 2 ? BY_ROWS : BY_COLUMNS, v / 2 % 2 ? BY_ROWS : BY_COLUMNS, 1 + v / 4 % 3,
+                         v / 12 % 2 ? pick : NULL);
+        }
+}
+
+static void test_stored_in_bf16(void **state) {
+    (void)state;
+    on_engines(stored_shapes);
+}
+
 /* ---- Rows that are picked ---- */
 
 static void pick_check(size_t M, size_t N, size_t K, bool a_by_columns, const char *engine) {
@@ -315,7 +371,7 @@ static void parts(const char *engine) {
         for (size_t i = 0; i < 70; i++) {
             p.g = all;
             p.g.M = 1;
-            p.g.A.data += i * p.g.A.row;
+            p.g.A.data = p.a + i * p.g.A.row;
             p.g.C += i * p.g.ldc;
             product_run(&p, i % 2);
         }
@@ -325,7 +381,7 @@ static void parts(const char *engine) {
         for (size_t j = 0; j < 83; j++) {
             p.g = all;
             p.g.N = 1;
-            p.g.B.data += j * p.g.B.col;
+            p.g.B.data = p.b + j * p.g.B.col;
             p.g.C += j;
             product_run(&p, j % 2);
         }
@@ -391,7 +447,7 @@ static float one_product(float x, bool in_b, size_t K, size_t where, bool by_col
     a[where * step] = in_b ? 1 : x;
     b[where] = in_b ? x : 1;
     gemm_serial(&(struct gemm){.M = 1, .N = 1, .K = K, .operands = OPERANDS_BF16,
-                               .A = {a, by_columns ? 1 : K, step, NULL}, .B = {b, 1, 1, NULL}, .C = &c, .ldc = 1});
+                               .A = view_of(a, by_columns ? 1 : K, step), .B = view_of(b, 1, 1), .C = &c, .ldc = 1});
     return c;
 }
 
@@ -473,7 +529,7 @@ static void test_denormal_is_zero_on_tiles(void **state) {
     const float tiny = 0x1p-130f, big = 0x1p100f;
     float vectors, tiles;
     on_both(&vectors, &tiles, &(struct gemm){.M = 1, .N = 1, .K = 1, .operands = OPERANDS_BF16,
-                                             .A = {&tiny, 1, 1, NULL}, .B = {&big, 1, 1, NULL}, .ldc = 1});
+                                             .A = view_of(&tiny, 1, 1), .B = view_of(&big, 1, 1), .ldc = 1});
     assert_true(vectors == 0x1p-30f);
     assert_true(tiles == 0);
 }
@@ -492,8 +548,8 @@ static void test_denormals(void **state) {
     for (size_t i = 0; i < COUNT(b); i++)
         b[i] = ldexpf((float)rng_normal(&rng), (int)(rng_next(&rng) % 10) - (i % 5 ? 68 : 12));
     for (size_t i = 0; i < COUNT(start); i++) start[i] = ldexpf((float)rng_normal(&rng), -127);
-    on_both(vectors, tiles, &(struct gemm){.M = M, .N = N, .K = K, .operands = OPERANDS_BF16, .A = {a, K, 1, NULL},
-                                           .B = {b, N, 1, NULL}, .ldc = N, .start = start});
+    on_both(vectors, tiles, &(struct gemm){.M = M, .N = N, .K = K, .operands = OPERANDS_BF16, .A = view_of(a, K, 1),
+                                           .B = view_of(b, N, 1), .ldc = N, .start = start});
     const double flushed = (K * (2 + 1) + 3 * (K / BLOCK + 1) + 1) * 0x1p-126;
     size_t differ = 0;
     for (size_t i = 0; i < COUNT(vectors); i++) {
@@ -509,7 +565,7 @@ static void no_steps(const char *engine) {
     enum { N = 32 };
     float start[N * N], bias[N] = {0}, c[N * N];
     for (int i = 0; i < N * N; i++) start[i] = i % 2 ? -0.0f : 0x1p-130f;
-    struct gemm g = {.M = N, .N = N, .operands = OPERANDS_BF16, .A = {start, N, 1, NULL}, .B = {start, N, 1, NULL},
+    struct gemm g = {.M = N, .N = N, .operands = OPERANDS_BF16, .A = view_of(start, N, 1), .B = view_of(start, N, 1),
                      .C = c, .ldc = N, .start = start};
     for (int with_bias = 0; with_bias < 2; with_bias++) {
         g.bias = with_bias ? bias : NULL;
@@ -529,7 +585,7 @@ static void test_no_steps(void **state) {
 static uint32_t word_plain(struct view B, size_t K, size_t N, size_t k, size_t j) {
     uint32_t word = 0;
     for (size_t s = 0; s < 2; s++)
-        if (k + s < K && j < N) word |= bits_of(bf16(at(B, k + s, j))) >> 16 << 16 * s;
+        if (k + s < K && j < N) word |= bits_of(bf16_nearest(at(B, k + s, j))) >> 16 << 16 * s;
     return word;
 }
 
@@ -577,7 +633,7 @@ static void test_packing_of_nan(void **state) {
     float b[K * N];
     for (int columns = 0; columns < 2; columns++) {
         for (size_t i = 0; i < COUNT(b); i++) b[i] = float_of(nans[i * 5 % COUNT(nans)]);
-        const struct view B = columns ? (struct view){b, 1, K, NULL} : (struct view){b, N, 1, NULL};
+        const struct view B = columns ? view_of(b, 1, K) : view_of(b, N, 1);
         const size_t bytes = gemm_packed_bytes(STORAGE_BF16, K, N), panel = 64 / 2 * COLS;
         uint32_t *packed = guarded_alloc(bytes);
         gemm_pack_stored(packed, STORAGE_BF16, B, K, N);
@@ -614,6 +670,7 @@ int main(void) {
         cmocka_unit_test(test_small_shapes),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_large_shapes),
+        cmocka_unit_test(test_stored_in_bf16),
         cmocka_unit_test(test_picks),
         cmocka_unit_test(test_parts_and_threads),
         cmocka_unit_test(test_problems),

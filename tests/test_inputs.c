@@ -30,7 +30,7 @@ struct call {
 };
 
 static void call_pack(const struct call *c) {
-    if (c->packed) gemm_pack(c->packed, (struct view){c->w[PATCH], 1, Q, NULL}, Q, c->in.C);
+    if (c->packed) gemm_pack(c->packed, view_of(c->w[PATCH], 1, Q), Q, c->in.C);
 }
 
 static double call_value(const void *call) {

@@ -48,7 +48,7 @@ static double norm_value(const void *call) {
     struct norm norm = l->norm;
     real out[l->rows * norm.C], kept[2 * l->rows];
     norm.kept = kept;
-    norm_forward(&norm, out, l->x, l->rows);
+    norm_forward(&norm, kept_real(out), l->x, l->rows);
     return dot(out, l->weights, l->rows * norm.C);
 }
 
@@ -78,7 +78,7 @@ static void norm_check(enum norm_kind kind, bool bias, size_t rows, size_t C) {
     random_fill(dout, n, 4);
     poison(out, n);
     poison(kept, 2 * rows);
-    norm_forward(&l.norm, out, x, rows);
+    norm_forward(&l.norm, kept_real(out), x, rows);
     norm_forward_check(&l, out);
 
     real dx[n], dx_before[n], dw_before[C], db_before[C];
@@ -114,7 +114,7 @@ static void test_layernorm_of_a_constant(void **state) {
     random_fill(w, 31, 1);
     random_fill(b, 31, 2);
     for (int c = 0; c < 31; c++) x[c] = 0.25;
-    norm_forward(&(struct norm){.C = 31, .w = w, .b = b, .kept = kept}, out, x, 1);
+    norm_forward(&(struct norm){.C = 31, .w = w, .b = b, .kept = kept}, kept_real(out), x, 1);
     assert_all_near("out", out, b, 31);
     assert_near(kept[1], 1 / sqrt(1e-5), ROUNDING);
 }
@@ -343,12 +343,13 @@ struct product {
 
 /* Always by the definition, in the order of k. */
 static real *product_plain(const struct gemm *g) {
+    const real *a = g->A.data, *b = g->B.data;
     real *want = poisoned(g->M * g->ldc);
     for (size_t i = 0; i < g->M; i++)
         for (size_t j = 0; j < g->N; j++) {
             real sum = (g->start ? g->start[i * g->ldc + j] : 0) + (g->bias ? g->bias[j] : 0);
             for (size_t k = 0; k < g->K; k++)
-                sum += g->A.data[i * g->A.row + k * g->A.col] * g->B.data[k * g->B.row + j * g->B.col];
+                sum += a[i * g->A.row + k * g->A.col] * b[k * g->B.row + j * g->B.col];
             want[i * g->ldc + j] = sum;
         }
     return want;
@@ -375,7 +376,7 @@ static struct product product_make(size_t M, size_t N, size_t K, int variant, ui
     p.g.packed = p.packed = poisoned(gemm_packed_count(packed_K, N));
     gemm_pack(p.packed, p.g.B, packed_K, N);
     p.g.packed_K = packing == PACKED_LONGER ? packed_K : 0;
-    p.g.B = (struct view){NULL, 0, 0, NULL};
+    p.g.B = view_of(NULL, 0, 0);
     return p;
 }
 

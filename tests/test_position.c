@@ -120,7 +120,7 @@ static void forward_check(struct batch batch, size_t NH, size_t hs, int kind) {
     const size_t C = NH * hs;
     for (size_t r = 0; r < p.rows; r++) poison(p.qkv + r * 3 * C + 2 * C, C); /* values: nobody's business */
     real *before = copy_of(p.qkv, p.n);
-    position_forward(&p.layer, p.qkv, &p.batch);
+    position_forward(&p.layer, kept_real(p.qkv), p.qkv, &p.batch);
     for (size_t r = 0; r < p.rows; r++) {
         const real *was = before + r * 3 * C, *is = p.qkv + r * 3 * C;
         for (size_t h = 0; h < 2 * NH; h++) {
@@ -148,13 +148,13 @@ static void test_zeros(void **state) {
     struct positioning p = position_make((struct batch){.B = 1, .T = 3}, 1, hs, TURNS | SCALES);
     memset(p.qkv, 0, p.n * sizeof(real));
     p.qkv[0] = 1e-3; /* row 0's query; its key is 0 */
-    position_forward(&p.layer, p.qkv, &p.batch);
+    position_forward(&p.layer, kept_real(p.qkv), p.qkv, &p.batch);
     assert_near(p.qkv[0], 1e-3 / sqrt(1e-6 / hs + 1e-5), ROUNDING);
     for (size_t i = 1; i < p.n; i++) assert_true(p.qkv[i] == 0);
     assert_near(p.layer.scales[1], 1 / sqrt(1e-5), ROUNDING);
     memcpy(p.qkv + 3 * hs, p.weights, 2 * hs * sizeof(real));
     for (size_t i = 0; i < 2 * hs; i++) p.qkv[3 * hs + i] *= 1e6;
-    position_forward(&p.layer, p.qkv, &p.batch);
+    position_forward(&p.layer, kept_real(p.qkv), p.qkv, &p.batch);
     for (size_t h = 0; h < 2; h++) assert_near(dot(p.qkv + (3 + h) * hs, p.qkv + (3 + h) * hs, hs), hs, 1e-9);
     position_free(&p);
 }
@@ -169,8 +169,8 @@ static void from_check(struct batch batch, size_t NH, size_t hs, int kind) {
         const size_t at = from * 3 * NH * hs;
         random_fill(whole.qkv, whole.n, T);
         memcpy(piece.qkv, whole.qkv + at, piece.n * sizeof(real));
-        position_forward(&whole.layer, whole.qkv, &whole.batch);
-        position_forward(&piece.layer, piece.qkv, &piece.batch);
+        position_forward(&whole.layer, kept_real(whole.qkv), whole.qkv, &whole.batch);
+        position_forward(&piece.layer, kept_real(piece.qkv), piece.qkv, &piece.batch);
         assert_memory_equal(piece.qkv, whole.qkv + at, piece.n * sizeof(real));
         if (kind & SCALES)
             assert_memory_equal(piece.layer.scales, whole.layer.scales + from * 2 * NH, piece.scales_bytes);
@@ -192,7 +192,7 @@ static void test_products_depend_on_distance(void **state) {
     struct positioning p = position_make((struct batch){.B = 1, .T = T}, NH, hs, TURNS);
     for (size_t t = 1; t < T; t++) memcpy(p.qkv + t * 3 * C, p.qkv, 3 * C * sizeof(real));
     real *before = copy_of(p.qkv, p.n);
-    position_forward(&p.layer, p.qkv, &p.batch);
+    position_forward(&p.layer, kept_real(p.qkv), p.qkv, &p.batch);
     for (size_t h = 0; h < NH; h++)
         for (size_t t = 0; t < T; t++)
             for (size_t u = 0; u < T; u++) {
@@ -214,7 +214,7 @@ static double position_value(const void *call) {
     real out[p->n], scales[p->rows * 2 * layer.NH];
     memcpy(out, p->qkv, sizeof out);
     if (layer.scales) layer.scales = scales;
-    position_forward(&layer, out, &p->batch);
+    position_forward(&layer, kept_real(out), out, &p->batch);
     return dot(out, p->weights, p->n);
 }
 
@@ -225,8 +225,8 @@ static void backward_check(struct batch batch, size_t NH, size_t hs, int kind) {
     memcpy(y, p.qkv, bytes);
     memcpy(dqkv, p.weights, bytes);
     for (size_t r = 0; r < p.rows; r++) poison(y + r * 3 * C + 2 * C, C);
-    position_forward(&p.layer, y, &p.batch);
-    position_backward(&p.layer, dqkv, y, &p.batch);
+    position_forward(&p.layer, kept_real(y), y, &p.batch);
+    position_backward(&p.layer, dqkv, kept_real(y), &p.batch);
     gradient_check("dqkv", position_value, &p, p.qkv, dqkv, p.n);
     for (size_t r = 0; r < p.rows; r++)
         assert_memory_equal(dqkv + r * 3 * C + 2 * C, p.weights + r * 3 * C + 2 * C, C * sizeof(real));
@@ -252,8 +252,8 @@ static void test_threads(void **state) {
         omp_set_num_threads(n);
         struct positioning p = position_make(batch, NH, hs, TURNS | SCALES);
         real *dqkv = copy_of(p.weights, p.n);
-        position_forward(&p.layer, p.qkv, &batch);
-        position_backward(&p.layer, dqkv, p.qkv, &batch);
+        position_forward(&p.layer, kept_real(p.qkv), p.qkv, &batch);
+        position_backward(&p.layer, dqkv, kept_real(p.qkv), &batch);
         if (n == 1) first[0] = copy_of(p.qkv, p.n), first[1] = copy_of(dqkv, p.n);
         assert_memory_equal(p.qkv, first[0], p.n * sizeof(real));
         assert_memory_equal(dqkv, first[1], p.n * sizeof(real));

@@ -40,7 +40,7 @@ struct layer {
 static char *packed_copy(const real *w, size_t OC, size_t IC, bool transposed) {
     const size_t K = transposed ? OC : IC, N = transposed ? IC : OC;
     real *packed = array_alloc(gemm_packed_count(K, N), sizeof *packed);
-    gemm_pack(packed, transposed ? (struct view){w, IC, 1, NULL} : (struct view){w, 1, IC, NULL}, K, N);
+    gemm_pack(packed, transposed ? view_of(w, IC, 1) : view_of(w, 1, IC), K, N);
     return (char *)packed;
 }
 
@@ -93,7 +93,7 @@ static void layer_forward(struct layer *l) {
     const struct shape s = l->shape;
     l->router.scores = linear_of(l, 0, l->W, l->dW, s.E, l->width);
     l->router.project = linear_of(l, 2, l->P, l->dP, s.D, s.S);
-    router_forward(&l->router, &l->routing, l->x);
+    router_forward(&l->router, &l->routing, kept_real(l->x));
     picks_count(l);
 }
 
@@ -106,7 +106,7 @@ static void layer_backward(struct layer *l) {
     g.d_scores = filled(s.N * s.E, NAN), g.d_projected = filled(s.N * s.D, NAN);
     g.d_embeddings = filled(s.E * l->width, NAN);
     g.workspace = array_alloc(router_workspace_bytes(l->router.kind, s.E, l->width, s.S, s.N) + 1, 1);
-    router_backward(&l->router, &l->routing, &g, l->x);
+    router_backward(&l->router, &l->routing, &g, kept_real(l->x));
     free(g.d_gates), free(g.d_scores), free(g.d_projected), free(g.d_embeddings), free(g.workspace);
 }
 

@@ -26,8 +26,8 @@ struct scoring {
 
 static void scoring_pack(const struct scoring *c) {
     const size_t C = c->s.head.IC, OC = c->s.head.OC;
-    gemm_pack(c->packed, (struct view){c->w, 1, C, NULL}, C, OC);
-    gemm_pack(c->packed_t, (struct view){c->w, C, 1, NULL}, OC, C);
+    gemm_pack(c->packed, view_of(c->w, 1, C), C, OC);
+    gemm_pack(c->packed_t, view_of(c->w, C, 1), OC, C);
 }
 
 /* Of targets first..first + OC - 1. `shared`: others score rows, too. */

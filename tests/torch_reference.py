@@ -29,7 +29,7 @@ FIXTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "
 # head, merge: layers in the stacks; D: dimensions of the cosine router; Fs: hidden width of the shared expert.
 # rms, rotary, act, bias, tie, qk: what GPT-2, Llama and others build a block of.
 # examples: of a masked model, those of each batch as (has a picture, tokens); P patches a picture, Q numbers a patch.
-# bf16: what is multiplied by products is rounded (--dtype bf16).
+# bf16: what is multiplied by products, and what is kept for backward, is rounded (--dtype bf16).
 DEFAULTS = dict(H=1, E=1, K=1, F=1, every=1, head=0, merge=0, residual=False, renormalize=False, D=0, Fs=0,
                 aux=True, lossfree=False, z=False, rms=False, rotary=False, act="gelu", bias=True, tie=True, qk=False,
                 examples=(), P=0, Q=0, codes=0, bf16=False)
@@ -172,20 +172,57 @@ def product(z, a, b):
     return Rounded.apply(a, b) if z.bf16 else a @ b
 
 
+class Kept(torch.autograd.Function):
+    """What is kept in bf16, and used from there. With `both`, so is its gradient."""
+
+    @staticmethod
+    def forward(context, x, both):
+        context.both = both
+        return rounded(x)
+
+    @staticmethod
+    def backward(context, d):
+        return rounded(d) if context.both else d, None
+
+
+def kept(z, x, both=False):
+    return Kept.apply(x, both) if z.bf16 else x
+
+
 def linear(z, p, w, b, i, x):
     """Matrix i of tensor w, and bias i of tensor b if there is such a tensor."""
     y = product(z, x.reshape(-1, x.shape[-1]), p[w][i].T).reshape(*x.shape[:-1], -1)
     return y + p[b][i] if b in p else y
 
 
-def turned(x, positions):
+def turned(x, positions, side=1):
     """Rotary positions (arXiv 2104.09864) of x (B,NH,T,hs): numbers i and i + hs/2 of a head as one complex number,
-    which position t turns by t / 10000^(2i/hs)."""
+    which position t turns by t / 10000^(2i/hs); or back, with side -1."""
     half = x.shape[3] // 2
     i, t = torch.arange(half, dtype=torch.float64), positions.to(torch.float64)
-    angle = t[:, None] * 10000.0 ** (-2 * i / x.shape[3])
+    angle = side * t[:, None] * 10000.0 ** (-2 * i / x.shape[3])
     y = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat((y.real, y.imag), dim=3)
+
+
+class Placed(torch.autograd.Function):
+    """What `place` makes of queries or keys (B,NH,T,hs), with their mean square brought to 1 if `unit`, kept in bf16.
+    Backward has only what was kept: with y = s x turned, dx = s (dy - y mean(y dy)) turned back."""
+
+    @staticmethod
+    def forward(context, x, unit, place):
+        scale = 1 / (x.square().mean(3, keepdim=True) + 1e-5).sqrt() if unit else torch.ones_like(x[..., :1])
+        y = rounded(place(x * scale, 1))
+        context.save_for_backward(y, scale)
+        context.unit, context.place = unit, place
+        return y
+
+    @staticmethod
+    def backward(context, d):
+        y, scale = context.saved_tensors
+        if context.unit:
+            d = d - y * (y * d).mean(3, keepdim=True)
+        return scale * context.place(d, -1), None, None
 
 
 class Attention(torch.autograd.Function):
@@ -196,7 +233,7 @@ class Attention(torch.autograd.Function):
     def forward(context, q, k, v, unseen):
         scores = rounded(q) @ rounded(k).transpose(2, 3) / math.sqrt(q.shape[3])
         weights = scores.masked_fill(unseen, -math.inf).softmax(3)
-        out = rounded(weights) @ rounded(v)
+        out = rounded(rounded(weights) @ rounded(v))
         context.save_for_backward(q, k, v, weights, out)
         return out
 
@@ -214,15 +251,18 @@ def attention(z, p, l, x, positions, unseen):
     B, T, C = x.shape
     qkv = linear(z, p, "qkvw", "qkvb", l, x)
     q, k, v = (u.reshape(B, T, z.NH, C // z.NH).transpose(1, 2) for u in qkv.split(C, dim=2))
+    if z.bf16:
+        def place(u, side):
+            return turned(u, positions, side) if z.rotary else u
+        q, k = Placed.apply(q, z.qk, place), Placed.apply(k, z.qk, place)
+        y = Attention.apply(q, k, kept(z, v), unseen)
+        return linear(z, p, "attprojw", "attprojb", l, y.transpose(1, 2).reshape(B, T, C))
     if z.qk:
         q, k = (u / (u.square().mean(3, keepdim=True) + 1e-5).sqrt() for u in (q, k))
     if z.rotary:
         q, k = turned(q, positions), turned(k, positions)
-    if z.bf16:
-        y = Attention.apply(q, k, v, unseen)
-    else:
-        scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
-        y = scores.masked_fill(unseen, -math.inf).softmax(3) @ v
+    scores = q @ k.transpose(2, 3) / math.sqrt(C // z.NH)
+    y = scores.masked_fill(unseen, -math.inf).softmax(3) @ v
     return linear(z, p, "attprojw", "attprojb", l, y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -231,6 +271,12 @@ def stack(z, p, name, first, depth, x):
     for i in range(first, first + depth):
         x = linear(z, p, name + "w", name + "b", i, x if i == first else gelu(x))
     return x
+
+
+def feed_forward(z, p, name, ends, i, x):
+    """Layer i of the tensors whose names are `name` and each of the four `ends`."""
+    w1, b1, w2, b2 = (name + end for end in ends.split())
+    return linear(z, p, w2, b2, i, act(z, kept(z, linear(z, p, w1, b1, i, x), both=True)))
 
 
 def scores(z, p, m, x):
@@ -246,7 +292,7 @@ def scores(z, p, m, x):
 def moe(z, p, m, x, bias):
     """The m-th MoE layer: output, E7, z-loss, load, and the smallest distance of a chosen expert from one left out."""
     xh = stack(z, p, "head", m * z.head, z.head, x)                                    # E1
-    xh = xh.reshape(-1, z.S)                                                        # E2
+    xh = kept(z, xh.reshape(-1, z.S))                                               # E2
     r = scores(z, p, m, xh)                                                         # E3
     probs = r.softmax(1)
     ranked, ids = (probs + bias).sort(dim=1, descending=True)                       # E4
@@ -256,14 +302,14 @@ def moe(z, p, m, x, bias):
     if z.renormalize:
         gates = gates / gates.sum(1, keepdim=True)
     hidden = product(z, xh[None], p["expw1"][m].transpose(1, 2))                    # (E,N,F)
-    hidden = act(z, hidden + p["expb1"][m][:, None] if z.bias else hidden)
+    hidden = act(z, kept(z, hidden + p["expb1"][m][:, None] if z.bias else hidden, both=True))
     outputs = product(z, hidden, p["expw2"][m].transpose(1, 2)).transpose(0, 1)
-    outputs = outputs + p["expb2"][m] if z.bias else outputs
+    outputs = kept(z, outputs + p["expb2"][m] if z.bias else outputs)
     o = torch.einsum("ne,nes->ns", gates, outputs)                                  # E5
     if z.residual:
         o = o + xh
     if z.Fs:
-        o = o + linear(z, p, "sharedw2", "sharedb2", m, act(z, linear(z, p, "sharedw1", "sharedb1", m, xh)))
+        o = o + feed_forward(z, p, "shared", "w1 b1 w2 b2", m, xh)
     y = stack(z, p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
     balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; f_e has no gradient
     return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
@@ -351,15 +397,15 @@ def forward(z, p, batches, step, bias):
     balance = z_loss = torch.zeros((), dtype=torch.float64)
     loads, margin, d = [], math.inf, 0
     for l in range(z.L):
-        x = x + attention(z, p, l, norm(x, "ln1", l), batches.positions, batches.unseen)
-        h = norm(x, "ln2", l)
+        x = x + attention(z, p, l, kept(z, norm(x, "ln1", l)), batches.positions, batches.unseen)
+        h = kept(z, norm(x, "ln2", l))
         if z.is_moe[l]:
             m = len(loads)
             y, balance_l, z_loss_l, load, margin_l = moe(z, p, m, h, bias[m])
             balance, z_loss, margin = balance + balance_l, z_loss + z_loss_l, min(margin, margin_l)
             loads.append(load)
         else:
-            y, d = linear(z, p, "fcprojw", "fcprojb", d, act(z, linear(z, p, "fcw", "fcb", d, h))), d + 1
+            y, d = feed_forward(z, p, "fc", "w b projw projb", d, h), d + 1
         x = x + y
     loss = cross_entropies(z, p, norm(x, "lnf"), batches.targets[step])
     return loss, balance, z_loss, loads, margin

@@ -34,28 +34,30 @@ void dispatch_backward(const struct dispatch *d, real *dx, const real *start, co
 }
 
 /* o_n = start_n + sum_k g_nk expert_out[slot of (n,k)] */
-void combine_forward(const struct dispatch *d, real *out, const real *start, const real *gates,
-                     const real *expert_out) {
+void combine_forward(const struct dispatch *d, real *out, struct kept start, const real *gates,
+                     struct kept expert_out) {
     const size_t S = d->S, K = d->K;
 #pragma omp parallel for
     for (size_t n = 0; n < d->N; n++) {
-        real *out_n = out + n * S;
-        row_start(out_n, start ? start + n * S : NULL, S);
-        for (size_t k = 0; k < K; k++)
-            row_add_scaled(out_n, gates[n * K + k], expert_out + (size_t)d->slots[n * K + k] * S, S);
+        real *out_n = out + n * S, room[S];
+        row_start(out_n, start.data ? kept_load(kept_at(start, n * S), room, S) : NULL, S);
+        for (size_t k = 0; k < K; k++) {
+            const struct kept row = kept_at(expert_out, (size_t)d->slots[n * K + k] * S);
+            row_add_scaled(out_n, gates[n * K + k], kept_load(row, room, S), S);
+        }
     }
 }
 
 /* d_expert_out[slot of (n,k)] = g_nk d_o_n,  d_g_nk = d_o_n . expert_out[slot of (n,k)] */
 void combine_backward(const struct dispatch *d, real *d_expert_out, real *d_gates, const real *dout,
-                      const real *gates, const real *expert_out) {
+                      const real *gates, struct kept expert_out) {
     const size_t S = d->S, K = d->K;
 #pragma omp parallel for
     for (size_t i = 0; i < d->N * K; i++) {
         const size_t slot = (size_t)d->slots[i];
         const real *dout_n = dout + i / K * S;
-        real *d_slot = d_expert_out + slot * S;
+        real *d_slot = d_expert_out + slot * S, room[S];
         for (size_t s = 0; s < S; s++) d_slot[s] = gates[i] * dout_n[s];
-        d_gates[i] = row_dot(dout_n, expert_out + slot * S, S);
+        d_gates[i] = row_dot(dout_n, kept_load(kept_at(expert_out, slot * S), room, S), S);
     }
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "../base/real.h"
+#include "../math/bf16.h"
 
 struct dispatch {
     size_t N, K, E, S; /* rows, picks of each, experts, width */
@@ -21,9 +22,9 @@ void dispatch_sort(const struct dispatch *d, const int32_t *picks);
 void dispatch_backward(const struct dispatch *d, real *dx, const real *start, const real *d_rows);
 
 /* out (N, S) = start (NULL: zeros) + the experts' outputs (N*K, S) of a row's picks, weighed by gates (N, K). */
-void combine_forward(const struct dispatch *d, real *out, const real *start, const real *gates,
-                     const real *expert_out);
+void combine_forward(const struct dispatch *d, real *out, struct kept start, const real *gates,
+                     struct kept expert_out);
 void combine_backward(const struct dispatch *d, real *d_expert_out, real *d_gates, const real *dout,
-                      const real *gates, const real *expert_out);
+                      const real *gates, struct kept expert_out);
 
 #endif

@@ -6,15 +6,24 @@
 #include <omp.h>
 #include "../base/tasks.h"
 
-enum {
-    ROWS_MOST = 96,        /* of a chunk; enough to reuse the weights' panels */
-    ROWS_LEAST = 24,
-    HIDDEN_MOST = 1 << 16, /* numbers of a chunk's hidden layer: half of a small L2 cache */
+/* So few rows, a multiple of what a product computes at once, and so many, whose hidden layers take so many numbers. */
+struct limits {
+    size_t least, most, step, hidden;
 };
+static struct limits limits_of(enum operands operands) {
+    /* weights in bf16 come from beyond the L2 cache, faster than memory, but a tile's work takes a tenth of the time */
+    if (operands == OPERANDS_BF16) return (struct limits){GEMM_TILES_ROWS, 128, GEMM_TILES_ROWS, 3 << 16};
+    return (struct limits){24, 96, GEMM_TILE_ROWS, 1 << 16}; /* half of a small L2 cache */
+}
 
-static size_t rows_fitting(size_t hidden) {
-    const size_t rows = HIDDEN_MOST / hidden / GEMM_TILE_ROWS * GEMM_TILE_ROWS;
-    return rows > ROWS_MOST ? ROWS_MOST : rows < ROWS_LEAST ? ROWS_LEAST : rows;
+static size_t rows_within(struct limits l, size_t rows) {
+    rows = rows / l.step * l.step;
+    return rows > l.most ? l.most : rows < l.least ? l.least : rows;
+}
+
+static size_t rows_fitting(size_t hidden, enum operands operands) {
+    const struct limits l = limits_of(operands);
+    return rows_within(l, l.hidden / hidden);
 }
 
 static size_t row_first(const struct ffn *f, size_t e) {
@@ -25,8 +34,9 @@ static size_t rows_all(const struct ffn *f) { return row_first(f, f->E); }
 
 static size_t chunk_rows(const struct ffn *f) {
     const size_t tasks = TASKS_A_THREAD * (size_t)omp_get_max_threads();
-    const size_t share = rows_all(f) / tasks / GEMM_TILE_ROWS * GEMM_TILE_ROWS, most = rows_fitting(f->up.OC);
-    return share < ROWS_LEAST ? ROWS_LEAST : share > most ? most : share;
+    struct limits l = limits_of(f->up.operands);
+    l.most = rows_fitting(f->up.OC, f->up.operands);
+    return rows_within(l, rows_all(f) / tasks);
 }
 
 /* Expert e's chunks are tasks task_first[e]..task_first[e + 1]. */
@@ -46,15 +56,16 @@ static struct chunk chunk_of(const struct ffn *f, const size_t *task_first, size
                           linear_at(f->down, e)};
 }
 
-/* Where a view of `in` begins at row `row`, through the gather. */
-static struct view input_view(const struct ffn *f, const real *in, size_t row) {
+/* Rows of `in` from row `row` on, through the gather. */
+static struct view input_view(const struct ffn *f, struct kept in, size_t row) {
     const size_t S = f->up.IC;
-    return f->source ? (struct view){in, S, 1, f->source + row} : (struct view){in + row * S, S, 1, NULL};
+    if (!f->source) return kept_view(kept_at(in, row * S), S);
+    return (struct view){in.data, S, 1, f->source + row, in.bf16};
 }
 
-static struct gemm up_product(const struct ffn *f, const struct linear *up, real *hidden, const real *in, size_t row,
+static struct gemm up_product(const struct ffn *f, const struct linear *up, real *hidden, struct kept in, size_t row,
                               size_t rows) {
-    struct gemm g = linear_product(up, hidden, NULL, NULL, rows);
+    struct gemm g = linear_product(up, hidden, kept_real(NULL), NULL, rows);
     g.A = input_view(f, in, row);
     return g;
 }
@@ -62,13 +73,13 @@ static struct gemm up_product(const struct ffn *f, const struct linear *up, real
 /* The activated numbers are the first F of each row of the hidden layer. */
 static struct gemm down_product(const struct linear *down, real *out, const real *hidden, const real *start,
                                 size_t rows, size_t width) {
-    struct gemm g = linear_product(down, out, NULL, start, rows);
-    g.A = (struct view){hidden, width, 1, NULL};
+    struct gemm g = linear_product(down, out, kept_real(NULL), start, rows);
+    g.A = kept_view(kept_real(hidden), width);
     return g;
 }
 
 /* Fewer rows than threads could share, as in decoding: the products are split by columns instead. */
-static void forward_few(const struct ffn *f, real *out, real *hidden, const real *in, const real *start) {
+static void forward_few(const struct ffn *f, real *out, real *hidden, struct kept in, const real *start) {
     const size_t S = f->up.IC, width = f->up.OC;
     struct gemm up[f->E], down[f->E];
     size_t n = 0;
@@ -84,10 +95,31 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, const real
     gemm_run(down, n, NULL);
 }
 
-void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, const real *start, real *scratch) {
-    const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f);
-    if (!scratch && rows_all(f) < ROWS_LEAST * (size_t)omp_get_max_threads()) {
-        forward_few(f, out, hidden, in, start);
+/* What a thread has of work memory: a chunk's hidden layer, and the gradient of it or what comes out, as real. */
+struct room {
+    real *first, *second;
+};
+static size_t room_count(size_t width, size_t S, enum operands operands) {
+    return rows_fitting(width, operands) * (width + (S > width ? S : width));
+}
+static struct room room_of_thread(const struct ffn *f, real *scratch) {
+    const size_t S = f->up.IC, width = f->up.OC, count = room_count(width, S, f->up.operands);
+    real *first = scratch + (size_t)omp_get_thread_num() * count;
+    return (struct room){first, first + rows_fitting(width, f->up.operands) * width};
+}
+
+/* A chunk of the hidden layer, before and after its activation. */
+static void chunk_activate(const struct ffn *f, real *activated, struct kept hidden, const real *h, size_t rows) {
+    const size_t count = rows * f->up.OC;
+    kept_store(hidden, h, count);
+    activation_forward(f->act, activated, kept_load(hidden, activated, count), rows, f->down.IC);
+}
+
+void ffn_forward(const struct ffn *f, struct kept out, struct kept hidden, struct kept in, const real *start,
+                 real *scratch) {
+    const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f), least = limits_of(f->up.operands).least;
+    if (!scratch && rows_all(f) < least * (size_t)omp_get_max_threads()) {
+        forward_few(f, out.data, hidden.data, in, start);
         return;
     }
     size_t task_first[f->E + 1];
@@ -95,55 +127,66 @@ void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, c
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
-        real *h = hidden + b.row * width;
-        real *h_act = scratch ? scratch + (size_t)omp_get_thread_num() * rows_fitting(width) * width : h;
+        const struct kept h_kept = kept_at(hidden, b.row * width), out_kept = kept_at(out, b.row * S);
+        const struct room room = scratch ? room_of_thread(f, scratch) : (struct room){h_kept.data, NULL};
+        real *h = kept_room(h_kept, room.first), *o = kept_room(out_kept, room.second);
         const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
         const struct gemm down =
-            down_product(&b.down, out + b.row * S, h_act, start ? start + b.row * S : NULL, b.rows, width);
+            down_product(&b.down, o, room.first, start ? start + b.row * S : NULL, b.rows, width);
         gemm_serial(&up);
-        activation_forward(f->act, h_act, h, b.rows, f->down.IC);
+        chunk_activate(f, room.first, h_kept, h, b.rows);
         gemm_serial(&down);
+        kept_store(out_kept, o, b.rows * S);
     }
 }
 
-size_t ffn_scratch_count(size_t hidden) { return (size_t)omp_get_max_threads() * rows_fitting(hidden) * hidden; }
+size_t ffn_scratch_count(size_t hidden, size_t S, enum operands operands) {
+    return (size_t)omp_get_max_threads() * room_count(hidden, S, operands);
+}
 
 /* h = in W1^T + b1,  out = act(h) W2^T + b2:  dh = (dout W2) act'(h),  din = dh W1 */
-static void inputs_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden) {
+static void inputs_backward(const struct ffn *f, real *din, struct kept d_hidden, const real *dout,
+                            struct kept hidden, real *scratch) {
     const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f);
     size_t task_first[f->E + 1];
     tasks_number(f, chunk, task_first);
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
-        real *h = hidden + b.row * width, *dh = d_hidden + b.row * width;
-        struct gemm down = linear_din_product(&b.down, dh, dout + b.row * S, NULL, b.rows);
+        const size_t count = b.rows * width;
+        const struct kept h_kept = kept_at(hidden, b.row * width), dh_kept = kept_at(d_hidden, b.row * width);
+        const struct room room = room_of_thread(f, scratch);
+        real *h = kept_room(h_kept, room.first), *dh = kept_room(dh_kept, room.second);
+        struct gemm down = linear_din_product(&b.down, dh, kept_real(dout + b.row * S), NULL, b.rows);
         down.ldc = width;
-        const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh, NULL, b.rows);
+        const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh_kept, NULL, b.rows);
+        kept_load(h_kept, h, count);
         gemm_serial(&down);
         activation_backward(f->act, dh, h, b.rows, f->down.IC);
+        kept_store(h_kept, h, count);
+        kept_store(dh_kept, dh, count);
         gemm_serial(&up);
     }
 }
 
 /* dW2 += dout^T act(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */
-static void weight_products(const struct ffn *f, struct gemm *products, const real *d_hidden, const real *dout,
-                            const real *activated, const real *in) {
+static void weight_products(const struct ffn *f, struct gemm *products, struct kept d_hidden, const real *dout,
+                            struct kept activated, struct kept in) {
     const size_t S = f->up.IC, width = f->up.OC, E = f->E;
     for (size_t e = 0; e < E; e++) {
         const size_t row = row_first(f, e), rows = rows_of(f, e);
         const struct linear up = linear_at(f->up, e), down = linear_at(f->down, e);
-        products[e] = linear_dw_product(&down, dout + row * S, NULL, rows);
-        products[e].B = (struct view){activated + row * width, width, 1, NULL};
-        products[E + e] = linear_dw_product(&up, d_hidden + row * width, NULL, rows);
+        products[e] = linear_dw_product(&down, kept_real(dout + row * S), kept_real(NULL), rows);
+        products[e].B = kept_view(kept_at(activated, row * width), width);
+        products[E + e] = linear_dw_product(&up, kept_at(d_hidden, row * width), kept_real(NULL), rows);
         products[E + e].B = input_view(f, in, row);
     }
 }
 
-void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden, const real *in,
-                  void *workspace) {
+void ffn_backward(const struct ffn *f, real *din, struct kept d_hidden, const real *dout, struct kept hidden,
+                  struct kept in, void *workspace) {
     struct gemm products[2 * f->E];
-    inputs_backward(f, din, d_hidden, dout, hidden);
+    inputs_backward(f, din, d_hidden, dout, hidden, workspace);
     weight_products(f, products, d_hidden, dout, hidden, in);
     gemm_run(products, 2 * f->E, workspace);
 }
@@ -154,6 +197,9 @@ size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows, 
     const struct ffn f = {.E = E, .up = {.IC = S, .OC = W * F, .operands = operands},
                           .down = {.IC = F, .OC = S, .operands = operands}, .rows = rows};
     struct gemm products[2 * E];
-    weight_products(&f, products, NULL, NULL, NULL, NULL);
-    return gemm_workspace_bytes(products, 2 * E);
+    const struct kept none = kept_real(NULL);
+    weight_products(&f, products, none, NULL, none, none);
+    const size_t weights = gemm_workspace_bytes(products, 2 * E);
+    const size_t rooms = ffn_scratch_count(W * F, S, operands) * sizeof(real);
+    return weights > rooms ? weights : rooms;
 }

@@ -17,14 +17,16 @@ struct ffn {
 };
 
 /* out (rows, S) = start (rows, S, or NULL for zeros) + the layers of in. hidden (rows, W F) is kept for backward,
- * before its activation, if there is scratch (ffn_scratch_count numbers); without, it is only work memory. */
-void ffn_forward(const struct ffn *f, real *out, real *hidden, const real *in, const real *start, real *scratch);
-size_t ffn_scratch_count(size_t hidden); /* hidden: W F */
+ * before its activation, if there is scratch (ffn_scratch_count numbers); without, it is only work memory. Where it is
+ * kept in bf16, its activation is that of the rounded numbers. */
+void ffn_forward(const struct ffn *f, struct kept out, struct kept hidden, struct kept in, const real *start,
+                 real *scratch);
+size_t ffn_scratch_count(size_t hidden, size_t S, enum operands operands); /* hidden: W F */
 
 /* din (rows, S), row by row of out: a row of `in` that several rows read is the caller's to sum. hidden becomes
  * its activation, d_hidden (rows, W F) its gradient. Gradients of weights and biases are added to. */
-void ffn_backward(const struct ffn *f, real *din, real *d_hidden, const real *dout, real *hidden, const real *in,
-                  void *workspace);
+void ffn_backward(const struct ffn *f, real *din, struct kept d_hidden, const real *dout, struct kept hidden,
+                  struct kept in, void *workspace);
 size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows, enum operands operands);
 
 #endif

@@ -22,7 +22,7 @@ static const real *shown(const struct inputs *in, int32_t token, size_t r) {
 
 void inputs_forward(const struct inputs *in, real *out, const struct batch *batch) {
     const size_t C = in->C, n = patches_number(in, batch);
-    if (n > 0) linear_forward(&in->patch, in->patches, batch->patches, NULL, n);
+    if (n > 0) linear_forward(&in->patch, in->patches, kept_real(batch->patches), NULL, n);
 #pragma omp parallel for
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const size_t t = batch_position(batch, r);
@@ -56,6 +56,6 @@ void inputs_backward(const struct inputs *in, const real *dout, const struct bat
     }
     /* patches = pixels W^T + b */
     if (n == 0) return;
-    const struct gemm product = linear_dw_product(&in->patch, in->patches, batch->patches, n);
+    const struct gemm product = linear_dw_product(&in->patch, kept_real(in->patches), kept_real(batch->patches), n);
     gemm_run(&product, 1, in->work);
 }

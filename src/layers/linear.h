@@ -20,14 +20,14 @@ struct linear linear_at(struct linear stack, size_t i);
 
 /* The products of a layer: out = start + in W^T + b,  din = dout W,  dW += dout^T in
  * (with db += the rows of dout). start may be NULL. */
-struct gemm linear_product(const struct linear *l, real *out, const real *in, const real *start, size_t rows);
-struct gemm linear_din_product(const struct linear *l, real *din, const real *dout, const real *start, size_t rows);
-struct gemm linear_dw_product(const struct linear *l, const real *dout, const real *in, size_t rows);
+struct gemm linear_product(const struct linear *l, real *out, struct kept in, const real *start, size_t rows);
+struct gemm linear_din_product(const struct linear *l, real *din, struct kept dout, const real *start, size_t rows);
+struct gemm linear_dw_product(const struct linear *l, struct kept dout, struct kept in, size_t rows);
 
-void linear_forward(const struct linear *l, real *out, const real *in, const real *start, size_t rows);
+void linear_forward(const struct linear *l, real *out, struct kept in, const real *start, size_t rows);
 
 /* din = start + dout W; dW, db are added to. */
-void linear_backward(const struct linear *l, real *din, const real *dout, const real *in, const real *start,
+void linear_backward(const struct linear *l, real *din, const real *dout, struct kept in, const real *start,
                      size_t rows, void *workspace);
 size_t linear_workspace_bytes(size_t IC, size_t OC, size_t rows, enum operands operands); /* of backward, at most */
 

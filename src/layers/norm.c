@@ -7,13 +7,14 @@
 /* Parts of the rows that are summed each by itself: as many whatever the number of threads, or bits would change. */
 enum { PARTS = 64 };
 
-void norm_forward(const struct norm *n, real *out, const real *x, size_t rows) {
+void norm_forward(const struct norm *n, struct kept out, const real *x, size_t rows) {
     const size_t C = n->C;
     const real *w = n->w, *b = n->b;
 #pragma omp parallel for
     for (size_t r = 0; r < rows; r++) {
         const real *x_r = x + r * C;
-        real *out_r = out + r * C;
+        const struct kept to = kept_at(out, r * C);
+        real room[C], *out_r = kept_room(to, room);
         const real m = n->kind == NORM_LAYER ? row_sum(x_r, C) / C : 0;
         for (size_t c = 0; c < C; c++) out_r[c] = x_r[c] - m;
         const real s = 1 / (real)sqrt(row_dot(out_r, out_r, C) / C + NORM_EPSILON);
@@ -21,6 +22,7 @@ void norm_forward(const struct norm *n, real *out, const real *x, size_t rows) {
             for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c] + b[c];
         else
             for (size_t c = 0; c < C; c++) out_r[c] = out_r[c] * s * w[c];
+        kept_store(to, out_r, C);
         n->kept[2 * r] = m;
         n->kept[2 * r + 1] = s;
     }

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include "../base/real.h"
+#include "../math/bf16.h"
 
 enum norm_kind { NORM_LAYER, NORM_RMS };
 
@@ -21,7 +22,7 @@ struct norm {
     real *scratch;     /* work memory of backward: norm_scratch_count numbers */
 };
 
-void norm_forward(const struct norm *n, real *out, const real *x, size_t rows);
+void norm_forward(const struct norm *n, struct kept out, const real *x, size_t rows);
 
 /* dx is added to: a norm hangs on the residual stream, whose gradient it joins. */
 void norm_backward(const struct norm *n, real *dx, const real *dout, const real *x, size_t rows);

@@ -30,30 +30,32 @@ static const real *turn_of(const struct position *p, const struct batch *batch, 
 }
 
 /* y = s x, s = 1 / sqrt(mean of x^2 + epsilon), turned */
-void position_forward(const struct position *p, real *qkv, const struct batch *batch) {
-    const size_t C = p->C, heads = 2 * p->NH, hs = C / p->NH;
-    if (!p->turns && !p->scales) return;
+void position_forward(const struct position *p, struct kept qkv, real *raw, const struct batch *batch) {
+    const size_t C = p->C, hs = C / p->NH, heads = p->turns || p->scales ? 2 * p->NH : 0;
+    if (heads == 0 && qkv.data == raw) return;
 #pragma omp parallel for
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const real *turn = turn_of(p, batch, r);
         for (size_t h = 0; h < heads; h++) {
-            real *x = qkv + r * 3 * C + h * hs, s = 1;
+            real *x = raw + r * 3 * C + h * hs, s = 1;
             if (p->scales) p->scales[r * heads + h] = s = 1 / (real)sqrt(row_dot(x, x, hs) / hs + NORM_EPSILON);
             if (turn) head_turn(x, turn, hs, s, 1);
             else row_scale(x, s, hs);
         }
+        kept_store(kept_at(qkv, r * 3 * C), raw + r * 3 * C, 3 * C);
     }
 }
 
 /* dx = s (dy - y mean(y * dy)), turned back; y and dy are both turned, which leaves their product as it is. */
-void position_backward(const struct position *p, real *dqkv, const real *qkv, const struct batch *batch) {
+void position_backward(const struct position *p, real *dqkv, struct kept qkv, const struct batch *batch) {
     const size_t C = p->C, heads = 2 * p->NH, hs = C / p->NH;
     if (!p->turns && !p->scales) return;
 #pragma omp parallel for
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const real *turn = turn_of(p, batch, r);
         for (size_t h = 0; h < heads; h++) {
-            const real *y = qkv + r * 3 * C + h * hs;
+            real room[hs];
+            const real *y = kept_load(kept_at(qkv, r * 3 * C + h * hs), room, hs);
             const real s = p->scales ? p->scales[r * heads + h] : 1;
             real *dy = dqkv + r * 3 * C + h * hs;
             if (p->scales) row_add_scaled(dy, -row_dot(y, dy, hs) / hs, y, hs);

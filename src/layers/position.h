@@ -1,4 +1,4 @@
-/* What a row's position does to its queries and keys, in place, before attention compares them.
+/* What a row's position does to its queries and keys, before attention compares them.
  *
  * Rotary (Su et al., arXiv 2104.09864): numbers i and i + hs/2 of a head of hs = C/NH turn together by the angle
  * t / 10000^(2i/hs), t the position, so that q_t . k_u depends on t - u. (Learned positions are added to the embedding
@@ -9,6 +9,7 @@
 
 #include "../base/batch.h"
 #include "../base/real.h"
+#include "../math/bf16.h"
 
 enum position_kind { POSITION_LEARNED, POSITION_ROTARY };
 
@@ -21,10 +22,11 @@ struct position {
 /* cos and sin of each angle of each position: turns (T, hs), hs / 2 of each. */
 void position_turns(real *turns, size_t T, size_t hs);
 
-/* qkv (rows, 3 C): queries and keys of the rows that the batch computes; values stay as they are. */
-void position_forward(const struct position *p, real *qkv, const struct batch *batch);
+/* qkv (rows, 3 C), of the rows that the batch computes: `raw` with queries and keys as their position makes them,
+ * values as they are. raw is work memory, or what qkv consists of. */
+void position_forward(const struct position *p, struct kept qkv, real *raw, const struct batch *batch);
 
 /* dqkv (rows, 3 C), from the gradient of what forward left in qkv to that of what it found. */
-void position_backward(const struct position *p, real *dqkv, const real *qkv, const struct batch *batch);
+void position_backward(const struct position *p, real *dqkv, struct kept qkv, const struct batch *batch);
 
 #endif

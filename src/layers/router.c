@@ -32,9 +32,9 @@ static void scores_scale(const struct router *r, real *scores, const real *z, si
 }
 
 /* z = x P^T,  r_ne = cos(z_n, w_e) / tau = z_n . w_e / (|z_n| |w_e| tau) */
-static void cosine_forward(const struct router *r, const struct routing *f, real *scores, const real *x) {
+static void cosine_forward(const struct router *r, const struct routing *f, real *scores, struct kept x) {
     linear_forward(&r->project, f->projected, x, NULL, f->N);
-    linear_forward(&r->scores, scores, f->projected, NULL, f->N);
+    linear_forward(&r->scores, scores, kept_real(f->projected), NULL, f->N);
     scores_scale(r, scores, f->projected, f->N);
 }
 
@@ -42,13 +42,13 @@ static void cosine_forward(const struct router *r, const struct routing *f, real
  * does not change with length, so the norms take from each gradient its part along its own vector:
  *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;  dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e.dW_e */
 static void cosine_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
-                            const real *x) {
+                            struct kept x) {
     const size_t E = r->E, D = r->project.OC, N = f->N;
     struct linear scores = r->scores;
     scores.dw = g->d_embeddings;
     memset(scores.dw, 0, E * D * sizeof(real));
     scores_scale(r, g->d_scores, f->projected, N);
-    linear_backward(&scores, g->d_projected, g->d_scores, f->projected, NULL, N, g->workspace);
+    linear_backward(&scores, g->d_projected, g->d_scores, kept_real(f->projected), NULL, N, g->workspace);
 #pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
         const real *z_n = f->projected + n * D, scale_n = inverse_norm(z_n, D);
@@ -81,7 +81,7 @@ static void topk_select(int32_t *picks, const real *probs, const real *bias, siz
 }
 
 /* E3, E4: p_n = softmax(r_n) over all experts, the K best, their gates. */
-void router_forward(const struct router *r, const struct routing *f, const real *x) {
+void router_forward(const struct router *r, const struct routing *f, struct kept x) {
     const size_t E = r->E, K = r->K;
     if (r->kind == ROUTER_COSINE) cosine_forward(r, f, f->probs, x);
     else linear_forward(&r->scores, f->probs, x, NULL, f->N);
@@ -129,7 +129,7 @@ static void scores_backward(const struct router *r, const struct routing *f, con
 }
 
 void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
-                     const real *x) {
+                     struct kept x) {
     scores_backward(r, f, g);
     if (r->kind == ROUTER_COSINE) cosine_backward(r, f, g, x);
     else linear_backward(&r->scores, g->dx, g->d_scores, x, g->dx, f->N, g->workspace); /* r = x W^T */

@@ -30,7 +30,7 @@ struct routing {
     const int32_t *offsets; /* (E + 1) the caller's count of the picks: expert e has offsets[e + 1] - offsets[e] */
 };
 
-void router_forward(const struct router *r, const struct routing *f, const real *x);
+void router_forward(const struct router *r, const struct routing *f, struct kept x);
 
 /* What backward is given, and its work memory. */
 struct router_gradients {
@@ -43,7 +43,7 @@ struct router_gradients {
     void *workspace;                 /* router_workspace_bytes */
 };
 void router_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
-                     const real *x);
+                     struct kept x);
 size_t router_workspace_bytes(enum router_kind kind, size_t E, size_t D, size_t S, size_t rows);
 
 /* E7: E sum_e f_e P_e; 1 at perfect balance. `mean` (E) is work memory. */

@@ -19,8 +19,8 @@ static size_t own_rows(const struct scorer *s, const int32_t *targets, size_t ro
 static void logits_backward(const struct scorer *s, real *d_x, const real *x, const int32_t *pick, size_t n) {
     const size_t C = s->head.IC;
     real *d_rows = pick ? s->d_own : d_x;
-    struct gemm products[] = {linear_dw_product(&s->head, s->logits, x, n),
-                              linear_din_product(&s->head, d_rows, s->logits, NULL, n)};
+    struct gemm products[] = {linear_dw_product(&s->head, kept_real(s->logits), kept_real(x), n),
+                              linear_din_product(&s->head, d_rows, kept_real(s->logits), NULL, n)};
     products[0].B.pick = pick;
     gemm_run(products, 2, s->work);
     for (size_t i = 0; pick && i < n; i++) memcpy(d_x + (size_t)pick[i] * C, d_rows + i * C, C * sizeof(real));
@@ -34,7 +34,7 @@ void scorer_run(const struct scorer *s, real *losses, real *d_x, const real *x, 
     for (size_t i = 0; i < n; i += s->most) {
         const size_t some = n - i < s->most ? n - i : s->most, at = s->own ? 0 : i * C;
         const int32_t *pick = s->own ? s->own + i : NULL;
-        struct gemm product = linear_product(&s->head, s->logits, x + at, NULL, some);
+        struct gemm product = linear_product(&s->head, s->logits, kept_real(x + at), NULL, some);
         product.A.pick = pick;
         gemm_run(&product, 1, NULL);
         crossentropy(all_losses + i, s->logits, all_targets + i, some, s->head.OC, (real)scale);

@@ -15,24 +15,24 @@ static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
 }
 
 /* h_0 = in W_0^T + b_0,  h_i = gelu(h_{i-1}) W_i^T + b_i */
-void stack_forward(const struct stack *s, real *out, const real *in, const real *start, size_t rows) {
+void stack_forward(const struct stack *s, real *out, struct kept in, const real *start, size_t rows) {
     const size_t C = s->layers.IC, last = s->depth - 1;
     for (size_t i = 0; i <= last; i++) {
         const struct linear layer = linear_at(s->layers, i);
         real *h = s->hidden + i * rows * C;
-        linear_forward(&layer, i < last ? h : out, i > 0 ? s->activated : in, i < last ? NULL : start, rows);
+        linear_forward(&layer, i < last ? h : out, i > 0 ? kept_real(s->activated) : in, i < last ? NULL : start, rows);
         if (i < last) gelu_rows(s->activated, h, rows, C);
     }
 }
 
 /* dh_{i-1} = (dh_i W_i) gelu'(h_{i-1}). Gradients go to and fro between two buffers; layer 0's ends in din. */
-void stack_backward(const struct stack *s, real *din, const real *dout, const real *in, size_t rows) {
+void stack_backward(const struct stack *s, real *din, const real *dout, struct kept in, size_t rows) {
     const size_t C = s->layers.IC;
     for (size_t i = s->depth - 1; i > 0; i--) {
         const struct linear layer = linear_at(s->layers, i);
         real *h = s->hidden + (i - 1) * rows * C, *dh = i % 2 ? s->d_hidden : din;
         gelu_rows(s->activated, h, rows, C);
-        linear_backward(&layer, dh, dout, s->activated, NULL, rows, s->workspace);
+        linear_backward(&layer, dh, dout, kept_real(s->activated), NULL, rows, s->workspace);
         gelu_rows_backward(dh, h, rows, C);
         dout = dh;
     }

@@ -14,9 +14,9 @@ struct stack {
 };
 
 /* out (rows, C) = start (or NULL for zeros) + the layers of in. */
-void stack_forward(const struct stack *s, real *out, const real *in, const real *start, size_t rows);
+void stack_forward(const struct stack *s, real *out, struct kept in, const real *start, size_t rows);
 
 /* din (rows, C), not dout itself. As any linear layer's backward: gradients of weights are added to. */
-void stack_backward(const struct stack *s, real *din, const real *dout, const real *in, size_t rows);
+void stack_backward(const struct stack *s, real *din, const real *dout, struct kept in, size_t rows);
 
 #endif

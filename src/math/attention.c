@@ -13,13 +13,14 @@
 enum { QUERIES = 32 };
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 /* What a thread works in; hs = C / NH. */
 struct scratch {
     real *keys_t; /* K^T (hs, T) packed */
     real *values; /* V (T, hs) packed: forward;  V^T (hs, T) packed: backward */
     real *keys;   /* K (T, hs) packed */
-    real *tile;   /* a tile's queries or dO (QUERIES, hs) packed */
+    real *tile;   /* a tile's queries or dO (QUERIES, hs) packed; of forward, O as it is computed */
     real *p, *dp; /* (QUERIES, T) */
     size_t count;
 };
@@ -34,9 +35,9 @@ static struct scratch scratch_layout(real *base, size_t T, size_t hs, enum opera
     const size_t by_keys = packed_count(operands, hs, T), by_head = packed_count(operands, T, hs);
     s.keys_t = base;
     s.values = s.keys_t + by_keys;
-    s.keys = s.values + (by_keys > by_head ? by_keys : by_head);
+    s.keys = s.values + max_size(by_keys, by_head);
     s.tile = s.keys + by_head;
-    s.p = s.tile + packed_count(operands, QUERIES, hs);
+    s.p = s.tile + max_size(packed_count(operands, QUERIES, hs), QUERIES * hs);
     s.dp = s.p + QUERIES * T;
     s.count = (size_t)(s.dp + QUERIES * T - base + 15) / 16 * 16;
     return s;
@@ -66,7 +67,7 @@ static real softmax_forward(real *p_i, size_t end, size_t keys, real scale) {
 struct head {
     size_t T, from, C, hs;
     enum operands operands;
-    const real *q, *k, *v;
+    struct kept q, k, v;
     const int32_t *ends; /* (T - from), or NULL */
     real *lse;           /* (T - from), or NULL */
     struct scratch scratch;
@@ -87,11 +88,11 @@ static size_t head_offset(const struct attention *a, const struct batch *batch, 
     return batch_start(batch, bh / a->NH) * width + bh % a->NH * (a->C / a->NH);
 }
 
-static struct head head_of(const struct attention *a, const real *qkv, const struct batch *batch, size_t bh) {
+static struct head head_of(const struct attention *a, struct kept qkv, const struct batch *batch, size_t bh) {
     const size_t b = bh / a->NH, start = batch_start(batch, b), T = batch_length(batch, b), C = a->C, hs = C / a->NH;
-    const real *q = qkv + head_offset(a, batch, bh, 3 * C);
-    return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .operands = a->operands, .q = q, .k = q + C,
-                         .v = q + 2 * C,
+    const struct kept q = kept_at(qkv, head_offset(a, batch, bh, 3 * C));
+    return (struct head){.T = T, .from = batch->from, .C = C, .hs = hs, .operands = a->operands, .q = q,
+                         .k = kept_at(q, C), .v = kept_at(q, 2 * C),
                          .ends = batch->ends ? batch->ends + start : NULL,
                          .lse = a->lse ? a->lse + start * a->NH + bh % a->NH * T : NULL,
                          .scratch = scratch_of_thread(a, batch->T, T)};
@@ -108,30 +109,34 @@ static void head_multiply(const struct head *h, struct gemm product) {
     gemm_serial(&product);
 }
 
-static void head_forward(const struct head *h, real *out) {
+static void head_forward(const struct head *h, struct kept out) {
     const size_t T = h->T, C = h->C, hs = h->hs, row = 3 * C;
     const struct scratch s = h->scratch;
     const real scale = 1 / (real)sqrt((real)hs);
-    head_pack(h, s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
-    head_pack(h, s.values, (struct view){h->v, row, 1, NULL}, T, hs);
+    head_pack(h, s.keys_t, kept_view_turned(h->k, row), hs, T);
+    head_pack(h, s.values, kept_view(h->v, row), T, hs);
     for (size_t q0 = h->from; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
-        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {h->q + q0 * row, row, 1, NULL},
+        const struct kept out_tile = kept_at(out, (q0 - h->from) * C);
+        const size_t ldc = out.bf16 ? hs : C;
+        real *const o = kept_room(out_tile, s.tile);
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = kept_view(kept_at(h->q, q0 * row), row),
                                        .packed = s.keys_t, .C = s.p, .ldc = T});
         for (size_t i = 0; i < m; i++) {
             const real log_sum = softmax_forward(s.p + i * T, end_of(h, q0 + i), keys, scale);
             if (h->lse) h->lse[q0 - h->from + i] = log_sum;
         }
-        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = {s.p, T, 1, NULL}, .packed = s.values,
-                                       .packed_K = T, .C = out + (q0 - h->from) * C, .ldc = C});
+        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = view_of(s.p, T, 1), .packed = s.values,
+                                       .packed_K = T, .C = o, .ldc = ldc});
+        for (size_t i = 0; i < m; i++) kept_store(kept_at(out_tile, i * C), o + i * ldc, hs);
     }
 }
 
-void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch) {
+void attention_forward(const struct attention *a, struct kept out, struct kept qkv, const struct batch *batch) {
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t bh = 0; bh < batch->B * a->NH; bh++) {
         const struct head head = head_of(a, qkv, batch, bh);
-        head_forward(&head, out + head_offset(a, batch, bh, a->C));
+        head_forward(&head, kept_at(out, head_offset(a, batch, bh, a->C)));
     }
 }
 
@@ -143,48 +148,49 @@ static void softmax_backward(real *p_i, real *dp_i, size_t end, size_t keys, rea
     memset(dp_i + end, 0, (keys - end) * sizeof(real));
 }
 
-static void head_backward(const struct head *h, real *dqkv, const real *dout, const real *out) {
+static void head_backward(const struct head *h, real *dqkv, const real *dout, struct kept out) {
     const size_t T = h->T, C = h->C, hs = h->hs, row = 3 * C;
     const struct scratch s = h->scratch;
     const real scale = 1 / (real)sqrt((real)hs);
-    real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C;
-    head_pack(h, s.keys_t, (struct view){h->k, 1, row, NULL}, hs, T);
-    head_pack(h, s.values, (struct view){h->v, 1, row, NULL}, hs, T);
-    head_pack(h, s.keys, (struct view){h->k, row, 1, NULL}, T, hs);
+    real *dq = dqkv, *dk = dqkv + C, *dv = dqkv + 2 * C, room[hs];
+    head_pack(h, s.keys_t, kept_view_turned(h->k, row), hs, T);
+    head_pack(h, s.values, kept_view_turned(h->v, row), hs, T);
+    head_pack(h, s.keys, kept_view(h->k, row), T, hs);
     for (size_t t = 0; t < T; t++) {
         memset(dk + t * row, 0, hs * sizeof(real));
         memset(dv + t * row, 0, hs * sizeof(real));
     }
     for (size_t q0 = 0; q0 < T; q0 += QUERIES) {
         const size_t m = min_size(QUERIES, T - q0), keys = keys_of(h, q0, m);
-        const real *q_tile = h->q + q0 * row, *dout_tile = dout + q0 * C;
-        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {q_tile, row, 1, NULL}, .packed = s.keys_t,
-                                       .C = s.p, .ldc = T});
-        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = {dout_tile, C, 1, NULL}, .packed = s.values,
-                                       .C = s.dp, .ldc = T});
+        const real *dout_tile = dout + q0 * C;
+        const struct view q_tile = kept_view(kept_at(h->q, q0 * row), row), d_tile = view_of(dout_tile, C, 1);
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = q_tile, .packed = s.keys_t, .C = s.p,
+                                       .ldc = T});
+        head_multiply(h, (struct gemm){.M = m, .N = keys, .K = hs, .A = d_tile, .packed = s.values, .C = s.dp,
+                                       .ldc = T});
         for (size_t i = 0; i < m; i++) {
-            const real d_t = row_dot(dout_tile + i * C, out + (q0 + i) * C, hs);
+            const real d_t = row_dot(dout_tile + i * C, kept_load(kept_at(out, (q0 + i) * C), room, hs), hs);
             softmax_backward(s.p + i * T, s.dp + i * T, end_of(h, q0 + i), keys, scale, h->lse[q0 + i], d_t);
         }
         /* S = scale q k^T */
-        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = {s.dp, T, 1, NULL}, .packed = s.keys,
+        head_multiply(h, (struct gemm){.M = m, .N = hs, .K = keys, .A = view_of(s.dp, T, 1), .packed = s.keys,
                                        .packed_K = T, .C = dq + q0 * row, .ldc = row});
-        head_pack(h, s.tile, (struct view){q_tile, row, 1, NULL}, m, hs);
-        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = {s.dp, 1, T, NULL}, .packed = s.tile, .C = dk,
+        head_pack(h, s.tile, q_tile, m, hs);
+        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = view_of(s.dp, 1, T), .packed = s.tile, .C = dk,
                                        .ldc = row, .start = dk});
         /* O = P V */
-        head_pack(h, s.tile, (struct view){dout_tile, C, 1, NULL}, m, hs);
-        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = {s.p, 1, T, NULL}, .packed = s.tile, .C = dv,
+        head_pack(h, s.tile, d_tile, m, hs);
+        head_multiply(h, (struct gemm){.M = keys, .N = hs, .K = m, .A = view_of(s.p, 1, T), .packed = s.tile, .C = dv,
                                        .ldc = row, .start = dv});
     }
 }
 
-void attention_backward(const struct attention *a, real *dqkv, const real *dout, const real *qkv, const real *out,
+void attention_backward(const struct attention *a, real *dqkv, const real *dout, struct kept qkv, struct kept out,
                         const struct batch *batch) {
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t bh = 0; bh < batch->B * a->NH; bh++) {
         const struct head head = head_of(a, qkv, batch, bh);
         const size_t to = head_offset(a, batch, bh, a->C);
-        head_backward(&head, dqkv + head_offset(a, batch, bh, 3 * a->C), dout + to, out + to);
+        head_backward(&head, dqkv + head_offset(a, batch, bh, 3 * a->C), dout + to, kept_at(out, to));
     }
 }

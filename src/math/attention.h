@@ -22,10 +22,10 @@ struct attention {
 
 size_t attention_scratch_count(size_t T, size_t C, size_t NH, enum operands operands);
 
-void attention_forward(const struct attention *a, real *out, const real *qkv, const struct batch *batch);
+void attention_forward(const struct attention *a, struct kept out, struct kept qkv, const struct batch *batch);
 
 /* dqkv (B, T, 3C) is overwritten. */
-void attention_backward(const struct attention *a, real *dqkv, const real *dout, const real *qkv, const real *out,
+void attention_backward(const struct attention *a, real *dqkv, const real *dout, struct kept qkv, struct kept out,
                         const struct batch *batch);
 
 #endif

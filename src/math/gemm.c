@@ -23,9 +23,9 @@ enum {
     BLOCK_NUMBERS = BLOCK_ROWS * BLOCK_DEPTH, /* of A: a part of the L2 cache */
     TALL_ROWS = 44 * ROWS,  /* of a block that is transposed: A's memory is read along its rows, whole if it can be */
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
-    BF16_ROWS = 32,         /* in bf16: two tiles, */
+    BF16_ROWS = GEMM_TILES_ROWS, /* in bf16: two tiles, */
     BF16_BLOCK_ROWS = 8 * BF16_ROWS,
-    BF16_PART_BYTES = 5 << 18, /* of B: a part of the L2 cache of a machine with tiles */
+    BF16_PART_BYTES = 5 << 17, /* of B: a part of the L2 cache of a machine with tiles */
     TILES_NUMBERS = BF16_BLOCK_ROWS * BLOCK_DEPTH, /* and what a block of A has of them */
 };
 _Static_assert(GEMM_TILE_ROWS % ROWS == 0, "who cuts rows by it cuts no tile");
@@ -249,13 +249,16 @@ static void round_rows(real *a, size_t n) {
  * a + i * slabs. sums[i], unless NULL, goes on with row i's sum. */
 static void pack_rows(real *a, real *sums, const struct gemm *g, struct range block, struct range steps, size_t slabs) {
     const size_t row0 = block.from, rows = block.to - block.from, k0 = steps.from, depth = steps.to - steps.from;
+    real room[TALL_ROWS > BLOCK_DEPTH ? TALL_ROWS : BLOCK_DEPTH];
     if (order_of(g) == K_MAJOR) { /* k outside: A is read along its rows of memory, and only once */
         for (size_t k = 0; k < depth; k++) {
-            const real *from = view_row(g->A, g->A.col, k0 + k) + row0;
+            const void *numbers = view_numbers(g->A, view_row(g->A, g->A.col, k0 + k), row0);
             if (k0 + k + AHEAD < g->K) { /* the hardware does not see steps of a row of memory coming */
-                const real *soon = view_row(g->A, g->A.col, k0 + k + AHEAD) + row0;
-                for (size_t i = 0; i < rows; i += 64 / sizeof(real)) __builtin_prefetch(soon + i);
+                const void *soon = view_row(g->A, g->A.col, k0 + k + AHEAD);
+                for (size_t i = 0; i < rows; i += 64 / kept_bytes(g->A.bf16))
+                    __builtin_prefetch(view_numbers(g->A, soon, row0 + i));
             }
+            const real *from = view_reals(g->A, numbers, room, rows);
             size_t i = 0;
             for (; rows - i >= 2 * ROWS; i += ROWS) memcpy(a + i * slabs + k * ROWS, from + i, ROWS * sizeof(real));
             for (size_t m; i < rows; i += m) {
@@ -271,7 +274,8 @@ static void pack_rows(real *a, real *sums, const struct gemm *g, struct range bl
         m = tile_rows(rows - top);
         for (size_t r = 0; r < m; r++) {
             real *to = a + top * slabs + r * LANES; /* slab q at to + q * m * LANES */
-            const real *from = view_row(g->A, g->A.row, row0 + top + r) + k0 * g->A.col;
+            const void *numbers = view_numbers(g->A, view_row(g->A, g->A.row, row0 + top + r), k0 * g->A.col);
+            const real *from = view_reals(g->A, numbers, room, depth);
             size_t k = 0;
             if (g->A.col == 1)
                 for (; k + LANES <= depth; k += LANES) vec_store(to + k * m, vec_load(from + k));

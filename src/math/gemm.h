@@ -23,18 +23,36 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "../base/real.h"
+#include "bf16.h"
 
 /* Element (i, j) is data[i * row + j * col]; one of the strides is 1 where speed matters. With `pick`, row
- * i (or column j, where those are what lies contiguous) is row pick[i] of data: a gather on the way into the pack. */
+ * i (or column j, where those are what lies contiguous) is row pick[i] of data: a gather on the way into the pack.
+ * Numbers are real, or bf16 (see bf16.h) whatever the product's operands are, and then one stride is 1. */
 struct view {
-    const real *data;
+    const void *data;
     size_t row, col;
     const int32_t *pick;
+    bool bf16;
 };
+
+/* Of real, nothing picked. */
+static inline struct view view_of(const void *data, size_t row, size_t col) {
+    return (struct view){.data = data, .row = row, .col = col};
+}
+
+/* Rows of `width` kept numbers. */
+static inline struct view kept_view(struct kept k, size_t width) {
+    return (struct view){k.data, width, 1, NULL, k.bf16};
+}
+/* The same, transposed. */
+static inline struct view kept_view_turned(struct kept k, size_t width) {
+    return (struct view){k.data, 1, width, NULL, k.bf16};
+}
 
 /* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
  * column (a row of the weight matrix), the largest magnitude over 127. */
-enum { GEMM_TILE_ROWS = 12 }; /* a multiple of the rows of a tile of C, whatever the target */
+/* Who cuts rows by these cuts no tile of C: a multiple of their rows in F32, whatever the target, and two in BF16. */
+enum { GEMM_TILE_ROWS = 12, GEMM_TILES_ROWS = 32 };
 
 enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 

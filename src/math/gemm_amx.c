@@ -71,7 +71,7 @@ TILES void tiles_end(void) { _tile_release(); }
 
 /* ---- Packing A ---------------------------------------------------------------------------------- */
 
-/* One row's steps, each 32 to a row of a tile; `stride` from step to step. */
+/* One row's steps, each 32 to a row of a tile: numbers `stride` apart, rounded; or contiguous ones that are. */
 static void row_pack(uint32_t *to, const real *from, size_t stride, size_t depth) {
     for (size_t k = 0; k < depth; k += BF16_DEPTH, to += TILE_WORDS) {
         real copy[BF16_DEPTH] = {0};
@@ -85,8 +85,17 @@ static void row_pack(uint32_t *to, const real *from, size_t stride, size_t depth
     }
 }
 
+static void row_copy(uint32_t *to, const bf16 *from, size_t depth) {
+    for (size_t k = 0; k < depth; k += BF16_DEPTH, to += TILE_WORDS)
+        if (depth - k >= BF16_DEPTH) memcpy(to, from + k, ROW_BYTES);
+        else {
+            memset(to, 0, ROW_BYTES);
+            memcpy(to, from + k, (depth - k) * sizeof *from);
+        }
+}
+
 static void rows_pack(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
-    const size_t rows = block.to - block.from, depth = steps.to - steps.from;
+    const size_t rows = block.to - block.from, depth = steps.to - steps.from, stride = g->A.col;
     const size_t strip = blocks_of(depth, BF16_DEPTH) * TILE_WORDS; /* of 16 rows */
     for (size_t i = 0; i < round_up(rows, TILE); i++) {
         uint32_t *to = a + i / TILE * strip + i % TILE * STEP_WORDS;
@@ -94,9 +103,13 @@ static void rows_pack(uint32_t *a, real *sums, const struct gemm *g, struct rang
             for (size_t k = 0; k < depth; k += BF16_DEPTH, to += TILE_WORDS) memset(to, 0, ROW_BYTES);
             continue;
         }
-        const real *from = view_row(g->A, g->A.row, block.from + i) + steps.from * g->A.col;
-        row_pack(to, from, g->A.col, depth);
-        for (size_t k = 0; sums && k < depth; k++) sums[i] += from[k * g->A.col];
+        const void *from = view_numbers(g->A, view_row(g->A, g->A.row, block.from + i), steps.from * stride);
+        if (g->A.bf16) row_copy(to, from, depth);
+        else row_pack(to, from, stride, depth);
+        for (size_t k = 0; sums && k < depth; k++) {
+            real room;
+            sums[i] += *view_reals(g->A, view_numbers(g->A, from, k * stride), &room, 1);
+        }
     }
 }
 
@@ -112,15 +125,15 @@ static void square_pack(uint32_t *tile, const real *const from[BF16_DEPTH]) {
 }
 
 /* Where the rows of memory of 32 steps from k0 on begin, as far as there are some. */
-static void step_rows(const real *from[BF16_DEPTH], const struct gemm *g, size_t k0, size_t row) {
+static void step_rows(const void *from[BF16_DEPTH], const struct gemm *g, size_t k0, size_t row) {
     for (size_t k = 0; k < BF16_DEPTH; k++)
-        from[k] = k0 + k < g->K ? view_row(g->A, g->A.col, k0 + k) + row : NULL;
+        from[k] = k0 + k < g->K ? view_numbers(g->A, view_row(g->A, g->A.col, k0 + k), row) : NULL;
 }
 
 /* 32 steps of all rows of the block, where A's columns are contiguous. The rows of memory that come `next` are fetched:
  * the hardware does not see their steps. */
-static void columns_pack_steps(uint32_t *a, size_t strip, const real *const from[BF16_DEPTH],
-                               const real *const next[BF16_DEPTH], size_t rows) {
+static void columns_pack_steps(uint32_t *a, size_t strip, const struct gemm *g, const void *const from[BF16_DEPTH],
+                               const void *const next[BF16_DEPTH], size_t rows) {
     for (size_t i = 0; i < round_up(rows, TILE); i += LANES) {
         const size_t some = i < rows ? min_size(LANES, rows - i) : 0;
         const bool whole = some == LANES && from[BF16_DEPTH - 1];
@@ -128,9 +141,9 @@ static void columns_pack_steps(uint32_t *a, size_t strip, const real *const from
         real copy[BF16_DEPTH][LANES];
         if (!whole) memset(copy, 0, sizeof copy);
         for (size_t k = 0; k < BF16_DEPTH; k++) {
-            if (!whole && from[k]) memcpy(copy[k], from[k] + i, some * sizeof(real));
-            at[k] = whole ? from[k] + i : copy[k];
-            if (next[k]) __builtin_prefetch(next[k] + i);
+            at[k] = from[k] ? view_reals(g->A, view_numbers(g->A, from[k], i), copy[k], some) : copy[k];
+            if (!whole && at[k] != copy[k]) at[k] = memcpy(copy[k], at[k], some * sizeof(real));
+            if (next[k]) __builtin_prefetch(view_numbers(g->A, next[k], i));
         }
         square_pack(a + i / TILE * strip + i % TILE * STEP_WORDS, at);
     }
@@ -138,13 +151,15 @@ static void columns_pack_steps(uint32_t *a, size_t strip, const real *const from
 
 static void columns_pack(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
     const size_t rows = block.to - block.from, strip = blocks_of(steps.to - steps.from, BF16_DEPTH) * TILE_WORDS;
-    const real *from[BF16_DEPTH], *next[BF16_DEPTH];
+    const void *from[BF16_DEPTH], *next[BF16_DEPTH];
+    real room[rows];
     step_rows(next, g, steps.from, block.from);
     for (size_t k0 = steps.from; k0 < steps.to; k0 += BF16_DEPTH, a += TILE_WORDS) {
         memcpy(from, next, sizeof from);
         step_rows(next, g, k0 + BF16_DEPTH, block.from);
-        columns_pack_steps(a, strip, from, next, rows);
-        for (size_t k = 0; sums && k < BF16_DEPTH && from[k]; k++) row_add_scaled(sums, 1, from[k], rows);
+        columns_pack_steps(a, strip, g, from, next, rows);
+        for (size_t k = 0; sums && k < BF16_DEPTH && from[k]; k++)
+            row_add_scaled(sums, 1, view_reals(g->A, from[k], room, rows), rows);
     }
 }
 
@@ -165,8 +180,8 @@ struct step {
  * of C, and these rows of A, which are packed next, at the same steps. */
 struct ahead {
     const real *c;
-    const real *const *rows;
-    size_t n;
+    const char *const *rows;
+    size_t n, step; /* bytes of a step of a row */
 };
 
 /* What a block of up to 2 x 2 tiles is made of. Rows lie so many bytes apart. */
@@ -193,8 +208,8 @@ static inline __attribute__((always_inline)) void fetch(const struct block *t, s
         __builtin_prefetch(f->c + r * t->ldc + TILE, 1);
     }
     for (size_t r = 0; r < f->n; r++) {
-        __builtin_prefetch(f->rows[r] + s * BF16_DEPTH, 0, 2);
-        __builtin_prefetch(f->rows[r] + s * BF16_DEPTH + TILE, 0, 2);
+        __builtin_prefetch(f->rows[r] + s * f->step, 0, 2);
+        if (f->step > ROW_BYTES) __builtin_prefetch(f->rows[r] + s * f->step + ROW_BYTES, 0, 2);
     }
 }
 
@@ -281,16 +296,17 @@ static struct step step_copy(uint32_t copy[2 * TILE_WORDS], struct step b, size_
 }
 
 /* The rows of A that are packed after these, where they are contiguous; returns how many. */
-static size_t rows_next(const real *next[2 * TILE], const struct gemm *g, struct range rows, size_t k0) {
+static size_t rows_next(const char *next[2 * TILE], const struct gemm *g, struct range rows, size_t k0) {
     const size_t n = by_columns(g) || g->A.col != 1 ? 0 : min_size(2 * TILE, g->M - rows.to);
-    for (size_t r = 0; r < n; r++) next[r] = view_row(g->A, g->A.row, rows.to + r) + k0;
+    for (size_t r = 0; r < n; r++) next[r] = view_numbers(g->A, view_row(g->A, g->A.row, rows.to + r), k0);
     return n;
 }
 
 void tiles_multiply(const struct gemm *g, const uint32_t *a, const struct panels *B, struct range rows,
                     struct range cols, struct range steps) {
     const size_t depth = steps.to - steps.from, tiles = blocks_of(depth, BF16_DEPTH), strip = tiles * TILE_WORDS;
-    const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias, *next[2 * TILE];
+    const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias;
+    const char *next[2 * TILE];
     const bool cut = depth % BF16_DEPTH != 0 && g->packed && g->packed_K > g->K;
     const size_t n = rows_next(next, g, rows, steps.from);
     const size_t share = blocks_of(n, blocks_of(cols.to - cols.from, 2 * TILE)); /* of them, a block's */
@@ -303,9 +319,8 @@ void tiles_multiply(const struct gemm *g, const uint32_t *a, const struct panels
             t.b = (struct step){B->data + (j - cols.from) / COLS * B->bytes, PANEL_TILES == 1 ? B->bytes : ROW_BYTES};
             t.last = (struct step){t.b.left + (tiles ? tiles - 1 : 0) * STEP_BYTES, t.b.right};
             if (cut) t.last = step_copy(copy, t.last, depth % BF16_DEPTH, blocks_of(width, TILE));
-            t.ahead.c = g->C + ij + (start ? 2 * TILE : 0);
-            t.ahead.rows = next + min_size(fetched, n);
-            t.ahead.n = min_size(share, n - min_size(fetched, n));
+            t.ahead = (struct ahead){g->C + ij + (start ? 2 * TILE : 0), next + min_size(fetched, n),
+                                     min_size(share, n - min_size(fetched, n)), BF16_DEPTH * kept_bytes(g->A.bf16)};
             block_place(&t, bias ? bias + j : NULL, g->C + ij, g->ldc, min_size(2 * TILE, rows.to - i), width);
         }
 }

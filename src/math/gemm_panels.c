@@ -3,20 +3,27 @@
 
 /* A panel of `real`: columns from..from+cols of K rows of B. */
 static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t cols) {
+    real room[COLS];
     if (cols < COLS) memset(panel, 0, K * COLS * sizeof(real));
-    if (B.col == 1 && cols == COLS) /* a copy of constant size is two vectors */
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, COLS * sizeof(real));
-    else if (B.col == 1)
-        for (size_t k = 0; k < K; k++) memcpy(panel + k * COLS, view_row(B, B.row, k) + from, cols * sizeof(real));
+    if (B.col == 1)
+        for (size_t k = 0; k < K; k++) {
+            const real *row = view_reals(B, view_numbers(B, view_row(B, B.row, k), from), room, cols);
+            if (cols == COLS) memcpy(panel + k * COLS, row, COLS * sizeof(real)); /* of constant size: two vectors */
+            else memcpy(panel + k * COLS, row, cols * sizeof(real));
+        }
     else /* a few k at a time, so that both sides stay in the cache */
-        for (size_t k0 = 0; k0 < K; k0 += LANES)
+        for (size_t k0 = 0, some; k0 < K; k0 += some) {
+            some = min_size(LANES, K - k0);
             for (size_t n = 0; n < cols; n++) {
-                const real *column = view_row(B, B.col, from + n);
-                for (size_t k = k0; k < min_size(k0 + LANES, K); k++) panel[k * COLS + n] = column[k * B.row];
+                const void *numbers = view_numbers(B, view_row(B, B.col, from + n), k0 * B.row);
+                const real *column = view_reals(B, numbers, room, some);
+                for (size_t k = 0; k < some; k++) panel[(k0 + k) * COLS + n] = column[k * B.row];
             }
+        }
 }
 
-static real view_at(struct view v, size_t i, size_t j) { return v.data[i * v.row + j * v.col]; }
+/* Of a view of real. */
+static real view_at(struct view v, size_t i, size_t j) { return ((const real *)v.data)[i * v.row + j * v.col]; }
 
 /* In INT8: each column's scale, then its numbers. */
 static void panel_quantize(char *panel, struct view B, size_t K, size_t from, size_t cols) {
@@ -40,36 +47,41 @@ static void panel_quantize(char *panel, struct view B, size_t K, size_t from, si
 
 /* Rows of B are contiguous: two of them are a row of words. */
 static void panel_pair_rows(uint32_t *to, struct view B, size_t K, size_t from, size_t cols) {
+    const size_t bytes = kept_bytes(B.bf16), line = 64 / bytes;
     real copy[2][COLS] = {{0}};
     for (size_t k = 0; k < K; k += 2, to += COLS) {
-        const real *row[2] = {view_row(B, B.row, k) + from, copy[1]};
+        const char *row[2] = {view_numbers(B, view_row(B, B.row, k), from), (char *)copy[1]};
         for (size_t soon = k + AHEAD; soon < min_size(k + AHEAD + 2, K); soon++)
-            for (size_t n = 0; n < cols; n += 64 / sizeof(real))
-                __builtin_prefetch(view_row(B, B.row, soon) + from + n);
-        if (k + 1 < K) row[1] = view_row(B, B.row, k + 1) + from;
+            for (size_t n = 0; n < cols; n += line)
+                __builtin_prefetch(view_numbers(B, view_row(B, B.row, soon), from + n));
+        if (k + 1 < K) row[1] = view_numbers(B, view_row(B, B.row, k + 1), from);
         else memset(copy[1], 0, sizeof copy[1]);
         for (int s = 0; s < 2 && cols < COLS; s++) {
-            if (row[s] != copy[s]) memcpy(copy[s], row[s], cols * sizeof(real));
-            row[s] = copy[s];
+            if (row[s] != (char *)copy[s]) memcpy(copy[s], row[s], cols * bytes);
+            row[s] = (char *)copy[s];
         }
-        for (int v = 0; v < COLS; v += LANES)
-            words_store(to + v, words_pair(words_load(row[0] + v), words_load(row[1] + v)));
+        for (size_t v = 0; v < COLS; v += LANES)
+            words_store(to + v, B.bf16 ? words_pair_halves(row[0] + v * bytes, row[1] + v * bytes)
+                                       : words_pair(words_load(row[0] + v * bytes), words_load(row[1] + v * bytes)));
     }
 }
 
 /* Columns are: LANES of them, 2 LANES steps at a time, are words one way and transposed are the panel. */
 static void panel_pair_columns(uint32_t *to, struct view B, size_t K, size_t from, size_t cols) {
     enum { STEPS = 2 * LANES };
+    const size_t bytes = kept_bytes(B.bf16);
     for (size_t k = 0; k < K; k += STEPS, to += LANES * COLS)
         for (size_t n = 0; n < COLS; n += LANES) {
             words w[LANES] = {{0}};
             for (size_t i = 0; i < LANES && n + i < cols; i++) {
-                const real *column = view_row(B, B.col, from + n + i) + k * B.row;
-                real copy[STEPS] = {0};
+                const char *column = view_numbers(B, view_row(B, B.col, from + n + i), k * B.row);
+                char copy[STEPS * sizeof(real)] = {0};
                 const bool whole = B.row == 1 && K - k >= STEPS;
-                for (size_t s = 0; !whole && s < min_size(STEPS, K - k); s++) copy[s] = column[s * B.row];
+                for (size_t s = 0; !whole && s < min_size(STEPS, K - k); s++)
+                    memcpy(copy + s * bytes, column + s * B.row * bytes, bytes);
                 if (!whole) column = copy;
-                w[i] = words_of_row(words_load(column), words_load(column + LANES));
+                w[i] = B.bf16 ? words_load(column)
+                              : words_of_row(words_load(column), words_load(column + LANES * bytes));
             }
             words_transpose(w);
             for (size_t p = 0; p < LANES; p++) words_store(to + p * COLS + n, w[p]);

@@ -23,13 +23,23 @@ static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t blocks_of(size_t n, size_t block) { return (n + block - 1) / block; }
 static inline size_t round_up(size_t n, size_t step) { return blocks_of(n, step) * step; }
 
-static inline const real *view_row(struct view v, size_t stride, size_t r) {
-    return v.data + (v.pick ? (size_t)v.pick[r] : r) * stride;
+/* Where row r of memory begins (a row of the matrix, or a column), and its numbers from i on. */
+static inline const void *view_row(struct view v, size_t stride, size_t r) {
+    return (const char *)v.data + (v.pick ? (size_t)v.pick[r] : r) * stride * kept_bytes(v.bf16);
+}
+static inline const void *view_numbers(struct view v, const void *row, size_t i) {
+    return (const char *)row + i * kept_bytes(v.bf16);
+}
+
+/* n numbers in a row of memory, as real: where they lie, or in `room`. */
+static inline const real *view_reals(struct view v, const void *numbers, real *room, size_t n) {
+    return kept_load((struct kept){(void *)numbers, v.bf16}, room, n);
 }
 
 /* Of B: its rows from k0 on. */
 static inline struct view view_from(struct view v, size_t k0) {
-    return (struct view){v.data + (v.pick ? 0 : k0 * v.row), v.row, v.col, v.pick ? v.pick + k0 : NULL};
+    return (struct view){view_numbers(v, v.data, v.pick ? 0 : k0 * v.row), v.row, v.col, v.pick ? v.pick + k0 : NULL,
+                         v.bf16};
 }
 
 /* Whether A's columns are what is contiguous. */
@@ -46,17 +56,6 @@ typedef uint32_t words_unaligned __attribute__((vector_size(VEC_BYTES), may_alia
 typedef int32_t int_lanes __attribute__((vector_size(VEC_BYTES)));
 
 #ifdef REAL_DOUBLE
-/* To the nearest number of bf16, ties to even, by way of float. */
-static inline real real_round(real x) {
-    const float value = (float)x;
-    uint32_t bits;
-    float rounded;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value) return x;
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&rounded, &bits, sizeof rounded);
-    return rounded;
-}
 static inline int storage_steps(enum storage storage) { return (void)storage, 1; }
 static inline size_t panel_header(enum storage storage) { return (void)storage, 0; }
 static inline size_t panel_steps(enum storage storage, size_t K) { return (void)storage, K; }
@@ -102,7 +101,7 @@ struct panels {
 #ifndef REAL_DOUBLE
 /* ---- bf16 --------------------------------------------------------------------------------------- */
 
-static inline words words_load(const real *p) { return (words) * (const words_unaligned *)p; }
+static inline words words_load(const void *p) { return (words) * (const words_unaligned *)p; }
 static inline void words_store(uint32_t *p, words x) { *(words_unaligned *)p = x; }
 
 /* The upper halves become bf16, to the nearest, ties to even; a NaN stays one. The lower halves are of no meaning. */
@@ -114,6 +113,13 @@ static inline words words_round(words x) {
 /* Two successive steps of each lane in a word, the first lowest. */
 static inline words words_pair(words first, words second) {
     return words_round(first) >> 16 | (words_round(second) & 0xffff0000);
+}
+
+/* The same of numbers that are bf16, of LANES rows of memory each. */
+typedef uint16_t halves __attribute__((vector_size(VEC_BYTES / 2), may_alias, aligned(2)));
+static inline words words_pair_halves(const void *first, const void *second) {
+    return __builtin_convertvector(*(const halves *)first, words) |
+           __builtin_convertvector(*(const halves *)second, words) << 16;
 }
 
 /* Lists of lanes, for shuffles: the even and the odd ones of two vectors; and a's lanes whose bit d is clear, each

@@ -11,6 +11,12 @@ void residual_forward(real *out, const real *a, const real *b, size_t n) {
     for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
 }
 
+void rows_keep(struct kept to, const real *from, size_t rows, size_t C) {
+    if (to.data == from) return;
+#pragma omp parallel for
+    for (size_t r = 0; r < rows; r++) kept_store(kept_at(to, r * C), from + r * C, C);
+}
+
 void column_sums(real *out, const real *x, size_t rows, size_t C) {
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t c0 = 0; c0 < C; c0 += STRIP) {

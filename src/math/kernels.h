@@ -12,9 +12,13 @@
 #include <stdint.h>
 #include "../base/batch.h"
 #include "../base/real.h"
+#include "bf16.h"
 
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
+
+/* rows x C numbers into `to`, rounded if it is bf16. */
+void rows_keep(struct kept to, const real *from, size_t rows, size_t C);
 
 /* out (C) += sum over rows of x (rows, C). */
 void column_sums(real *out, const real *x, size_t rows, size_t C);

@@ -84,8 +84,8 @@ void parameter_pack(const struct parameter_info *p, char *packed, enum storage s
 #pragma omp parallel for schedule(static)
     for (size_t piece = 0; piece < p->matrices * panels; piece++) {
         const size_t i = piece / panels;
-        const struct view B = transposed ? (struct view){w + i * size, p->columns, 1, NULL}
-                                         : (struct view){w + i * size, 1, p->columns, NULL};
+        const struct view B = transposed ? view_of(w + i * size, p->columns, 1)
+                                         : view_of(w + i * size, 1, p->columns);
         gemm_pack_panel(packed + i * bytes, storage, B, inner, outer, piece % panels);
     }
 }
@@ -120,9 +120,7 @@ size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *
     if (!hidden) return linear_workspace_bytes(p->columns, p->rows, rows, operands);
     if (p->initialisation == INIT_NORMAL_RESIDUAL)
         return 0; /* the way back from the hidden layer: counted with the way in */
-    const size_t products = ffn_workspace_bytes(experts_of(p, s), p->columns, p->rows / s->W, s->W, rows, operands);
-    const size_t scratch = ffn_scratch_count(p->rows) * sizeof(real);
-    return products > scratch ? products : scratch;
+    return ffn_workspace_bytes(experts_of(p, s), p->columns, p->rows / s->W, s->W, rows, operands);
 }
 
 size_t parameters_named(const struct parameter_info *info, size_t n, real *block, const char *prefix,

@@ -218,11 +218,11 @@ static void bench_product(struct bench *b, enum operands operands, enum product_
         real *in_e = in + e * rows * IC, *out_e = out + e * rows * OC, *w_e = w + e * OC * IC;
         const struct linear l = {.IC = IC, .OC = OC, .packed = packed + e * packed_bytes, .dw = w_e, .storage = storage,
                                  .packed_t = packed + e * packed_bytes};
-        const struct view B = kind == FORWARD ? (struct view){w_e, 1, IC, NULL} : (struct view){w_e, IC, 1, NULL};
+        const struct view B = kind == FORWARD ? view_of(w_e, 1, IC) : view_of(w_e, IC, 1);
         gemm_pack_stored(packed + e * packed_bytes, storage, B, K, N);
-        if (kind == FORWARD) g[e] = linear_product(&l, out_e, in_e, NULL, rows);
-        else if (kind == D_INPUT) g[e] = linear_din_product(&l, in_e, out_e, NULL, rows);
-        else g[e] = linear_dw_product(&l, out_e, in_e, rows);
+        if (kind == FORWARD) g[e] = linear_product(&l, out_e, kept_real(in_e), NULL, rows);
+        else if (kind == D_INPUT) g[e] = linear_din_product(&l, in_e, kept_real(out_e), NULL, rows);
+        else g[e] = linear_dw_product(&l, kept_real(out_e), kept_real(in_e), rows);
         g[e].operands = operands;
     }
     struct products p = {g, n, workspace};
@@ -270,7 +270,7 @@ static void bench_packing(struct bench *b) {
     for (int storage = STORAGE_F32; storage <= STORAGE_BF16; storage++)
         for (int transposed = 0; transposed < 2; transposed++) {
             const size_t K = transposed ? OC : IC, N = transposed ? IC : OC;
-            const struct view B = transposed ? (struct view){w, IC, 1, NULL} : (struct view){w, 1, IC, NULL};
+            const struct view B = transposed ? view_of(w, IC, 1) : view_of(w, 1, IC);
             char name[80];
             snprintf(name, sizeof name, "pack %s %s", storage == STORAGE_BF16 ? "bf16" : "f32",
                      transposed ? "d-input" : "forward");
@@ -295,7 +295,7 @@ struct buffers {
 static void run_layernorm_forward(void *x) {
     struct buffers *k = x;
     const struct norm norm = {.C = C_, .w = k->c, .b = k->c + C_, .kept = k->d};
-    norm_forward(&norm, k->a, k->b, R_);
+    norm_forward(&norm, kept_real(k->a), k->b, R_);
 }
 static void run_layernorm_backward(void *x) {
     struct buffers *k = x;
@@ -342,12 +342,13 @@ static void run_norm(void *x) {
 static void run_attention_forward(void *x) {
     struct buffers *k = x;
     const struct attention attention = {C_, NH_, OPERANDS_F32, k->d, k->scratch};
-    attention_forward(&attention, k->a, k->b, &(struct batch){.B = B_, .T = T_});
+    attention_forward(&attention, kept_real(k->a), kept_real(k->b), &(struct batch){.B = B_, .T = T_});
 }
 static void run_attention_backward(void *x) {
     struct buffers *k = x;
     const struct attention attention = {C_, NH_, OPERANDS_F32, k->d, k->scratch};
-    attention_backward(&attention, k->c, k->a + R_ * C_, k->b, k->a, &(struct batch){.B = B_, .T = T_});
+    attention_backward(&attention, k->c, k->a + R_ * C_, kept_real(k->b), kept_real(k->a),
+                       &(struct batch){.B = B_, .T = T_});
 }
 
 static void bench_kernels(struct bench *b) {

@@ -1,0 +1,87 @@
+/* Numbers that are kept in bf16 (src/math/bf16.h), in float: what is rounded, where it lies, and what real rows do. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "../src/math/bf16.h"
+#include "../src/math/kernels.h"
+#include "../src/base/util.h"
+#include "bf16_plain.h"
+#include "guarded.h"
+
+/* Every upper half, with lower halves around those that decide. */
+static void test_rounding(void **state) {
+    (void)state;
+    static const uint32_t lower[] = {0, 1, 0x7fff, 0x8000, 0x8001, 0xffff};
+    for (uint32_t upper = 0; upper < 0x10000; upper++)
+        for (size_t i = 0; i < sizeof lower / sizeof *lower; i++) {
+            const float x = float_of(upper << 16 | lower[i]), got = bf16_real(bf16_of(x));
+            if (isnan(x)) assert_true(isnan(got));
+            else assert_true(bits_of(got) == bits_of(bf16_nearest(x)));
+        }
+}
+
+enum { N = 1000 };
+
+/* Through a row of bf16 whose memory ends where it may not be touched, from any number on. */
+static void test_rows_in_bf16(void **state) {
+    (void)state;
+    float numbers[N], room[N];
+    for (size_t i = 0; i < N; i++) numbers[i] = (float)sin((double)i);
+    for (size_t from = 0; from < 70; from++) {
+        const size_t bytes = N * kept_bytes(true);
+        const struct kept all = {guarded_alloc(bytes), true}, some = kept_at(all, from);
+        assert_int_equal(bytes, 2 * N);
+        assert_ptr_equal(kept_room(some, room), room);
+        kept_store(some, numbers + from, N - from);
+        const float *back = kept_load(some, room, N - from);
+        assert_ptr_equal(back, room);
+        for (size_t i = from; i < N; i++) assert_true(bits_of(back[i - from]) == bits_of(bf16_nearest(numbers[i])));
+        guarded_free(all.data, bytes);
+    }
+}
+
+/* Nothing is rounded, and nothing moves that lies where it should. */
+static void test_rows_of_reals(void **state) {
+    (void)state;
+    float numbers[N], room[N], place[N];
+    for (size_t i = 0; i < N; i++) numbers[i] = (float)sin((double)i);
+    const struct kept all = kept_real(place), some = kept_at(all, 7);
+    assert_false(some.bf16);
+    assert_ptr_equal(some.data, place + 7);
+    assert_ptr_equal(kept_room(some, room), place + 7);
+    kept_store(some, numbers, N - 7);
+    assert_memory_equal(place + 7, numbers, (N - 7) * sizeof *place);
+    assert_ptr_equal(kept_load(some, room, N - 7), place + 7);
+    kept_store(some, place + 7, N - 7);
+    assert_memory_equal(place + 7, numbers, (N - 7) * sizeof *place);
+    assert_null(kept_at(kept_real(NULL), 7).data);
+}
+
+static void test_all_rows(void **state) {
+    (void)state;
+    enum { ROWS = 13, C = N / ROWS };
+    float numbers[ROWS * C], reals[ROWS * C] = {0};
+    uint16_t stored[ROWS * C];
+    for (size_t i = 0; i < ROWS * C; i++) numbers[i] = (float)sin((double)i);
+    rows_keep((struct kept){stored, true}, numbers, ROWS, C);
+    for (size_t i = 0; i < ROWS * C; i++) assert_int_equal(stored[i], bits_of(bf16_nearest(numbers[i])) >> 16);
+    rows_keep(kept_real(reals), numbers, ROWS, C);
+    assert_memory_equal(reals, numbers, sizeof reals);
+    rows_keep(kept_real(reals), reals, ROWS, C);
+    assert_memory_equal(reals, numbers, sizeof reals);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_rows_in_bf16),
+        cmocka_unit_test(test_rows_of_reals),
+        cmocka_unit_test(test_all_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
