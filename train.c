@@ -305,20 +305,21 @@ static void epochs_show(const struct train *t) {
 /* From the shapes alone: a model that does not fit in memory can be looked at. */
 static bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
-    if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup_of(&t->options), err)) return false;
-    const struct model_cost c = model_cost(&sizes, setup_of(&t->options));
+    struct model_setup setup = setup_of(&t->options), other = setup;
+    if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup, err)) return false;
+    other.storage = setup.storage == STORAGE_F32 ? STORAGE_BF16 : STORAGE_F32;
+    const struct model_cost c = model_cost(&sizes, setup), other_c = model_cost(&sizes, other);
     printf("parameters         %zu\n", c.parameters);
     printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
-    printf("forward FLOPs      %.4g a token\n", c.forward_flops);
-    printf("training FLOPs     %.4g a token\n", c.training_flops);
+    printf("forward FLOPs      %.4g a token\ntraining FLOPs     %.4g a token\n", c.forward_flops, c.training_flops);
     printf("memory             %.1f MB parameters, gradients, moments and packed weights\n",
            (double)c.parameter_bytes / 1e6);
     printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
-    printf("                   %.1f MB in all, at its peak\n", (double)memory_peak(t, &c) / 1e6);
+    printf("                   %.1f MB in all, at its peak; with --dtype %s %.1f MB\n",
+           (double)memory_peak(t, &c) / 1e6, setup.storage ? "f32" : "bf16", (double)memory_peak(t, &other_c) / 1e6);
     if (is_masked(t)) printf("training examples  %zu an epoch\n", feed_epoch(t->train_data));
-    else
-        printf("training tokens    %zu, %zu sequences an epoch\n", feed_tokens(t->train_data),
-               feed_epoch(t->train_data));
+    else printf("training tokens    %zu, %zu sequences an epoch\n",
+                feed_tokens(t->train_data), feed_epoch(t->train_data));
     epochs_show(t);
     return output_check(err);
 }

@@ -570,6 +570,8 @@ static void memory_is_as_foretold(void **state) {
         ("--channels 192 --layers 8 --batch 40 --seq 128 --router cosine --balance bias --shared-hidden 96"
          " --head-depth 3 --merge-depth 2"),
         "--threads 1", "--channels 60 --layers 4 --seq 64",
+        "--channels 192 --layers 8 --batch 40 --seq 128 --dtype bf16",
+        "--channels 192 --layers 8 --batch 40 --seq 128 --ffn dense --threads 2 --dtype bf16",
     };
     enum { MODELS = sizeof models / sizeof *models };
     double needed[MODELS];
@@ -586,6 +588,20 @@ static void memory_is_as_foretold(void **state) {
         run("rm -r memory");
     }
     assert_true(needed[1] < 0.6 * needed[0]);
+    assert_true(needed[6] < 0.75 * needed[0] && needed[7] < 0.75 * needed[2]);
+}
+
+/* What a run would need in the other dtype is what is said of that one. */
+static void memory_is_told_for_both_dtypes(void **state) {
+    (void)state;
+    double of_this[2], of_other[2];
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        run("train" MODEL "corpus.txt --channels 192 --layers 8 --dry-run --dtype %s", bf16 ? "bf16" : "f32");
+        of_this[bf16] = printed_number("activations\n");
+        of_other[bf16] = printed_number(bf16 ? "--dtype f32" : "--dtype bf16");
+    }
+    assert_true(of_this[1] < of_this[0]);
+    assert_true(of_other[0] == of_this[1] && of_other[1] == of_this[0]);
 }
 
 static void prepared_text_is_found_again(void **state) {
@@ -642,6 +658,7 @@ int main(void) {
         cmocka_unit_test(corpora_of_every_kind_give_the_same_run),
         cmocka_unit_test(dry_run_counts_and_writes_no_run), cmocka_unit_test(idle_options_are_told),
         cmocka_unit_test(memory_is_as_foretold),
+        cmocka_unit_test(memory_is_told_for_both_dtypes),
         cmocka_unit_test(prepared_text_is_found_again),
         cmocka_unit_test(printed_configuration_reads_back),
         cmocka_unit_test(runs_are_named_after_their_text),

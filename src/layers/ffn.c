@@ -95,12 +95,12 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, struct kep
     gemm_run(down, n, NULL);
 }
 
-/* What a thread has of work memory: a chunk's hidden layer, and the gradient of it or what comes out, as real. */
+/* What a thread has of work memory: a chunk's hidden layer, and in bf16 its gradient or what comes out, as real. */
 struct room {
     real *first, *second;
 };
 static size_t room_count(size_t width, size_t S, enum operands operands) {
-    return rows_fitting(width, operands) * (width + (S > width ? S : width));
+    return rows_fitting(width, operands) * (width + (operands == OPERANDS_F32 ? 0 : S > width ? S : width));
 }
 static struct room room_of_thread(const struct ffn *f, real *scratch) {
     const size_t S = f->up.IC, width = f->up.OC, count = room_count(width, S, f->up.operands);
