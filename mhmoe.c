@@ -585,7 +585,7 @@ double model_loss(struct model *m, double scale, size_t *count) {
     const int32_t *targets = a->batch.targets;
     double sum = 0;
     if (m->sizes.masked) memset(a->losses, 0, a->rows * sizeof(real)); /* of rows that no scorer has for its own */
-    if (m->sizes.masked && scale > 0) memset(a->d_norm, 0, a->rows * m->sizes.C * sizeof(real));
+    if (m->sizes.masked && scale > 0) reals_clear(a->d_norm, a->rows * m->sizes.C);
     for (int codes = 0; codes <= (m->sizes.codes > 0); codes++) {
         const struct scorer scorer = scorer_of(m, codes);
         scorer_run(&scorer, a->losses, a->d_norm, a->lnf, targets, a->rows, scale);
@@ -605,7 +605,7 @@ void model_backward(struct model *m, double router_scale) {
     const size_t C = m->sizes.C, L = m->sizes.L;
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
     const struct inputs inputs = inputs_of(m);
-    memset(a->d_stream, 0, a->rows * C * sizeof(real));
+    reals_clear(a->d_stream, a->rows * C);
     norm_backward(&norm, a->d_stream, a->d_norm, at(a->stream, L), a->rows);
     for (size_t l = L; l-- > 0;) {
         if (m->setup.recompute && l < L - 1) block_recompute(m, l);

@@ -467,7 +467,7 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     double sum = 0;
     if (!feed_next(t->train_data, batches, (size_t)o->batch, t->batches, err)) return false;
     for (size_t a = 0; a < batches; a++) targets += batch_targets(&t->batches[a]), rows += batch_rows(&t->batches[a]);
-    memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
+    reals_clear(m->grad_memory, m->n_parameters);
     model_clear_statistics(m);
     for (size_t a = 0; a < batches; a++) {
         model_forward(m, &t->batches[a]);

@@ -18,6 +18,7 @@
 #include "../src/base/real.h"
 #include "../src/base/rng.h"
 #include "../src/base/util.h"
+#include "../src/layers/ffn.h"
 #include "../src/math/gemm.h"
 #include "bf16_plain.h"
 #include "guarded.h"
@@ -359,6 +360,45 @@ static void test_picks(void **state) {
     on_engines(picks);
 }
 
+/* ---- Work memory of experts ---- */
+
+/* The products of both weights' gradients (W1: (F, S), W2: (S, F)) of experts with these numbers of rows. */
+static size_t workspace_of(size_t S, size_t F, size_t experts, const size_t *rows, enum operands operands) {
+    struct gemm products[2 * experts];
+    for (size_t e = 0; e < experts; e++) {
+        products[e] = (struct gemm){.M = S, .N = F, .K = rows[e], .operands = operands,
+                                    .A = view_of(NULL, 1, S), .B = view_of(NULL, F, 1)};
+        products[experts + e] = (struct gemm){.M = F, .N = S, .K = rows[e], .operands = operands,
+                                              .A = view_of(NULL, 1, F), .B = view_of(NULL, S, 1)};
+    }
+    return gemm_workspace_bytes(products, 2 * experts);
+}
+
+/* What a feed-forward layer asks for is enough however its rows are spread, on any number of threads. */
+static void test_workspace_of_experts(void **state) {
+    (void)state;
+    enum { EXPERTS = 9, ROWS = 16384 };
+    static const size_t sizes[][2] = {{64, 256}, {256, 1024}, {384, 96}, {33, 700}, {1000, 31}};
+    const int before = omp_get_max_threads();
+    struct rng rng;
+    rng_seed(&rng, 1, 0);
+    for (int run = 0; run < 2000; run++) {
+        const size_t S = sizes[run % 5][0], F = sizes[run % 5][1], all = run % 3 ? ROWS : 100 + run;
+        const enum operands operands = run % 2 ? OPERANDS_BF16 : OPERANDS_F32;
+        const double skew = 4 * rng_uniform(&rng);
+        size_t rows[EXPERTS], left = all;
+        for (size_t e = 0; e < EXPERTS; e++) {
+            rows[e] = e == EXPERTS - 1 ? left : (size_t)((double)left * pow(rng_uniform(&rng), skew));
+            left -= rows[e];
+        }
+        omp_set_num_threads(1 + run % 17);
+        const size_t got = ffn_workspace_bytes(EXPERTS, S, F, 1, all, operands);
+        const size_t need = workspace_of(S, F, EXPERTS, rows, operands);
+        if (need > got) fail_msg("S %zu, F %zu, %zu rows: %zu bytes asked for, %zu needed", S, F, all, got, need);
+    }
+    omp_set_num_threads(before);
+}
+
 /* ---- Whatever stands beside it ---- */
 
 /* A row or a column on its own, and any number of threads. */
@@ -672,6 +712,7 @@ int main(void) {
         cmocka_unit_test(test_large_shapes),
         cmocka_unit_test(test_stored_in_bf16),
         cmocka_unit_test(test_picks),
+        cmocka_unit_test(test_workspace_of_experts),
         cmocka_unit_test(test_parts_and_threads),
         cmocka_unit_test(test_problems),
         cmocka_unit_test(test_rounding),

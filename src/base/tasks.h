@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 enum { TASKS_A_THREAD = 4 }; /* about so many, so that dynamic scheduling evens them out */
+enum { FEW_ROWS = 16 }; /* of C numbers each, as in decoding: not worth the wait for other threads */
 enum { STRIP = 32 }; /* columns that a task of a column-wise sum owns: whole cache lines, each with one writer */
 
 /* The problem, of n, that a task belongs to. */

@@ -1,6 +1,7 @@
 /* See dispatch.h. Each backward quotes the line it differentiates. */
 #include "dispatch.h"
 
+#include "../base/tasks.h"
 #include "../math/vecmath.h"
 
 /* A counting sort: an expert's picks keep the order of the rows. */
@@ -25,7 +26,7 @@ static void row_start(real *out, const real *start, size_t n) {
 /* The row in slot (n,k) is x_n:  dx_n = start_n + sum_k d_rows[slot of (n,k)] */
 void dispatch_backward(const struct dispatch *d, real *dx, const real *start, const real *d_rows) {
     const size_t S = d->S, K = d->K;
-#pragma omp parallel for
+#pragma omp parallel for if (d->N > FEW_ROWS)
     for (size_t n = 0; n < d->N; n++) {
         real *dx_n = dx + n * S;
         row_start(dx_n, start ? start + n * S : NULL, S);
@@ -37,7 +38,7 @@ void dispatch_backward(const struct dispatch *d, real *dx, const real *start, co
 void combine_forward(const struct dispatch *d, real *out, struct kept start, const real *gates,
                      struct kept expert_out) {
     const size_t S = d->S, K = d->K;
-#pragma omp parallel for
+#pragma omp parallel for if (d->N > FEW_ROWS)
     for (size_t n = 0; n < d->N; n++) {
         real *out_n = out + n * S, room[S];
         row_start(out_n, start.data ? kept_load(kept_at(start, n * S), room, S) : NULL, S);

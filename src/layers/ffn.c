@@ -199,7 +199,10 @@ size_t ffn_workspace_bytes(size_t E, size_t S, size_t F, size_t W, size_t rows, 
     struct gemm products[2 * E];
     const struct kept none = kept_real(NULL);
     weight_products(&f, products, none, NULL, none, none);
-    const size_t weights = gemm_workspace_bytes(products, 2 * E);
+    /* Spread over several experts they take more in one way: each one's steps are padded. */
+    const enum storage storage = gemm_storage(operands);
+    const size_t padding = (E - 1) * (gemm_packed_bytes(storage, 1, F) + gemm_packed_bytes(storage, 1, S));
+    const size_t weights = gemm_workspace_bytes(products, 2 * E) + padding;
     const size_t rooms = ffn_scratch_count(W * F, S, operands) * sizeof(real);
     return weights > rooms ? weights : rooms;
 }

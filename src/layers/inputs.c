@@ -23,7 +23,7 @@ static const real *shown(const struct inputs *in, int32_t token, size_t r) {
 void inputs_forward(const struct inputs *in, real *out, const struct batch *batch) {
     const size_t C = in->C, n = patches_number(in, batch);
     if (n > 0) linear_forward(&in->patch, in->patches, kept_real(batch->patches), NULL, n);
-#pragma omp parallel for
+#pragma omp parallel for if (batch_rows(batch) > FEW_ROWS)
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const size_t t = batch_position(batch, r);
         real *out_r = out + r * C;

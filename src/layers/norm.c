@@ -10,7 +10,7 @@ enum { PARTS = 64 };
 void norm_forward(const struct norm *n, struct kept out, const real *x, size_t rows) {
     const size_t C = n->C;
     const real *w = n->w, *b = n->b;
-#pragma omp parallel for
+#pragma omp parallel for if (rows > FEW_ROWS)
     for (size_t r = 0; r < rows; r++) {
         const real *x_r = x + r * C;
         const struct kept to = kept_at(out, r * C);

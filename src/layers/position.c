@@ -2,6 +2,7 @@
 #include "position.h"
 
 #include "norm.h"
+#include "../base/tasks.h"
 #include "../math/vecmath.h"
 
 void position_turns(real *turns, size_t T, size_t hs) {
@@ -33,7 +34,7 @@ static const real *turn_of(const struct position *p, const struct batch *batch, 
 void position_forward(const struct position *p, struct kept qkv, real *raw, const struct batch *batch) {
     const size_t C = p->C, hs = C / p->NH, heads = p->turns || p->scales ? 2 * p->NH : 0;
     if (heads == 0 && qkv.data == raw) return;
-#pragma omp parallel for
+#pragma omp parallel for if (batch_rows(batch) > FEW_ROWS)
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const real *turn = turn_of(p, batch, r);
         for (size_t h = 0; h < heads; h++) {
@@ -50,7 +51,7 @@ void position_forward(const struct position *p, struct kept qkv, real *raw, cons
 void position_backward(const struct position *p, real *dqkv, struct kept qkv, const struct batch *batch) {
     const size_t C = p->C, heads = 2 * p->NH, hs = C / p->NH;
     if (!p->turns && !p->scales) return;
-#pragma omp parallel for
+#pragma omp parallel for if (batch_rows(batch) > FEW_ROWS)
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const real *turn = turn_of(p, batch, r);
         for (size_t h = 0; h < heads; h++) {

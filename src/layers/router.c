@@ -2,6 +2,7 @@
 #include "router.h"
 
 #include <math.h>
+#include "../base/tasks.h"
 #include "../math/kernels.h"
 #include "../math/vecmath.h"
 
@@ -24,7 +25,7 @@ static void scores_scale(const struct router *r, real *scores, const real *z, si
     const size_t E = r->E, D = r->project.OC;
     real scales[E];
     expert_scales(scales, r);
-#pragma omp parallel for
+#pragma omp parallel for if (N > FEW_ROWS)
     for (size_t n = 0; n < N; n++) {
         const real scale_n = inverse_norm(z + n * D, D);
         for (size_t e = 0; e < E; e++) scores[n * E + e] *= scale_n * scales[e];
@@ -49,7 +50,7 @@ static void cosine_backward(const struct router *r, const struct routing *f, con
     memset(scores.dw, 0, E * D * sizeof(real));
     scores_scale(r, g->d_scores, f->projected, N);
     linear_backward(&scores, g->d_projected, g->d_scores, kept_real(f->projected), NULL, N, g->workspace);
-#pragma omp parallel for
+#pragma omp parallel for if (N > FEW_ROWS)
     for (size_t n = 0; n < N; n++) {
         const real *z_n = f->projected + n * D, scale_n = inverse_norm(z_n, D);
         real *d_n = g->d_projected + n * D;
@@ -85,7 +86,7 @@ void router_forward(const struct router *r, const struct routing *f, struct kept
     const size_t E = r->E, K = r->K;
     if (r->kind == ROUTER_COSINE) cosine_forward(r, f, f->probs, x);
     else linear_forward(&r->scores, f->probs, x, NULL, f->N);
-#pragma omp parallel for
+#pragma omp parallel for if (f->N > FEW_ROWS)
     for (size_t n = 0; n < f->N; n++) {
         real *probs_n = f->probs + n * E, *gates_n = f->gates + n * K, sum = 0;
         int32_t *picks_n = f->picks + n * K;
@@ -115,7 +116,7 @@ static void scores_backward(const struct router *r, const struct routing *f, con
         d_balance[e] = (real)(g->balance_weight * (double)E / (double)N * f_e);
     }
     const real z_scale = (real)(2 * g->z_weight / (double)N);
-#pragma omp parallel for
+#pragma omp parallel for if (N > FEW_ROWS)
     for (size_t n = 0; n < N; n++) {
         const real *probs_n = f->probs + n * E;
         const int32_t *picks_n = f->picks + n * K;

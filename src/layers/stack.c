@@ -1,16 +1,17 @@
 /* See stack.h. */
 #include "stack.h"
 
+#include "../base/tasks.h"
 #include "../math/activation.h"
 
 /* Row by row on all threads. */
 static void gelu_rows(real *out, const real *x, size_t rows, size_t C) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows > FEW_ROWS)
     for (size_t r = 0; r < rows; r++) activation_forward(ACTIVATION_GELU, out + r * C, x + r * C, 1, C);
 }
 
 static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
-#pragma omp parallel for
+#pragma omp parallel for if (rows > FEW_ROWS)
     for (size_t r = 0; r < rows; r++) activation_backward(ACTIVATION_GELU, dx + r * C, x + r * C, 1, C);
 }
 

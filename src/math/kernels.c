@@ -4,11 +4,19 @@
 #include "../base/tasks.h"
 #include "vecmath.h"
 
+enum { FEW_NUMBERS = 1 << 14 }; /* not worth the wait for other threads */
+
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 void residual_forward(real *out, const real *a, const real *b, size_t n) {
-#pragma omp parallel for
+#pragma omp parallel for if (n > FEW_NUMBERS)
     for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
+}
+
+void reals_clear(real *x, size_t n) {
+#pragma omp parallel for if (n > FEW_NUMBERS)
+    for (size_t start = 0; start < n; start += FEW_NUMBERS)
+        memset(x + start, 0, min_size(FEW_NUMBERS, n - start) * sizeof *x);
 }
 
 void rows_keep(struct kept to, const real *from, size_t rows, size_t C) {

@@ -17,6 +17,9 @@
 /* out = a + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
 
+/* x (n) = 0. */
+void reals_clear(real *x, size_t n);
+
 /* rows x C numbers into `to`, rounded if it is bf16. */
 void rows_keep(struct kept to, const real *from, size_t rows, size_t C);
 

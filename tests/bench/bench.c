@@ -406,7 +406,7 @@ static void train_run(void *context) {
     struct model *m = &t->model;
     const struct adamw adamw = {0.9, 0.95, 1e-8, 0.1};
     size_t count;
-    memset(m->grad_memory, 0, m->n_parameters * sizeof(real));
+    reals_clear(m->grad_memory, m->n_parameters);
     model_forward(m, &(struct batch){.B = t->B, .T = t->T, .tokens = t->tokens, .targets = t->targets});
     model_loss(m, 1 / (double)(t->B * t->T), &count);
     model_backward(m, 1);
