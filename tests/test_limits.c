@@ -135,6 +135,9 @@ static void waiting_is_brief_unless_told_otherwise(void **state) {
         {"unset OMP_WAIT_POLICY GOMP_SPINCOUNT; OMP_NUM_THREADS=1", "spins=1000\n"},
         {"unset OMP_WAIT_POLICY; GOMP_SPINCOUNT=7", "spins=7\n"},
         {"unset GOMP_SPINCOUNT; OMP_WAIT_POLICY=passive", "end\n"},
+        {"unset OMP_WAIT_POLICY GOMP_SPINCOUNT; OMP_PROC_BIND=close", "end\n"},
+        {"unset OMP_WAIT_POLICY GOMP_SPINCOUNT; OMP_PLACES=cores", "end\n"},
+        {"unset OMP_WAIT_POLICY GOMP_SPINCOUNT; GOMP_CPU_AFFINITY=0-1", "end\n"},
     };
     static const char script[] = /* what ./train was started with, not what it sets for others */
         "p=$PPID; until readlink /proc/$p/exe | grep -q /train$ || test $p -le 1; do\n"

@@ -116,8 +116,13 @@ double time_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* Whoever binds threads to processors has this one bound already, and what it starts would be bound to that one alone;
+ * with processors of their own, threads may wait as long as libgomp lets them. */
 static void threads_wait_briefly(char **argv) {
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    static const char *const others[] = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES",
+                                         "GOMP_CPU_AFFINITY"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (getenv(others[i])) return;
     char count[32];
     snprintf(count, sizeof count, "%d", 1000 * omp_get_max_threads());
     if (setenv("GOMP_SPINCOUNT", count, 1) == 0) execv("/proc/self/exe", argv); /* if it fails: go on as we are */

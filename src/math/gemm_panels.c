@@ -1,6 +1,21 @@
 /* Packing of B; gemm_parts.h says how its numbers lie. */
 #include "gemm_parts.h"
 
+/* LANES steps of as many columns from `n` on, each contiguous in memory; whether that could be done. */
+static bool square_copy(real *panel, struct view B, size_t k0, size_t n, size_t K, size_t cols) {
+#ifndef REAL_DOUBLE
+    if (B.row == 1 && !B.bf16 && cols >= LANES && K - k0 >= LANES) {
+        words w[LANES];
+        for (size_t i = 0; i < LANES; i++) w[i] = words_load((const real *)view_row(B, B.col, n + i) + k0);
+        words_transpose(w);
+        for (size_t k = 0; k < LANES; k++) words_store((uint32_t *)panel + k * COLS, w[k]);
+        return true;
+    }
+#endif
+    (void)panel, (void)B, (void)k0, (void)n, (void)K, (void)cols;
+    return false;
+}
+
 /* A panel of `real`: columns from..from+cols of K rows of B. */
 static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t cols) {
     real room[COLS];
@@ -15,6 +30,10 @@ static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t
         for (size_t k0 = 0, some; k0 < K; k0 += some) {
             some = min_size(LANES, K - k0);
             for (size_t n = 0; n < cols; n++) {
+                if (square_copy(panel + k0 * COLS + n, B, k0, from + n, K, cols - n)) {
+                    n += LANES - 1;
+                    continue;
+                }
                 const void *numbers = view_numbers(B, view_row(B, B.col, from + n), k0 * B.row);
                 const real *column = view_reals(B, numbers, room, some);
                 for (size_t k = 0; k < some; k++) panel[(k0 + k) * COLS + n] = column[k * B.row];
