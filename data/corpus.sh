@@ -231,7 +231,14 @@ if [ $client = npm ] && ! command -v npm >/dev/null; then
 fi
 mkdir -p data/corpora
 work=$(mktemp -d "data/corpora/.$name.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+# What a program that failed had started may still write here, and then rm fails; its exit code is not ours.
+clean() {
+    for _ in 1 2 3; do
+        rm -rf "$work" 2>/dev/null && return
+        sleep 1
+    done
+}
+trap clean EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/text"
 

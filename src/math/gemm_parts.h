@@ -52,7 +52,7 @@ static inline bool by_columns(const struct gemm *g) { return g->A.row == 1 && g-
  * unpacks a whole vector; BF16 has zeros up to a whole tile's steps; and in INT8 the columns' scales come first. In
  * double (tests) all is stored as doubles, but for BF16 rounded. */
 typedef uint32_t words __attribute__((vector_size(VEC_BYTES)));
-typedef uint32_t words_unaligned __attribute__((vector_size(VEC_BYTES), may_alias, aligned(4)));
+typedef uint32_t words_unaligned __attribute__((vector_size(VEC_BYTES), may_alias, aligned(2))); /* as bf16 is */
 typedef int32_t int_lanes __attribute__((vector_size(VEC_BYTES)));
 
 #ifdef REAL_DOUBLE
