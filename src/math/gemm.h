@@ -49,11 +49,11 @@ static inline struct view kept_view_turned(struct kept k, size_t width) {
     return (struct view){k.data, 1, width, NULL, k.bf16};
 }
 
-/* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
- * column (a row of the weight matrix), the largest magnitude over 127. */
 /* Who cuts rows by these cuts no tile of C: a multiple of their rows in F32, whatever the target, and two in BF16. */
 enum { GEMM_TILE_ROWS = 12, GEMM_TILES_ROWS = 32 };
 
+/* How the numbers of a packed B are stored. Products are in `real` all the same: INT8 has a scale for each
+ * column (a row of the weight matrix), the largest magnitude over 127. */
 enum storage { STORAGE_F32, STORAGE_BF16, STORAGE_INT8, STORAGES };
 
 /* What the operands of a product are. In double (tests) BF16 rounds them all the same, and the rest is double. */
