@@ -7,7 +7,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../src/math/attention.h"
+#include "bf16_plain.h"
 #include "command.h"
+#include "guarded.h"
 #include "prose.h"
 #include "small_model.h"
 #include "runs.h"
@@ -61,6 +64,32 @@ static void tiles_and_vectors_agree(void **state) {
         model_destroy(&tiles.m);
         model_destroy(&vectors.m);
         example_free(&b);
+    }
+}
+
+/* ---- Attention ---- */
+
+/* What is kept of a head of any width is what comes out of the same numbers in floats, rounded; in scratch memory of
+ * the size that is said to be enough. */
+static void attention_is_kept_as_it_comes_out(void **state) {
+    (void)state;
+    enum { T = 600, NH = 2, MOST = 2 * 80 }; /* more keys than a product takes at once */
+    static const size_t widths[] = {1, 4, 17, 32, 48, 80};
+    static real reals[T * 3 * MOST], out[T * MOST];
+    static uint16_t stored[T * 3 * MOST], out_stored[T * MOST];
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        const size_t C = NH * widths[w], bytes = attention_scratch_count(T, C, NH, OPERANDS_BF16) * sizeof(real);
+        void *scratch = guarded_alloc(bytes);
+        const struct attention attention = {C, NH, OPERANDS_BF16, NULL, scratch};
+        const struct batch batch = {.B = 1, .T = T};
+        for (size_t i = 0; i < T * 3 * C; i++) {
+            reals[i] = bf16_nearest((float)sin((double)(i + 1)));
+            stored[i] = (uint16_t)(bits_of(reals[i]) >> 16);
+        }
+        attention_forward(&attention, kept_real(out), kept_real(reals), &batch);
+        attention_forward(&attention, (struct kept){out_stored, true}, (struct kept){stored, true}, &batch);
+        for (size_t i = 0; i < T * C; i++) assert_int_equal(out_stored[i], bits_of(bf16_nearest(out[i])) >> 16);
+        guarded_free(scratch, bytes);
     }
 }
 
@@ -279,6 +308,7 @@ static void divergence_is_seen(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_is_kept_as_it_comes_out),
         cmocka_unit_test(tiles_and_vectors_agree),
         cmocka_unit_test(gradients_are_near_those_of_f32),
         cmocka_unit_test(small_models_keep_to_their_memory),

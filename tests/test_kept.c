@@ -76,12 +76,28 @@ static void test_all_rows(void **state) {
     assert_memory_equal(reals, numbers, sizeof reals);
 }
 
+/* All of them, however many threads share them, and no other. */
+static void test_clearing(void **state) {
+    (void)state;
+    static const size_t counts[] = {0, 1, 1 << 14, (1 << 14) + 1, 100003};
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        const size_t n = counts[c];
+        float *x = guarded_alloc((n + 1) * sizeof *x);
+        for (size_t i = 0; i <= n; i++) x[i] = 3;
+        reals_clear(x, n);
+        for (size_t i = 0; i < n; i++) assert_true(x[i] == 0);
+        assert_true(x[n] == 3);
+        guarded_free(x, (n + 1) * sizeof *x);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_rows_in_bf16),
         cmocka_unit_test(test_rows_of_reals),
         cmocka_unit_test(test_all_rows),
+        cmocka_unit_test(test_clearing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
