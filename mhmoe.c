@@ -147,8 +147,7 @@ struct activations {
 #undef X
 };
 #define at(array, i) ((array).data ? (array).data + (i) * (array).step : NULL)
-#define KEPT(m, array, i) ((struct kept){at(array, i), keeps_bf16((m)->setup)})
-#define KEPT_BUFFER(m, array) ((struct kept){array, keeps_bf16((m)->setup)})
+#define KEPT(m, array, i) kept_of(m, at(array, i))
 
 /* What the products are of in which matrices so stored take part. */
 static enum operands operands_of(struct model_setup setup, enum storage storage) {
@@ -157,6 +156,7 @@ static enum operands operands_of(struct model_setup setup, enum storage storage)
 
 /* What these products read is kept as they want it. */
 static bool keeps_bf16(struct model_setup setup) { return operands_of(setup, setup.storage) == OPERANDS_BF16; }
+static struct kept kept_of(const struct model *m, void *data) { return (struct kept){data, keeps_bf16(m->setup)}; }
 
 /* Few enough rows of logits to stay near the cache, enough to make products of them. */
 static size_t logit_rows_for(const struct sizes *s, size_t R) {
@@ -446,7 +446,7 @@ static void moe_forward(struct model *m, size_t lm, real *out, struct kept x, co
     const struct moe moe = moe_of(m, lm, x);
     const struct kept joined = kept_real(moe.joined);
     if (s->head) heads_forward(m, &moe, x);
-    router_forward(&moe.router, &moe.routing, moe.xh);            /* E3, E4 */
+    router_forward(&moe.router, &moe.routing, moe.xh); /* E3, E4 */
     dispatch_sort(&moe.dispatch, moe.routing.picks);
     routing_note(m, lm, &moe);
     ffn_forward(&moe.experts, moe.expert_out, moe.hidden, moe.xh, NULL, hidden_scratch(m)); /* E5 */
@@ -473,7 +473,7 @@ static const real *moe_backward(struct model *m, size_t lm, const real *dout, st
     const struct activations *a = m->acts;
     const struct moe moe = moe_of(m, lm, x);
     const struct router_gradients gradients = router_gradients_of(m, router_scale);
-    const struct kept d_hidden = KEPT_BUFFER(m, a->d_hidden);
+    const struct kept d_hidden = kept_of(m, a->d_hidden);
     const real *d_joined = s->merge ? a->d_joined : dout;
     if (s->merge) stack_backward(&moe.merge, a->d_joined, dout, kept_real(moe.joined), a->rows);
     if (s->shared) ffn_backward(&moe.shared, a->d_xh, d_hidden, d_joined, moe.shared_hidden, moe.xh, m->work);
@@ -543,7 +543,7 @@ static void block_backward(struct model *m, size_t l, double router_scale) {
     const struct block b = block_of(m, l);
     const real *d_ln2 = a->d_norm;
     if (b.is_moe) d_ln2 = moe_backward(m, b.i, a->d_stream, b.ln2, router_scale);
-    else ffn_backward(&b.dense, a->d_norm, KEPT_BUFFER(m, a->d_hidden), a->d_stream, b.fc, b.ln2, m->work);
+    else ffn_backward(&b.dense, a->d_norm, kept_of(m, a->d_hidden), a->d_stream, b.fc, b.ln2, m->work);
     norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
     linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, m->work);
     attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);

@@ -88,7 +88,7 @@ struct model_setup {
     size_t batch;         /* it can take up to this many sequences at once */
     bool recompute;       /* MODEL_TRAIN: keep the stream between blocks only; backward computes the rest again */
     enum storage storage; /* how its matrices are stored, but for the routers'. MODEL_TRAIN: F32, or BF16, and then what
-                             they are multiplied with is rounded to bf16 as well */
+                             they are multiplied with is rounded to bf16 as well, and what backward needs is kept so */
 };
 
 struct activations; /* what backward needs of forward: see mhmoe.c */

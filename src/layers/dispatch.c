@@ -26,7 +26,7 @@ static void row_start(real *out, const real *start, size_t n) {
 /* The row in slot (n,k) is x_n:  dx_n = start_n + sum_k d_rows[slot of (n,k)] */
 void dispatch_backward(const struct dispatch *d, real *dx, const real *start, const real *d_rows) {
     const size_t S = d->S, K = d->K;
-#pragma omp parallel for if (d->N > FEW_ROWS)
+#pragma omp parallel for
     for (size_t n = 0; n < d->N; n++) {
         real *dx_n = dx + n * S;
         row_start(dx_n, start ? start + n * S : NULL, S);

@@ -74,7 +74,7 @@ static struct gemm up_product(const struct ffn *f, const struct linear *up, real
 static struct gemm down_product(const struct linear *down, real *out, const real *hidden, const real *start,
                                 size_t rows, size_t width) {
     struct gemm g = linear_product(down, out, kept_real(NULL), start, rows);
-    g.A = kept_view(kept_real(hidden), width);
+    g.A = view_of(hidden, width, 1);
     return g;
 }
 

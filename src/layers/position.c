@@ -51,7 +51,7 @@ void position_forward(const struct position *p, struct kept qkv, real *raw, cons
 void position_backward(const struct position *p, real *dqkv, struct kept qkv, const struct batch *batch) {
     const size_t C = p->C, heads = 2 * p->NH, hs = C / p->NH;
     if (!p->turns && !p->scales) return;
-#pragma omp parallel for if (batch_rows(batch) > FEW_ROWS)
+#pragma omp parallel for
     for (size_t r = 0; r < batch_rows(batch); r++) {
         const real *turn = turn_of(p, batch, r);
         for (size_t h = 0; h < heads; h++) {

@@ -50,7 +50,7 @@ static void cosine_backward(const struct router *r, const struct routing *f, con
     memset(scores.dw, 0, E * D * sizeof(real));
     scores_scale(r, g->d_scores, f->projected, N);
     linear_backward(&scores, g->d_projected, g->d_scores, kept_real(f->projected), NULL, N, g->workspace);
-#pragma omp parallel for if (N > FEW_ROWS)
+#pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
         const real *z_n = f->projected + n * D, scale_n = inverse_norm(z_n, D);
         real *d_n = g->d_projected + n * D;
@@ -116,7 +116,7 @@ static void scores_backward(const struct router *r, const struct routing *f, con
         d_balance[e] = (real)(g->balance_weight * (double)E / (double)N * f_e);
     }
     const real z_scale = (real)(2 * g->z_weight / (double)N);
-#pragma omp parallel for if (N > FEW_ROWS)
+#pragma omp parallel for
     for (size_t n = 0; n < N; n++) {
         const real *probs_n = f->probs + n * E;
         const int32_t *picks_n = f->picks + n * K;

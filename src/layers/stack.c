@@ -11,7 +11,7 @@ static void gelu_rows(real *out, const real *x, size_t rows, size_t C) {
 }
 
 static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
-#pragma omp parallel for if (rows > FEW_ROWS)
+#pragma omp parallel for
     for (size_t r = 0; r < rows; r++) activation_backward(ACTIVATION_GELU, dx + r * C, x + r * C, 1, C);
 }
 

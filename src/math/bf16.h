@@ -11,37 +11,28 @@
 #include <string.h>
 #include "../base/real.h"
 
-#ifdef REAL_DOUBLE
-typedef double bf16;
-/* To the nearest number of bf16, ties to even, by way of float. */
-static inline real real_round(real x) {
-    const float value = (float)x;
-    uint32_t bits;
-    float rounded;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value) return x;
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&rounded, &bits, sizeof rounded);
-    return rounded;
-}
-static inline bf16 bf16_of(real x) { return real_round(x); }
-static inline real bf16_real(bf16 x) { return x; }
-#else
-typedef uint16_t bf16;
-
-/* To the nearest number, ties to even; a NaN stays one. */
-static inline bf16 bf16_of(real x) {
+/* The bits of the nearest number, ties to even; a NaN stays one. */
+static inline uint16_t bf16_bits(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     const uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
-    return (bf16)(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16);
+    return (uint16_t)(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16);
 }
-static inline real bf16_real(bf16 x) {
-    const uint32_t bits = (uint32_t)x << 16;
-    real value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+static inline float bf16_float(uint16_t upper) {
+    const uint32_t bits = (uint32_t)upper << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
 }
+
+#ifdef REAL_DOUBLE
+typedef double bf16;
+static inline bf16 bf16_of(real x) { return (double)bf16_float(bf16_bits((float)x)); }
+static inline real bf16_real(bf16 x) { return x; }
+#else
+typedef uint16_t bf16;
+static inline bf16 bf16_of(real x) { return bf16_bits(x); }
+static inline real bf16_real(bf16 x) { return bf16_float(x); }
 #endif
 
 /* ---- Activations that are kept for backward ----------------------------------------------------- */

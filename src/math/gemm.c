@@ -236,7 +236,7 @@ static size_t rows_tall(const struct gemm *g) { return in_bf16(g) ? TALL_ROWS / 
 
 #ifdef REAL_DOUBLE
 static void round_rows(real *a, size_t n) {
-    for (size_t i = 0; i < n; i++) a[i] = real_round(a[i]);
+    for (size_t i = 0; i < n; i++) a[i] = bf16_of(a[i]);
 }
 #else
 /* To bf16, as it is in the vector engine: floats whose lower halves are zero. */

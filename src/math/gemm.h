@@ -36,7 +36,7 @@ struct view {
 };
 
 /* Of real, nothing picked. */
-static inline struct view view_of(const void *data, size_t row, size_t col) {
+static inline struct view view_of(const real *data, size_t row, size_t col) {
     return (struct view){.data = data, .row = row, .col = col};
 }
 

@@ -1,19 +1,23 @@
 /* Packing of B; gemm_parts.h says how its numbers lie. */
 #include "gemm_parts.h"
 
-/* LANES steps of as many columns from `n` on, each contiguous in memory; whether that could be done. */
-static bool square_copy(real *panel, struct view B, size_t k0, size_t n, size_t K, size_t cols) {
+/* Column `n` of B at these steps, at most LANES; or LANES columns from there on, where they are a square of floats,
+ * which is transposed as a whole. Returns how many it were, of the `cols` there are. */
+static size_t columns_copy(real *panel, struct view B, struct range steps, size_t n, size_t cols) {
+    const size_t depth = steps.to - steps.from;
 #ifndef REAL_DOUBLE
-    if (B.row == 1 && !B.bf16 && cols >= LANES && K - k0 >= LANES) {
+    if (B.row == 1 && !B.bf16 && cols >= LANES && depth == LANES) {
         words w[LANES];
-        for (size_t i = 0; i < LANES; i++) w[i] = words_load((const real *)view_row(B, B.col, n + i) + k0);
+        for (size_t i = 0; i < LANES; i++) w[i] = words_load((const real *)view_row(B, B.col, n + i) + steps.from);
         words_transpose(w);
         for (size_t k = 0; k < LANES; k++) words_store((uint32_t *)panel + k * COLS, w[k]);
-        return true;
+        return LANES;
     }
 #endif
-    (void)panel, (void)B, (void)k0, (void)n, (void)K, (void)cols;
-    return false;
+    real room[LANES];
+    const real *column = view_reals(B, view_numbers(B, view_row(B, B.col, n), steps.from * B.row), room, depth);
+    for (size_t k = 0; k < depth; k++) panel[k * COLS] = column[k * B.row];
+    return (void)cols, 1;
 }
 
 /* A panel of `real`: columns from..from+cols of K rows of B. */
@@ -27,17 +31,9 @@ static void panel_copy(real *panel, struct view B, size_t K, size_t from, size_t
             else memcpy(panel + k * COLS, row, cols * sizeof(real));
         }
     else /* a few k at a time, so that both sides stay in the cache */
-        for (size_t k0 = 0, some; k0 < K; k0 += some) {
-            some = min_size(LANES, K - k0);
-            for (size_t n = 0; n < cols; n++) {
-                if (square_copy(panel + k0 * COLS + n, B, k0, from + n, K, cols - n)) {
-                    n += LANES - 1;
-                    continue;
-                }
-                const void *numbers = view_numbers(B, view_row(B, B.col, from + n), k0 * B.row);
-                const real *column = view_reals(B, numbers, room, some);
-                for (size_t k = 0; k < some; k++) panel[(k0 + k) * COLS + n] = column[k * B.row];
-            }
+        for (size_t k = 0; k < K; k += LANES) {
+            const struct range steps = {k, min_size(k + LANES, K)};
+            for (size_t n = 0; n < cols;) n += columns_copy(panel + k * COLS + n, B, steps, from + n, cols - n);
         }
 }
 
@@ -120,7 +116,7 @@ void panel_pack(void *panel, enum storage storage, struct view B, size_t K, size
     if (storage_steps(storage) == 1) panel_copy(panel, B, K, from, cols);
 #ifdef REAL_DOUBLE
     real *numbers = panel;
-    for (size_t i = 0; storage == STORAGE_BF16 && i < K * COLS; i++) numbers[i] = real_round(numbers[i]);
+    for (size_t i = 0; storage == STORAGE_BF16 && i < K * COLS; i++) numbers[i] = bf16_of(numbers[i]);
 #else
     if (storage == STORAGE_BF16) panel_pair(panel, B, K, from, cols);
 #endif
