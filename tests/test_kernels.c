@@ -157,7 +157,7 @@ static double activation_value(const void *call) {
     const size_t width = activation_width(a->kind) * a->F;
     real out[a->rows * width];
     double sum = 0;
-    activation_forward(a->kind, out, a->x, a->rows, a->F);
+    activation_forward(a->kind, kept_real(out), kept_real(a->x), a->rows, a->F);
     for (size_t r = 0; r < a->rows; r++) sum += dot(out + r * width, a->weights + r * a->F, a->F);
     return sum;
 }
@@ -170,7 +170,7 @@ static void activation_check(enum activation kind, size_t rows, size_t F) {
     row_scale(x, 2, n);
     random_fill(weights, rows * F, 2);
     poison(out, n + 1);
-    activation_forward(kind, out, x, rows, F);
+    activation_forward(kind, kept_real(out), kept_real(x), rows, F);
     for (size_t i = 0; i < n; i++) {
         const size_t f = i % width;
         if (f >= F) assert_true(isnan(out[i]));
@@ -178,12 +178,12 @@ static void activation_check(enum activation kind, size_t rows, size_t F) {
     }
     memcpy(kept, x, sizeof x);
     kept[n] = NAN;
-    activation_forward(kind, kept, kept, rows, F);
+    activation_forward(kind, kept_real(kept), kept_real(kept), rows, F);
     for (size_t i = 0; i < n; i++) assert_true(kept[i] == (i % width < F ? out[i] : x[i]));
     memcpy(kept, x, sizeof x);
     poison(dx, n + 1);
     for (size_t r = 0; r < rows; r++) memcpy(dx + r * width, weights + r * F, F * sizeof *dx);
-    activation_backward(kind, dx, kept, rows, F);
+    activation_backward(kind, kept_real(dx), dx, kept_real(kept), rows, F);
     for (size_t i = 0; i < n; i++) assert_true(kept[i] == (i % width < F ? out[i] : x[i]));
     assert_true(isnan(out[n]) && isnan(dx[n]) && isnan(kept[n]));
     gradient_check("dx", activation_value, &(struct activating){kind, x, weights, rows, F}, x, dx, n);
@@ -204,9 +204,9 @@ static void test_activations_far_out(void **state) {
         const real x = far[i], positive = fmax(x, 0), step = x < 0 ? 0 : x > 0 ? 1 : 0.5;
         real gelu_of[] = {x}, swiglu_of[] = {x, 3}, relu2_of[] = {x};
         real d_gelu[] = {1}, d_swiglu[] = {1, NAN}, d_relu2[] = {1};
-        activation_backward(ACTIVATION_GELU, d_gelu, gelu_of, 1, 1);
-        activation_backward(ACTIVATION_SWIGLU, d_swiglu, swiglu_of, 1, 1);
-        activation_backward(ACTIVATION_RELU2, d_relu2, relu2_of, 1, 1);
+        activation_backward(ACTIVATION_GELU, kept_real(d_gelu), d_gelu, kept_real(gelu_of), 1, 1);
+        activation_backward(ACTIVATION_SWIGLU, kept_real(d_swiglu), d_swiglu, kept_real(swiglu_of), 1, 1);
+        activation_backward(ACTIVATION_RELU2, kept_real(d_relu2), d_relu2, kept_real(relu2_of), 1, 1);
         assert_near(gelu_of[0], positive, ROUNDING);
         assert_near(d_gelu[0], step, ROUNDING);
         assert_near(swiglu_of[0], 3 * positive, ROUNDING);

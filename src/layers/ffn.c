@@ -71,10 +71,10 @@ static struct gemm up_product(const struct ffn *f, const struct linear *up, real
 }
 
 /* The activated numbers are the first F of each row of the hidden layer. */
-static struct gemm down_product(const struct linear *down, real *out, const real *hidden, const real *start,
+static struct gemm down_product(const struct linear *down, real *out, struct kept activated, const real *start,
                                 size_t rows, size_t width) {
     struct gemm g = linear_product(down, out, kept_real(NULL), start, rows);
-    g.A = view_of(hidden, width, 1);
+    g.A = kept_view(activated, width);
     return g;
 }
 
@@ -88,31 +88,27 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, struct kep
         const struct linear l1 = linear_at(f->up, e), l2 = linear_at(f->down, e);
         if (rows == 0) continue;
         up[n] = up_product(f, &l1, hidden + row * width, in, row, rows);
-        down[n++] = down_product(&l2, out + row * S, hidden + row * width, start ? start + row * S : NULL, rows, width);
+        down[n++] = down_product(&l2, out + row * S, kept_real(hidden + row * width), start ? start + row * S : NULL,
+                                 rows, width);
     }
     gemm_run(up, n, NULL);
-    activation_forward(f->act, hidden, hidden, rows_all(f), f->down.IC);
+    activation_forward(f->act, kept_real(hidden), kept_real(hidden), rows_all(f), f->down.IC);
     gemm_run(down, n, NULL);
 }
 
-/* What a thread has of work memory: a chunk's hidden layer, and in bf16 its gradient or what comes out, as real. */
+/* What a thread has of work memory, for a chunk: its numbers before they are kept, and what is activated. */
 struct room {
-    real *first, *second;
+    real *numbers;
+    struct kept activated;
 };
 static size_t room_count(size_t width, size_t S, enum operands operands) {
-    return rows_fitting(width, operands) * (width + (operands == OPERANDS_F32 ? 0 : S > width ? S : width));
+    return rows_fitting(width, operands) * (operands == OPERANDS_F32 ? width : width + (S > width ? S : width));
 }
 static struct room room_of_thread(const struct ffn *f, real *scratch) {
     const size_t S = f->up.IC, width = f->up.OC, count = room_count(width, S, f->up.operands);
     real *first = scratch + (size_t)omp_get_thread_num() * count;
-    return (struct room){first, first + rows_fitting(width, f->up.operands) * width};
-}
-
-/* A chunk of the hidden layer, before and after its activation. */
-static void chunk_activate(const struct ffn *f, real *activated, struct kept hidden, const real *h, size_t rows) {
-    const size_t count = rows * f->up.OC;
-    kept_store(hidden, h, count);
-    activation_forward(f->act, activated, kept_load(hidden, activated, count), rows, f->down.IC);
+    if (f->up.operands == OPERANDS_F32) return (struct room){NULL, kept_real(first)};
+    return (struct room){first + rows_fitting(width, f->up.operands) * width, {first, true}};
 }
 
 void ffn_forward(const struct ffn *f, struct kept out, struct kept hidden, struct kept in, const real *start,
@@ -128,13 +124,14 @@ void ffn_forward(const struct ffn *f, struct kept out, struct kept hidden, struc
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
         const struct kept h_kept = kept_at(hidden, b.row * width), out_kept = kept_at(out, b.row * S);
-        const struct room room = scratch ? room_of_thread(f, scratch) : (struct room){h_kept.data, NULL};
-        real *h = kept_room(h_kept, room.first), *o = kept_room(out_kept, room.second);
+        const struct room room = scratch ? room_of_thread(f, scratch) : (struct room){NULL, h_kept};
+        real *h = kept_room(h_kept, room.numbers), *o = kept_room(out_kept, room.numbers);
         const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
         const struct gemm down =
-            down_product(&b.down, o, room.first, start ? start + b.row * S : NULL, b.rows, width);
+            down_product(&b.down, o, room.activated, start ? start + b.row * S : NULL, b.rows, width);
         gemm_serial(&up);
-        chunk_activate(f, room.first, h_kept, h, b.rows);
+        kept_store(h_kept, h, b.rows * width);
+        activation_forward(f->act, room.activated, h_kept, b.rows, f->down.IC);
         gemm_serial(&down);
         kept_store(out_kept, o, b.rows * S);
     }
@@ -153,18 +150,13 @@ static void inputs_backward(const struct ffn *f, real *din, struct kept d_hidden
 #pragma omp parallel for schedule(dynamic, 1)
     for (size_t task = 0; task < task_first[f->E]; task++) {
         const struct chunk b = chunk_of(f, task_first, chunk, task);
-        const size_t count = b.rows * width;
         const struct kept h_kept = kept_at(hidden, b.row * width), dh_kept = kept_at(d_hidden, b.row * width);
-        const struct room room = room_of_thread(f, scratch);
-        real *h = kept_room(h_kept, room.first), *dh = kept_room(dh_kept, room.second);
+        real *dh = kept_room(dh_kept, room_of_thread(f, scratch).numbers);
         struct gemm down = linear_din_product(&b.down, dh, kept_real(dout + b.row * S), NULL, b.rows);
         down.ldc = width;
         const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh_kept, NULL, b.rows);
-        kept_load(h_kept, h, count);
         gemm_serial(&down);
-        activation_backward(f->act, dh, h, b.rows, f->down.IC);
-        kept_store(h_kept, h, count);
-        kept_store(dh_kept, dh, count);
+        activation_backward(f->act, dh_kept, dh, h_kept, b.rows, f->down.IC);
         gemm_serial(&up);
     }
 }

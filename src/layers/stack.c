@@ -7,12 +7,14 @@
 /* Row by row on all threads. */
 static void gelu_rows(real *out, const real *x, size_t rows, size_t C) {
 #pragma omp parallel for if (rows > FEW_ROWS)
-    for (size_t r = 0; r < rows; r++) activation_forward(ACTIVATION_GELU, out + r * C, x + r * C, 1, C);
+    for (size_t r = 0; r < rows; r++)
+        activation_forward(ACTIVATION_GELU, kept_real(out + r * C), kept_real(x + r * C), 1, C);
 }
 
 static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
 #pragma omp parallel for
-    for (size_t r = 0; r < rows; r++) activation_backward(ACTIVATION_GELU, dx + r * C, x + r * C, 1, C);
+    for (size_t r = 0; r < rows; r++)
+        activation_backward(ACTIVATION_GELU, kept_real(dx + r * C), dx + r * C, kept_real(x + r * C), 1, C);
 }
 
 /* h_0 = in W_0^T + b_0,  h_i = gelu(h_{i-1}) W_i^T + b_i */

@@ -45,30 +45,61 @@ static inline void store(real *p, size_t n, vec x) {
     else vec_store_some(p, n, x);
 }
 
-/* Inlined into a loop of its own for each kind. */
-static inline void rows_forward(enum activation kind, real *out, const real *x, size_t rows, size_t F) {
-    const size_t W = activation_width(kind);
-    for (size_t r = 0; r < rows; r++, x += W * F, out += W * F)
-        for (size_t f = 0; f < F; f += VEC_LANES) {
-            const vec second = W > 1 ? load(x + F + f, F - f) : (vec){0};
-            store(out + f, F - f, slopes_of(kind, load(x + f, F - f), second).out);
-        }
+/* What is in the first cache while it is real. */
+enum { SOME = 256 };
+
+/* n hidden units from f on of a row of F. Inlined into a loop of its own for each kind. */
+static inline void some_forward(enum activation kind, struct kept out, struct kept x, size_t F, size_t n) {
+    const bool two = activation_width(kind) > 1;
+    real room[3][SOME];
+    const real *first = kept_load(x, room[0], n), *second = two ? kept_load(kept_at(x, F), room[1], n) : NULL;
+    real *to = kept_room(out, room[2]);
+    for (size_t f = 0; f < n; f += VEC_LANES)
+        store(to + f, n - f, slopes_of(kind, load(first + f, n - f), two ? load(second + f, n - f) : (vec){0}).out);
+    kept_store(out, to, n);
 }
 
 /* out = act(first, second): d_first = dout by_first,  d_second = dout by_second */
-static inline void rows_backward(enum activation kind, real *dx, real *x, size_t rows, size_t F) {
-    const size_t W = activation_width(kind);
-    for (size_t r = 0; r < rows; r++, x += W * F, dx += W * F)
-        for (size_t f = 0; f < F; f += VEC_LANES) {
-            const vec dout = load(dx + f, F - f), second = W > 1 ? load(x + F + f, F - f) : (vec){0};
-            const struct slopes s = slopes_of(kind, load(x + f, F - f), second);
-            store(x + f, F - f, s.out);
-            store(dx + f, F - f, dout * s.by_first);
-            if (W > 1) store(dx + F + f, F - f, dout * s.by_second);
+static inline void some_backward(enum activation kind, struct kept dx, const real *dout, struct kept x, size_t F,
+                                 size_t n) {
+    const bool two = activation_width(kind) > 1;
+    const struct kept dx_second = kept_at(dx, F);
+    real room[5][SOME];
+    const real *first = kept_load(x, room[0], n), *second = two ? kept_load(kept_at(x, F), room[1], n) : NULL;
+    real *out = kept_room(x, room[2]), *d_first = kept_room(dx, room[3]), *d_second = kept_room(dx_second, room[4]);
+    for (size_t f = 0; f < n; f += VEC_LANES) {
+        const vec d = load(dout + f, n - f), other = two ? load(second + f, n - f) : (vec){0};
+        const struct slopes s = slopes_of(kind, load(first + f, n - f), other);
+        store(out + f, n - f, s.out);
+        store(d_first + f, n - f, d * s.by_first);
+        if (two) store(d_second + f, n - f, d * s.by_second);
+    }
+    kept_store(x, out, n);
+    kept_store(dx, d_first, n);
+    if (two) kept_store(dx_second, d_second, n);
+}
+
+static size_t some(size_t F, size_t f) { return F - f < SOME ? F - f : SOME; }
+
+/* Rows of W F numbers. */
+static inline void rows_forward(enum activation kind, struct kept out, struct kept x, size_t rows, size_t F) {
+    const size_t width = activation_width(kind) * F;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t f = 0; f < F; f += SOME)
+            some_forward(kind, kept_at(out, r * width + f), kept_at(x, r * width + f), F, some(F, f));
+}
+
+static inline void rows_backward(enum activation kind, struct kept dx, const real *dout, struct kept x, size_t rows,
+                                 size_t F) {
+    const size_t width = activation_width(kind) * F;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t f = 0; f < F; f += SOME) {
+            const size_t at = r * width + f;
+            some_backward(kind, kept_at(dx, at), dout + at, kept_at(x, at), F, some(F, f));
         }
 }
 
-void activation_forward(enum activation kind, real *out, const real *x, size_t rows, size_t F) {
+void activation_forward(enum activation kind, struct kept out, struct kept x, size_t rows, size_t F) {
     switch (kind) {
         case ACTIVATION_GELU: rows_forward(ACTIVATION_GELU, out, x, 1, rows * F); break; /* rows lie side by side */
         case ACTIVATION_RELU2: rows_forward(ACTIVATION_RELU2, out, x, 1, rows * F); break;
@@ -76,10 +107,11 @@ void activation_forward(enum activation kind, real *out, const real *x, size_t r
     }
 }
 
-void activation_backward(enum activation kind, real *dx, real *x, size_t rows, size_t F) {
+void activation_backward(enum activation kind, struct kept dx, const real *dout, struct kept x, size_t rows,
+                         size_t F) {
     switch (kind) {
-        case ACTIVATION_GELU: rows_backward(ACTIVATION_GELU, dx, x, 1, rows * F); break;
-        case ACTIVATION_RELU2: rows_backward(ACTIVATION_RELU2, dx, x, 1, rows * F); break;
-        case ACTIVATION_SWIGLU: rows_backward(ACTIVATION_SWIGLU, dx, x, rows, F); break;
+        case ACTIVATION_GELU: rows_backward(ACTIVATION_GELU, dx, dout, x, 1, rows * F); break;
+        case ACTIVATION_RELU2: rows_backward(ACTIVATION_RELU2, dx, dout, x, 1, rows * F); break;
+        case ACTIVATION_SWIGLU: rows_backward(ACTIVATION_SWIGLU, dx, dout, x, rows, F); break;
     }
 }

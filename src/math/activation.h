@@ -10,18 +10,20 @@
 #define ACTIVATION_H
 
 #include <stddef.h>
-#include "../base/real.h"
+#include "bf16.h"
 
 enum activation { ACTIVATION_GELU, ACTIVATION_SWIGLU, ACTIVATION_RELU2 };
 
 /* W: how many numbers the first matrix makes for each that goes into the second. */
 static inline size_t activation_width(enum activation kind) { return kind == ACTIVATION_SWIGLU ? 2 : 1; }
 
-/* out may be x. */
-void activation_forward(enum activation kind, real *out, const real *x, size_t rows, size_t F);
+/* out, which may be x, is real or bf16 as x is. */
+void activation_forward(enum activation kind, struct kept out, struct kept x, size_t rows, size_t F);
 
-/* dx (rows, W F) holds dout in the first F places of each row, and becomes the gradient of x; x becomes the output in
- * the first F places of each of its rows, from the same exponential. */
-void activation_backward(enum activation kind, real *dx, real *x, size_t rows, size_t F);
+/* dout, in the first F places of each of `rows` rows (W F), to dx (rows, W F), the gradient of x; x becomes the output
+ * in the first F places of each of its rows, from the same exponential. dx and x are real, and then dout may be dx; or
+ * both are bf16. */
+void activation_backward(enum activation kind, struct kept dx, const real *dout, struct kept x, size_t rows,
+                         size_t F);
 
 #endif

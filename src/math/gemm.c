@@ -359,6 +359,7 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
     const bool tiles = in_bf16(g) && tiles_wanted(), strips = tiles && packed && order_of(g) == ROW_MAJOR;
     const size_t all = rows.to - rows.from, strip = strips ? BF16_ROWS : all;
     const size_t block_depth = depth_fitting(g, strip, tiles);
+    struct rows_lie lie = {0};
     if (tiles) tiles_begin();
     for (size_t k0 = 0; k0 == 0 || k0 < g->K; k0 += block_depth) {
         const struct range steps = {k0, k0 + min_size(block_depth, g->K - k0)};
@@ -369,9 +370,9 @@ static void block_multiply(const struct gemm *g, const void *packed, struct rang
             for (size_t i = 0; i < all; i += strip) {
                 const struct range some_rows = {rows.from + i, rows.from + min_size(i + strip, all)};
                 real *const sums = g->sums && j == 0 ? row_sums + i : NULL; /* blocks side by side share their rows */
-                if (tiles && (strips || j == cols.from)) tiles_pack_rows(a.words, sums, g, some_rows, steps);
+                if (tiles && (strips || j == cols.from)) lie = tiles_pack_rows(a.words, sums, g, some_rows, steps);
                 if (!tiles && j == cols.from) pack_rows(a.numbers, sums, g, some_rows, steps, slabs);
-                if (tiles) tiles_multiply(g, a.words, &B, some_rows, part, steps);
+                if (tiles) tiles_multiply(g, lie, &B, some_rows, part, steps);
                 else panels_multiply(g, a.numbers, slabs, &B, some_rows, part, steps);
             }
         }

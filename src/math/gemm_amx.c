@@ -163,9 +163,22 @@ static void columns_pack(uint32_t *a, real *sums, const struct gemm *g, struct r
     }
 }
 
-void tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
+/* Whether tiles can be read where the rows are: bf16, whole, and not all in the same few places of the first cache. */
+static bool rows_are_tiles(const struct gemm *g, size_t rows, size_t depth) {
+    enum { CACHE_PERIOD = 2048 };
+    return g->A.bf16 && g->A.col == 1 && !g->A.pick && rows % TILE == 0 && depth % BF16_DEPTH == 0 &&
+           g->A.row * sizeof(bf16) % CACHE_PERIOD != 0;
+}
+
+struct rows_lie tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
+    const size_t depth = steps.to - steps.from, row = g->A.row * sizeof(bf16);
+    if (!sums && rows_are_tiles(g, block.to - block.from, depth))
+        return (struct rows_lie){view_numbers(g->A, view_row(g->A, g->A.row, block.from), steps.from), row, ROW_BYTES,
+                                 TILE * row};
     if (by_columns(g)) columns_pack(a, sums, g, block, steps);
     else rows_pack(a, sums, g, block, steps);
+    const size_t tile = TILE_WORDS * sizeof *a;
+    return (struct rows_lie){(const char *)a, ROW_BYTES, tile, blocks_of(depth, BF16_DEPTH) * tile};
 }
 
 /* ---- Blocks of C -------------------------------------------------------------------------------- */
@@ -187,8 +200,7 @@ struct ahead {
 /* What a block of up to 2 x 2 tiles is made of. Rows lie so many bytes apart. */
 struct block {
     size_t steps;        /* tiles along k */
-    const uint32_t *a;
-    size_t strip;        /* words from the upper rows of A to the lower */
+    struct rows_lie a;
     struct step b, last; /* the first, and the last, which may be a copy */
     const real *start;   /* or NULL for zeros */
     size_t start_row;
@@ -218,7 +230,7 @@ static inline __attribute__((always_inline)) TILES void block_run(const struct b
                                                                   const int across) {
     const real *start = t->start, *start_below = start ? rows_below(start, t->start_row) : NULL;
     real *c = t->c, *c_below = t->c + TILE * (t->c_row / sizeof(real));
-    const uint32_t *a = t->a;
+    const char *a = t->a.data;
     const size_t c_rows = blocks_of(2 * TILE, t->steps ? t->steps : 1);
     if (!start) {
         _tile_zero(0);
@@ -230,15 +242,15 @@ static inline __attribute__((always_inline)) TILES void block_run(const struct b
     if (start && across > 1) _tile_loadd(1, start + TILE, t->start_row);
     if (start && down > 1) _tile_loadd(2, start_below, t->start_row);
     if (start && down > 1 && across > 1) _tile_loadd(3, start_below + TILE, t->start_row);
-    for (size_t s = 0; s < t->steps; s++, a += TILE_WORDS) {
+    for (size_t s = 0; s < t->steps; s++, a += t->a.step) {
         const struct step b = s + 1 < t->steps ? (struct step){t->b.left + s * STEP_BYTES, t->b.right} : t->last;
         fetch(t, s, c_rows);
         _tile_stream_loadd(6, b.left, PANEL_ROW); /* B passes by; A's strip is to stay in the first cache */
-        _tile_loadd(4, a, ROW_BYTES);
+        _tile_loadd(4, a, t->a.row);
         _tile_dpbf16ps(0, 4, 6);
         if (across > 1) _tile_stream_loadd(7, b.left + b.right, PANEL_ROW);
         if (across > 1) _tile_dpbf16ps(1, 4, 7);
-        if (down > 1) _tile_loadd(5, a + t->strip, ROW_BYTES);
+        if (down > 1) _tile_loadd(5, a + t->a.strip, t->a.row);
         if (down > 1) _tile_dpbf16ps(2, 5, 6);
         if (down > 1 && across > 1) _tile_dpbf16ps(3, 5, 7);
     }
@@ -302,20 +314,19 @@ static size_t rows_next(const char *next[2 * TILE], const struct gemm *g, struct
     return n;
 }
 
-void tiles_multiply(const struct gemm *g, const uint32_t *a, const struct panels *B, struct range rows,
+void tiles_multiply(const struct gemm *g, struct rows_lie a, const struct panels *B, struct range rows,
                     struct range cols, struct range steps) {
-    const size_t depth = steps.to - steps.from, tiles = blocks_of(depth, BF16_DEPTH), strip = tiles * TILE_WORDS;
+    const size_t depth = steps.to - steps.from, tiles = blocks_of(depth, BF16_DEPTH);
     const real *start = steps.from > 0 ? g->C : g->start, *bias = steps.from > 0 ? NULL : g->bias;
     const char *next[2 * TILE];
     const bool cut = depth % BF16_DEPTH != 0 && g->packed && g->packed_K > g->K;
     const size_t n = rows_next(next, g, rows, steps.from);
     const size_t share = blocks_of(n, blocks_of(cols.to - cols.from, 2 * TILE)); /* of them, a block's */
     uint32_t copy[2 * TILE_WORDS] __attribute__((aligned(64)));
-    for (size_t i = rows.from; i < rows.to; i += 2 * TILE)
+    for (size_t i = rows.from; i < rows.to; i += 2 * TILE, a.data += 2 * a.strip)
         for (size_t j = cols.from, fetched = 0; j < cols.to; j += 2 * TILE, fetched += share) {
             const size_t ij = i * g->ldc + j, width = min_size(2 * TILE, cols.to - j);
-            struct block t = {.steps = tiles, .a = a + (i - rows.from) / TILE * strip, .strip = strip, .ldc = g->ldc,
-                              .start = start ? start + ij : NULL};
+            struct block t = {.steps = tiles, .a = a, .ldc = g->ldc, .start = start ? start + ij : NULL};
             t.b = (struct step){B->data + (j - cols.from) / COLS * B->bytes, PANEL_TILES == 1 ? B->bytes : ROW_BYTES};
             t.last = (struct step){t.b.left + (tiles ? tiles - 1 : 0) * STEP_BYTES, t.b.right};
             if (cut) t.last = step_copy(copy, t.last, depth % BF16_DEPTH, blocks_of(width, TILE));
@@ -331,10 +342,10 @@ bool gemm_use_tiles(bool wanted) { return (void)wanted, false; }
 bool tiles_wanted(void) { return false; }
 void tiles_begin(void) {}
 void tiles_end(void) {}
-void tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
-    (void)a, (void)sums, (void)g, (void)block, (void)steps;
+struct rows_lie tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps) {
+    return (void)a, (void)sums, (void)g, (void)block, (void)steps, (struct rows_lie){0};
 }
-void tiles_multiply(const struct gemm *g, const uint32_t *a, const struct panels *B, struct range rows,
+void tiles_multiply(const struct gemm *g, struct rows_lie a, const struct panels *B, struct range rows,
                     struct range cols, struct range steps) {
     (void)g, (void)a, (void)B, (void)rows, (void)cols, (void)steps;
 }

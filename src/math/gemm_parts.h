@@ -169,10 +169,17 @@ bool tiles_wanted(void);
 void tiles_begin(void);
 void tiles_end(void);
 
+/* Where A's tiles are: bytes from row to row of a tile, from tile to tile along k, and from 16 rows to the next 16. */
+struct rows_lie {
+    const char *data;
+    size_t row, step, strip;
+};
+
 /* gemm.c's pack_rows and panels_multiply. A packed block is strips of 16 rows; a strip is tiles, 32 steps each, as many
- * as there are and zeros behind them; a tile is 16 rows of 16 words. */
-void tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps);
-void tiles_multiply(const struct gemm *g, const uint32_t *a, const struct panels *B, struct range rows,
+ * as there are and zeros behind them; a tile is 16 rows of 16 words. Rows of bf16 that can be read where they are
+ * are not packed. */
+struct rows_lie tiles_pack_rows(uint32_t *a, real *sums, const struct gemm *g, struct range block, struct range steps);
+void tiles_multiply(const struct gemm *g, struct rows_lie a, const struct panels *B, struct range rows,
                     struct range cols, struct range steps);
 
 #endif

@@ -306,14 +306,14 @@ static void run_gelu_forward(void *x) {
     struct buffers *k = x;
 #pragma omp parallel for
     for (size_t r = 0; r < R_; r++)
-        activation_forward(ACTIVATION_GELU, k->a + r * 4 * C_, k->b + r * 4 * C_, 1, 4 * C_);
+        activation_forward(ACTIVATION_GELU, kept_real(k->a + r * 4 * C_), kept_real(k->b + r * 4 * C_), 1, 4 * C_);
 }
 static void run_gelu_backward(void *x) {
     struct buffers *k = x;
 #pragma omp parallel for
     for (size_t r = 0; r < R_; r++) {
         const size_t i = r * 4 * C_;
-        activation_backward(ACTIVATION_GELU, k->a + i, k->c + i, 1, 4 * C_); /* c becomes its own GELU, a its slope's */
+        activation_backward(ACTIVATION_GELU, kept_real(k->a + i), k->a + i, kept_real(k->c + i), 1, 4 * C_);
     }
 }
 static void run_crossentropy(void *x) {
