@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "../src/math/activation.h"
 #include "../src/math/bf16.h"
 #include "../src/math/kernels.h"
 #include "../src/base/util.h"
@@ -76,6 +77,41 @@ static void test_all_rows(void **state) {
     assert_memory_equal(reals, numbers, sizeof reals);
 }
 
+/* What is between the matrices of a layer: as of the same numbers in floats, rounded where it is stored. */
+static void activation_check(enum activation kind, size_t rows, size_t F) {
+    const size_t W = activation_width(kind), width = W * F, n = rows * width, bytes = n * sizeof(uint16_t);
+    float *x = array_alloc(n, sizeof *x), *out = array_alloc(n, sizeof *out), *dx = array_alloc(n, sizeof *dx);
+    float *dout = array_alloc(n, sizeof *dout), *room = array_alloc(n, sizeof *room);
+    const struct kept x_kept = {guarded_alloc(bytes), true}, out_kept = {guarded_alloc(bytes), true};
+    const struct kept dx_kept = {guarded_alloc(bytes), true};
+    for (size_t i = 0; i < n; i++) x[i] = bf16_nearest((float)(4 * sin((double)i))), dout[i] = (float)cos((double)i);
+    kept_store(x_kept, x, n);
+    activation_forward(kind, out_kept, x_kept, rows, F);
+    activation_forward(kind, kept_real(out), kept_real(x), rows, F);
+    const float *got = kept_load(out_kept, room, n);
+    for (size_t i = 0; i < n; i++)
+        if (i % width < F) assert_true(got[i] == bf16_nearest(out[i]));
+    activation_backward(kind, dx_kept, dout, x_kept, rows, F);
+    activation_backward(kind, kept_real(dx), dout, kept_real(x), rows, F);
+    got = kept_load(x_kept, room, n);
+    for (size_t i = 0; i < n; i++) assert_true(got[i] == bf16_nearest(x[i]));
+    got = kept_load(dx_kept, room, n);
+    for (size_t i = 0; i < n; i++) assert_true(got[i] == bf16_nearest(dx[i]));
+    guarded_free(x_kept.data, bytes), guarded_free(out_kept.data, bytes), guarded_free(dx_kept.data, bytes);
+    free(x), free(out), free(dx), free(dout), free(room);
+}
+
+static void test_activations_in_bf16(void **state) {
+    (void)state;
+    static const enum activation kinds[] = {ACTIVATION_GELU, ACTIVATION_SWIGLU, ACTIVATION_RELU2};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        activation_check(kinds[k], 1, 1);
+        activation_check(kinds[k], 3, 77);
+        activation_check(kinds[k], 5, 301);
+        activation_check(kinds[k], 2, 512);
+    }
+}
+
 /* All of them, however many threads share them, and no other. */
 static void test_clearing(void **state) {
     (void)state;
@@ -97,6 +133,7 @@ int main(void) {
         cmocka_unit_test(test_rows_in_bf16),
         cmocka_unit_test(test_rows_of_reals),
         cmocka_unit_test(test_all_rows),
+        cmocka_unit_test(test_activations_in_bf16),
         cmocka_unit_test(test_clearing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
