@@ -435,10 +435,35 @@ size_t gemm_workspace_bytes(const struct gemm *problems, size_t n) {
     return bytes;
 }
 
+/* A call as it is dealt out: pieces of packing, then of multiplying, numbered through all its problems. */
+struct call {
+    const struct gemm *problems;
+    size_t n;
+    struct cut *cuts;
+    const void **packed;
+    size_t *panel_first, *task_first; /* (n + 1) */
+};
+
+static void piece_pack(const struct call *c, size_t piece) {
+    const size_t p = tasks_find(c->panel_first, c->n, piece);
+    const struct gemm *g = &c->problems[p];
+    gemm_pack_panel((void *)c->packed[p], gemm_storage(g->operands), g->B, g->K, g->N, piece - c->panel_first[p]);
+}
+
+static void piece_multiply(const struct call *c, size_t piece) {
+    const size_t p = tasks_find(c->task_first, c->n, piece), task = piece - c->task_first[p];
+    const struct gemm *g = &c->problems[p];
+    const struct cut cut = c->cuts[p];
+    const size_t i = task / cut.across * cut.rows, j = task % cut.across * cut.cols;
+    block_multiply(g, c->packed[p], (struct range){i, min_size(i + cut.rows, g->M)},
+                   (struct range){j, min_size(j + cut.cols, g->N)});
+}
+
 void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
-    size_t panel_first[n + 1], task_first[n + 1]; /* pieces of packing, and of multiplying */
+    size_t panel_first[n + 1], task_first[n + 1], rows = 0;
     struct cut cuts[n];
     const void *packed[n];
+    const struct call call = {problems, n, cuts, packed, panel_first, task_first};
     const double work = work_of(problems, n);
     panel_first[0] = task_first[0] = 0;
     for (size_t p = 0; p < n; p++) {
@@ -449,20 +474,15 @@ void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
         if (pack) workspace = (char *)workspace + gemm_packed_bytes(gemm_storage(g->operands), g->K, g->N);
         panel_first[p + 1] = panel_first[p] + (pack ? gemm_panels(g->N) : 0);
         task_first[p + 1] = task_first[p] + cuts[p].tasks;
+        rows += g->M;
     }
     if (panel_first[n] > 0)
 #pragma omp parallel for schedule(static)
-        for (size_t piece = 0; piece < panel_first[n]; piece++) {
-            const size_t p = tasks_find(panel_first, n, piece), j = piece - panel_first[p];
-            const struct gemm *g = &problems[p];
-            gemm_pack_panel((void *)packed[p], gemm_storage(g->operands), g->B, g->K, g->N, j);
-        }
+        for (size_t piece = 0; piece < panel_first[n]; piece++) piece_pack(&call, piece);
+    if (rows <= FEW_ROWS) /* decoding: token after token a thread reads the same weights, out of its own cache */
+#pragma omp parallel for schedule(static)
+        for (size_t piece = 0; piece < task_first[n]; piece++) piece_multiply(&call, piece);
+    else
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t piece = 0; piece < task_first[n]; piece++) {
-        const size_t p = tasks_find(task_first, n, piece), task = piece - task_first[p];
-        const struct gemm *g = &problems[p];
-        const size_t i = task / cuts[p].across * cuts[p].rows, j = task % cuts[p].across * cuts[p].cols;
-        block_multiply(g, packed[p], (struct range){i, min_size(i + cuts[p].rows, g->M)},
-                       (struct range){j, min_size(j + cuts[p].cols, g->N)});
-    }
+        for (size_t piece = 0; piece < task_first[n]; piece++) piece_multiply(&call, piece);
 }
