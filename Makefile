@@ -44,8 +44,12 @@ all: train sample
 train sample: %: $(BUILD)/%
 	cp -f $< $@
 
+# What only ./train is made of.
+TRAINER = $(patsubst %.c,$(BUILD)/%.o,$(wildcard trainer/*.c))
+
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
+$(BUILD)/train: $(TRAINER)
 $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 	$(LINK) -lz
 $(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)

@@ -1,7 +1,8 @@
 #!/bin/sh
-# What stands where: programs -> mhmoe, data, tokenizer -> src/run -> src/layers -> src/math -> src/base -> libc; no file
-# longer than one sitting of reading, no function longer than a screen or two, none with more than 7 parameters; one
-# dialect (.clang-format tells it to editors). Prints every line that breaks this. Exit status 1 if there is one.
+# What stands where: programs (trainer/ is part of ./train) -> mhmoe, data, tokenizer -> src/run -> src/layers ->
+# src/math -> src/base -> libc; no file longer than one sitting of reading, no function longer than a screen or two, none
+# with more than 7 parameters; one dialect (.clang-format tells it to editors). Prints every line that breaks this. Exit
+# status 1 if there is one.
 cd "$(dirname "$0")/.." || exit 1
 broken=0
 
@@ -17,7 +18,7 @@ forbid() {
 
 # Every source file but the tests and those named.
 others() {
-    for file in *.c *.h src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc; do
+    for file in *.c *.h trainer/*.[ch] src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc; do
         [ -f "$file" ] || continue
         case " $* " in *" $file "*) ;; *) echo "$file" ;; esac
     done
@@ -31,6 +32,7 @@ forbid "src/run knows only the rest of src/" '"(.*/)?(mhmoe|data/|tokenizer/|tes
 forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.[ch] tokenizer/*.cc
 forbid "data/ knows only tokenizer/ and src/" '".*mhmoe\.h' data/*.[ch]
 forbid "the model knows only src/" '"(\.\./)?(data|tokenizer)/' mhmoe.[ch]
+forbid "trainer/ is part of ./train alone" '"(.*/)?trainer/' $(others train.c) tests/*.[ch] tests/*/*.[ch]
 forbid "programs and parts do without the tests" '".*tests/' $(others)
 forbid "compression is for checkpoints and files of blocks" '<zlib' \
     $(others src/run/checkpoint.c data/blocks.c data/inputs.c data/encoding.c data/austen.c)

@@ -1,0 +1,89 @@
+/* See trainer.h. A run's directory beside its checkpoints: its config, its log, its plots. */
+#include "trainer.h"
+
+#include "../data/sheet.h"
+#include "../src/run/runplot.h"
+
+/* What a run keeps: all options but those of this call. */
+bool config_write(const struct train *t, struct error *err) {
+    struct train kept = {.options = t->options, .config = t->config};
+    struct option_group groups[GROUPS];
+    struct atomic_file file;
+    char path[PATH_SIZE];
+    kept.options.resume = kept.options.from = kept.options.out = kept.options.match = NULL;
+    kept.options.until = 0;
+    option_groups(&kept, groups);
+    if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
+    options_print(groups, GROUPS, file.file);
+    return atomic_commit(&file, err);
+}
+
+/* Whether an entry of the log is of what a resumed run will do again. */
+static bool entry_is_past(const void *context, const json_t *entry) {
+    const struct train *t = context;
+    const int64_t step = json_integer_value(json_object_get(entry, "step"));
+    return step > t->run.step ||
+           (step == t->run.step && t->run.watched < t->run.step && !json_object_get(entry, "loss"));
+}
+
+json_t *entry_new(const struct train *t) {
+    return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens", (json_int_t)t->run.tokens);
+}
+
+/* The first entry of a run that began with another model's weights says so. */
+bool log_open(struct train *t, struct error *err) {
+    char path[PATH_SIZE];
+    rundir_path(&t->dir, "log.jsonl", path);
+    if (t->options.resume) return runlog_resume(&t->log, path, t->run.step, entry_is_past, t, err);
+    if (!runlog_create(&t->log, path, err) || !t->options.from) return t->log.file;
+    json_t *entry = entry_new(t);
+    json_object_set_new(entry, "from", json_string(t->source.path));
+    json_object_update(entry, t->inherited);
+    return runlog_write(&t->log, entry, err);
+}
+
+json_t *load_json(const struct model *m) {
+    json_t *layers = json_array();
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) {
+        json_t *layer = json_array();
+        for (size_t e = 0; e < m->sizes.E; e++)
+            json_array_append_new(layer, json_integer((json_int_t)m->load[lm * m->sizes.E + e]));
+        json_array_append_new(layers, layer);
+    }
+    return layers;
+}
+
+/* E7 or the z-loss of each MoE layer, its mean over micro-batches since the statistics were cleared, summed. */
+static double router_loss_of(const struct model *m, const double *sums) {
+    double sum = 0;
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) sum += sums[lm] / (double)m->forwards;
+    return sum;
+}
+
+bool step_log(struct train *t, double loss, double norm, double lr, double rate, struct error *err) {
+    const struct model *m = &t->model;
+    json_t *entry = entry_new(t);
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"loss", loss}, {"balance", router_loss_of(m, m->balance_sum)},
+                   {"z_loss", router_loss_of(m, m->z_sum)}, {"gradient_norm", norm}, {"lr", lr},
+                   {"tokens_per_second", rate}, {"seconds", t->run.seconds}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_object_set_new(entry, numbers[i].key, json_number(numbers[i].value));
+    json_object_set_new(entry, "load", load_json(m));
+    return runlog_write(&t->log, entry, err);
+}
+
+bool plots_draw(struct train *t, struct error *err) {
+    char path[PATH_SIZE];
+    const struct model *m = &t->model;
+    return directory_make(rundir_path(&t->dir, "plots", path), err) &&
+           runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
+           (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
+                                           feed_parts(t->val_data), is_masked(t), err)) &&
+           (t->codebook.codes == 0 ||
+            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
+           (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
+                                             m->sizes.E, (size_t)t->config.moe_every, err));
+}

@@ -1,0 +1,95 @@
+/* See trainer.h. What a checkpoint holds, written and read back. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include "../src/base/text.h"
+#include "../src/run/optimizer.h"
+
+/* The tensors of a checkpoint: the model, with `all` Adam's moments, and last the codebook and the tokenizer. */
+static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) {
+    struct model *m = &t->model;
+    size_t n = model_state(m, out), size;
+    if (all) {
+        n += model_tensors(m, t->moment_memory, "adam_m.", out + n);
+        n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", out + n);
+    }
+    if (t->codebook.codes > 0)
+        out[n++] = (struct tensor){.name = "codebook", .dtype = out[0].dtype, .dims = 2,
+                                   .shape = {t->codebook.codes, t->codebook.Q}, .data = t->codebook.entries};
+    const void *model = tokenizer_model(t->tokenizer, &size);
+    out[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {size},
+                             .data = (void *)model};
+    return n + 1;
+}
+enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 2 };
+
+/* Of what is trained on and of what is held out. */
+static char *data_hash_format(const struct train *t) {
+    const uint64_t both[] = {feed_data_hash(t->train_data), feed_data_hash(t->val_data)};
+    return string_format("%016" PRIx64, hash_bytes(HASH_START, both, sizeof both));
+}
+
+static json_t *checkpoint_metadata(const struct train *t) {
+    json_t *m = json_object(), *kept = training_kept(&t->options);
+    metadata_set(m, "format", string_format(MODEL_FORMAT));
+    metadata_set(m, "config", config_to_string(&t->config));
+    metadata_set(m, "options", json_dumps(kept, JSON_COMPACT));
+    metadata_set(m, "data_dir", text_escape(t->data_dir));
+    metadata_set(m, "data_hash", data_hash_format(t));
+    metadata_set(m, "tokenizer_hash", string_format("%016" PRIx64, tokenizer_hash(t->tokenizer)));
+    if (t->language) metadata_set(m, "language", string_format("%s", t->language));
+    runstate_write(&t->run, m);
+    json_decref(kept);
+    return m;
+}
+
+static bool file_save(struct train *t, const char *name, bool all, struct error *err) {
+    struct tensor tensors[CHECKPOINT_TENSORS];
+    char path[PATH_SIZE];
+    const size_t n = checkpoint_tensors(t, all, tensors);
+    json_t *metadata = checkpoint_metadata(t);
+    const bool written = checkpoint_write(rundir_path(&t->dir, name, path), tensors, n, metadata, err);
+    json_decref(metadata);
+    return written;
+}
+
+bool best_save(struct train *t, struct error *err) { return file_save(t, "best.safetensors", false, err); }
+
+bool run_save(struct train *t, struct error *err) {
+    if (!isfinite(gradient_norm(t->model.param_memory, t->model.n_parameters)))
+        return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": a weight is not finite; earlier checkpoints stand; "
+                         "try a lower --lr", t->dir.path, t->run.step);
+    if (!runlog_sync(&t->log, err) || !file_save(t, "last.safetensors", true, err)) return false;
+    t->saved = true;
+    return true;
+}
+
+/* What the data of a resumed run must be: the same tokens, by the same tokenizer. */
+static bool data_check(const struct train *t, const struct checkpoint *c, struct error *err) {
+    const char *want = checkpoint_string(c, "data_hash", err);
+    if (!want) return false;
+    char *got = data_hash_format(t);
+    const bool same = strcmp(got, want) == 0;
+    if (!same)
+        error_set(err, EXIT_MISMATCH,
+                  "%s: not the data that %s was trained on (hash %s, want %s); name the same corpus, "
+                  "or start a new run",
+                  t->data_dir, c->path, got, want);
+    free(got);
+    return same;
+}
+
+bool run_restore(struct train *t, const struct checkpoint *c, struct error *err) {
+    struct tensor tensors[CHECKPOINT_TENSORS];
+    if (!data_check(t, c, err) || !runstate_read(&t->run, c, err)) return false;
+    const size_t n = checkpoint_tensors(t, true, tensors) - 1 - (t->codebook.codes > 0); /* those are there already */
+    for (size_t i = 0; i < n; i++)
+        if (!checkpoint_read(c, &tensors[i], err)) return false;
+    if (t->run.tokens < 0) t->run.tokens = t->run.position * t->config.seq; /* an earlier version had only text */
+    feed_seek(t->train_data, (uint64_t)t->run.position);
+    model_pack(&t->model);
+    t->saved = true;
+    return true;
+}

@@ -1,0 +1,80 @@
+/* See trainer.h. What the user sees of a run. */
+#include "trainer.h"
+
+#include <inttypes.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "../tokenizer/writer.h"
+
+void progress_clear(void) {
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
+void progress_show(const struct train *t, double loss, double rate, double seconds) {
+    if (!isatty(STDERR_FILENO)) return;
+    const long left = (long)((double)(t->options.steps - t->run.step) * seconds);
+    fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->run.step,
+            t->options.steps, loss, rate, left / 60, left % 60);
+}
+
+void sample_show(struct train *t) {
+    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .rng = t->run.sample_rng};
+    struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout}};
+    size_t n;
+    int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);
+    progress_clear();
+    printf("--- step %" PRId64 " ---\n%s", t->run.step, t->options.prompt);
+    model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, writer_emit, &writer);
+    text_end(&writer.text);
+    printf("\n");
+    fflush(stdout);
+    free(ids);
+    t->run.sample_rng = sampler.rng;
+}
+
+/* Bytes resident when training; not those of a tokenizer's training, which comes before. */
+static size_t memory_peak(const struct train *t, const struct model_cost *cost) {
+    /* code, libraries, a tokenizer of some thousand pieces; what products keep on a thread's stack: measured */
+    const size_t program = ((size_t)27 << 18) + ((size_t)3 << 16) * (size_t)omp_get_max_threads();
+    const size_t tokens = (size_t)t->options.batch * (size_t)t->options.accumulate * (size_t)t->config.seq;
+    return cost->parameter_bytes + cost->activation_bytes + 2 * tokens * sizeof(int32_t) +
+           feed_bytes(t->train_data) + feed_bytes(t->val_data) + program;
+}
+
+/* How often a run sees its text; that of each part by how often it is drawn. */
+static void epochs_show(const struct train *t) {
+    const double sequences = (double)t->options.steps * t->options.batch * t->options.accumulate;
+    const bool of_parts = has_parts(t) && !is_masked(t);
+    for (size_t p = 0; p < (of_parts ? feed_parts(t->train_data) : 1); p++) {
+        const double share = feed_part_share(t->train_data, p);
+        if (of_parts)
+            printf("%-18s %zu tokens, %.2f%% of what is trained on: ", feed_part_name(t->train_data, p),
+                   feed_part_tokens(t->train_data, p), 100 * share);
+        else printf("%-19s", "epochs");
+        printf("%.2f%s in %" PRId64 " steps\n", sequences * share / (double)feed_part_epoch(t->train_data, p),
+               of_parts ? " epochs" : "", t->options.steps);
+    }
+}
+
+bool cost_show(const struct train *t, struct error *err) {
+    struct sizes sizes;
+    struct model_setup setup = setup_of(&t->options), other = setup;
+    if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup, err)) return false;
+    other.storage = setup.storage == STORAGE_F32 ? STORAGE_BF16 : STORAGE_F32;
+    const struct model_cost c = model_cost(&sizes, setup), other_c = model_cost(&sizes, other);
+    printf("parameters         %zu\n", c.parameters);
+    printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
+    printf("forward FLOPs      %.4g a token\ntraining FLOPs     %.4g a token\n", c.forward_flops, c.training_flops);
+    printf("memory             %.1f MB parameters, gradients, moments and packed weights\n",
+           (double)c.parameter_bytes / 1e6);
+    printf("                   %.1f MB activations\n", (double)c.activation_bytes / 1e6);
+    printf("                   %.1f MB in all, at its peak; with --dtype %s %.1f MB\n",
+           (double)memory_peak(t, &c) / 1e6, setup.storage ? "f32" : "bf16", (double)memory_peak(t, &other_c) / 1e6);
+    if (is_masked(t)) printf("training examples  %zu an epoch\n", feed_epoch(t->train_data));
+    else printf("training tokens    %zu, %zu sequences an epoch\n",
+                feed_tokens(t->train_data), feed_epoch(t->train_data));
+    epochs_show(t);
+    return output_check(err);
+}
