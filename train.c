@@ -154,6 +154,7 @@ static bool train_all(struct train *t, char **corpora, size_t n, struct error *e
     const struct training *o = &t->options;
     struct sizes sizes;
     char *fallback = NULL;
+    if (o->plot) return runs_draw(o, corpora, n, err);
     if (!config_check(&t->config, &sizes, err) || !threads_start(o->threads, err)) return false;
     if (n == 0 && o->from && o->val)
         return error_set(err, EXIT_USAGE, "--val %s: the data of %s has its own held-out text; name a corpus, too",

@@ -300,6 +300,42 @@ static void test_ticks_units(void **state) {
     free(text);
 }
 
+/* The labels of an x axis from `low` to `high`, in order, a blank after each. */
+static char *labels_of(double low, double high) {
+    const double x[] = {low, high}, y[] = {1, 2};
+    char *text = lines_make(step, loss, &(struct plot_series){"s", x, y, 2}, 1), *labels = string_format("%s", "");
+    for (const char *at = text; (at = strstr(at, "v5\"/>\n<text "));) {
+        at = strchr(strstr(at, "<text "), '>') + 1;
+        string_append(&labels, "%.*s ", (int)strcspn(at, "<"), at);
+    }
+    free(text);
+    return labels;
+}
+
+/* A million is 1M, on an axis of less and of more, never 1000k; nor is a thousand millions 1000M. */
+static void test_ticks_are_short(void **state) {
+    (void)state;
+    static const struct {
+        double low, high;
+        const char *labels;
+    } cases[] = {
+        {0, 3072000, "0 500k 1M 1.5M 2M 2.5M 3M "},
+        {0, 1e6, "0 200k 400k 600k 800k 1M "},
+        {0, 7e5, "0 100k 200k 300k 400k 500k 600k 700k "},
+        {0, 9000, "0 2000 4000 6000 8000 "},
+        {0, 12000, "0 2k 4k 6k 8k 10k 12k "},
+        {995e6, 1005e6, "996M 998M 1G 1.002G 1.004G "},
+        {0, 2.5e9, "0 500M 1G 1.5G 2G 2.5G "},
+        {-1.5e6, 1.5e6, "-1.5M -1M -500k 0 500k 1M 1.5M "},
+        {1e13, 5e13, "1e+13 2e+13 3e+13 4e+13 5e+13 "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *labels = labels_of(cases[i].low, cases[i].high);
+        assert_string_equal(labels, cases[i].labels);
+        free(labels);
+    }
+}
+
 static void test_lines_many(void **state) {
     (void)state;
     enum { N = 20011 };
@@ -620,6 +656,7 @@ int main(void) {
         cmocka_unit_test(test_lines_degenerate),
         cmocka_unit_test(test_lines_logarithmic),
         cmocka_unit_test(test_ticks_units),
+        cmocka_unit_test(test_ticks_are_short),
         cmocka_unit_test(test_lines_many),
         cmocka_unit_test(test_text_shorten),
         cmocka_unit_test(test_lines_long_names),

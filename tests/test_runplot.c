@@ -262,6 +262,53 @@ static void pictures_that_cannot_be_written_are_told(void **state) {
     }
 }
 
+/* ---- Several runs ---- */
+
+/* Two runs in one picture: the first is the log above. */
+static void runs_are_drawn(const char *other, struct error *err, bool want) {
+    static const char *const names[] = {"runs/a", "runs/b"}, *const logs[] = {"log.jsonl", "other.jsonl"};
+    text_save("other.jsonl", other, strlen(other));
+    *err = (struct error){0, ""};
+    if (runplot_runs("runs.svg", names, logs, 2, err) != want) fail_msg("%s", err->text);
+    if (want) text_read("runs.svg", output, sizeof output);
+}
+
+/* A line each, of the validations over tokens. */
+static void runs_lie_over_each_other(void **state) {
+    (void)state;
+    struct error err;
+    runs_are_drawn("{\"step\":1,\"tokens\":50,\"loss\":7}\n{\"step\":2,\"tokens\":80,\"val_loss\":6}\n"
+                   "{\"step\":3,\"tokens\":90,\"val_loss\":5}\n", &err, true);
+    marks_expect("0 runs/a: 4.75 at 200\n0 runs/a: 3.75 at 400\n0 runs/a: 3 at 600\n"
+                 "1 runs/b: 6 at 80\n1 runs/b: 5 at 90\n");
+    texts_expect("Loss of several runs", "validation loss (nats a token)", "tokens");
+}
+
+/* Where one has no curve of validations all are drawn by what they all have, and the axis says so. */
+static void runs_without_validations_are_drawn_by_their_training(void **state) {
+    (void)state;
+    struct error err;
+    runs_are_drawn("{\"step\":1,\"tokens\":50,\"loss\":7}\n{\"step\":2,\"tokens\":80,\"val_loss\":6}\n", &err, true);
+    marks_expect("0 runs/a: 5.5 at 100\n0 runs/a: 4.5 at 200\n0 runs/a: 4 at 300\n0 runs/a: 3.5 at 400\n"
+                 "1 runs/b: 7 at 50\n");
+    texts_expect("Loss of several runs", "training loss (nats a token)", "tokens");
+}
+
+static void runs_without_losses_are_refused(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b"}, *const gone[] = {"log.jsonl", "gone.jsonl"};
+    struct error err;
+    runs_are_drawn("{\"step\":1,\"tokens\":50,\"lr\":7}\n", &err, false);
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_non_null(strstr(err.text, "other.jsonl: holds no losses"));
+    assert_false(runplot_runs("runs.svg", names, gone, 2, &err));
+    assert_int_equal(err.code, EXIT_INPUT);
+    assert_non_null(strstr(err.text, "gone.jsonl: cannot read"));
+    static const char *const log[] = {"log.jsonl"};
+    assert_false(runplot_runs("none/p.svg", names, log, 1, &err));
+    assert_int_equal(err.code, EXIT_OUTPUT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_are_of_steps_and_validations),
@@ -271,6 +318,9 @@ int main(void) {
         cmocka_unit_test(parts_of_a_masked_model_are_in_nats),
         cmocka_unit_test(parts_without_bits_have_no_points),
         cmocka_unit_test(loads_are_shares_of_their_layer),
+        cmocka_unit_test(runs_lie_over_each_other),
+        cmocka_unit_test(runs_without_validations_are_drawn_by_their_training),
+        cmocka_unit_test(runs_without_losses_are_refused),
         cmocka_unit_test(pictures_that_cannot_be_written_are_told),
     };
     return cmocka_run_group_tests(tests, log_open, workplace_remove);

@@ -21,6 +21,7 @@ static const struct program_info program = {
     "  ./train my.txt --steps 2000\n"
     "  ./train my.txt --ffn smoe --experts 16 --dry-run\n"
     "  ./train --resume runs/my\n"
+    "  ./train --plot runs/my runs/other --out both.svg\n"
     "\n"
     "Exit codes: 0 done, 2 usage, 3 bad input, 4 output failed, 5 inputs do not match each other, 6 memory,\n"
     "7 run directory in use, 8 diverged, 128+n stopped by signal n (a checkpoint is written first).\n",

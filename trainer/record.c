@@ -1,7 +1,10 @@
 /* See trainer.h. A run's directory beside its checkpoints: its config, its log, its plots. */
 #include "trainer.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include "../data/sheet.h"
+#include "../src/base/text.h"
 #include "../src/run/runplot.h"
 
 /* What a run keeps: all options but those of this call. */
@@ -12,6 +15,7 @@ bool config_write(const struct train *t, struct error *err) {
     char path[PATH_SIZE];
     kept.options.resume = kept.options.from = kept.options.out = kept.options.match = NULL;
     kept.options.until = 0;
+    kept.options.plot = false;
     option_groups(&kept, groups);
     if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
     options_print(groups, GROUPS, file.file);
@@ -75,15 +79,42 @@ bool step_log(struct train *t, double loss, double norm, double lr, double rate,
     return runlog_write(&t->log, entry, err);
 }
 
-bool plots_draw(struct train *t, struct error *err) {
+bool plots_draw(struct train *t, bool last, struct error *err) {
     char path[PATH_SIZE];
     const struct model *m = &t->model;
-    return directory_make(rundir_path(&t->dir, "plots", path), err) &&
-           runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
-           (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
-                                           feed_parts(t->val_data), is_masked(t), err)) &&
-           (t->codebook.codes == 0 ||
-            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
-           (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
-                                             m->sizes.E, (size_t)t->config.moe_every, err));
+    const double start = time_seconds();
+    if (!last && t->plot_seconds > 5 + 0.02 * t->run.seconds) return true;
+    const bool drawn =
+        directory_make(rundir_path(&t->dir, "plots", path), err) &&
+        runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
+        (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
+                                        feed_parts(t->val_data), is_masked(t), err)) &&
+        (t->codebook.codes == 0 || !last ||
+         sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
+        (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
+                                          m->sizes.E, (size_t)t->config.moe_every, err));
+    t->plot_seconds += time_seconds() - start;
+    return drawn;
+}
+
+/* The log of a run that is named by its directory or by a checkpoint in it. malloc'ed. */
+static char *log_of(const char *run) {
+    const char *slash = strrchr(run, '/');
+    if (directory_exists(run) || !text_ends(run, ".safetensors")) return string_format("%s/log.jsonl", run);
+    return string_format("%.*slog.jsonl", slash ? (int)(slash + 1 - run) : 0, run);
+}
+
+bool runs_draw(const struct training *o, char *const *runs, size_t n, struct error *err) {
+    const char *path = o->out ? o->out : "plot.svg";
+    if (n == 0) return error_set(err, EXIT_USAGE, "--plot: no run named; give the directories of one or several");
+    if (directory_exists(path))
+        return error_set(err, EXIT_USAGE, "--out %s: a directory (want the picture's name); give it one, as in %s.svg",
+                         path, path);
+    char **logs = array_alloc(n, sizeof *logs);
+    for (size_t i = 0; i < n; i++) logs[i] = log_of(runs[i]);
+    const bool drawn = runplot_runs(path, (const char *const *)runs, (const char *const *)logs, n, err);
+    for (size_t i = 0; i < n; i++) free(logs[i]);
+    free(logs);
+    if (drawn) printf("%s\n", path);
+    return drawn && output_check(err);
 }

@@ -39,6 +39,7 @@ struct train {
     struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
+    double plot_seconds;      /* that drawing took in this session */
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
     struct batch *batches;   /* (accumulate) */
@@ -99,7 +100,13 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
 
 bool config_write(const struct train *t, struct error *err);
 bool log_open(struct train *t, struct error *err);
-bool plots_draw(struct train *t, struct error *err);
+
+/* The pictures of the run so far; that of the codebook only with `last`. Unless it is the last time, they are left out
+ * where drawing them (from a log that grows) has come to take more than a fiftieth of the time. */
+bool plots_draw(struct train *t, bool last, struct error *err);
+
+/* --plot: the losses of other runs in one picture, whose name it prints. */
+bool runs_draw(const struct training *o, char *const *runs, size_t n, struct error *err);
 
 /* What every entry of the log begins with: the steps that are done, and the tokens of theirs. */
 json_t *entry_new(const struct train *t);

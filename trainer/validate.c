@@ -86,9 +86,11 @@ bool validate(struct train *t, struct score *score, struct error *err) {
     if (stop_signal) return true;
     t->run.val_loss = score->loss;
     if (!score_report(t, score, "val_", "validation loss", err)) return false;
-    if (score->loss >= t->run.best_loss) return true;
-    t->run.best_loss = score->loss;
-    return best_save(t, err);
+    if (score->loss < t->run.best_loss) {
+        t->run.best_loss = score->loss;
+        if (!best_save(t, err)) return false;
+    }
+    return plots_draw(t, false, err);
 }
 
 bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
@@ -99,5 +101,5 @@ bool run_conclude(struct train *t, const struct score *validation, struct error 
     if (stop_signal) return true;
     const bool all = windows == val_windows(t, 0);
     return score_report(t, &score, "final_", all ? "loss on all held-out text" : "loss on held-out text", err) &&
-           plots_draw(t, err);
+           plots_draw(t, true, err);
 }

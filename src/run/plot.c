@@ -100,17 +100,34 @@ static int step_decimals(double step) {
     return step >= 1 ? 0 : (int)ceil(-log10(step) - 1e-9);
 }
 
+/* A multiple of `step`, with as many decimals as that has. Beside numbers of five figures each is in units of its own
+ * size, and without zeros at its end: 500k, 1M, 1.5M. */
+static void tick_format(char text[16], double value, double step, double most) {
+    static const struct {
+        double unit;
+        const char *suffix;
+    } units[] = {{1e9, "G"}, {1e6, "M"}, {1e3, "k"}, {1, ""}};
+    size_t u = most < 1e4 ? 3 : 0;
+    while (u < 3 && fabs(value) < units[u].unit * (1 - 1e-9)) u++;
+    const int decimals = step_decimals(step / units[u].unit);
+    if (decimals > 5 || most >= 1e13) {
+        snprintf(text, 16, "%.3g", value);
+        return;
+    }
+    int n = snprintf(text, 16, "%.*f", value == 0 ? 0 : decimals, value / units[u].unit);
+    if (u < 3 && strchr(text, '.')) {
+        while (text[n - 1] == '0') n--;
+        n -= text[n - 1] == '.';
+    }
+    snprintf(text + n, (size_t)(16 - n), "%s", units[u].suffix);
+}
+
 static void ticks_linear(struct ticks *t, double low, double high, int about) {
-    double step = step_round((high - low) / about), most = fmax(fabs(low), fabs(high));
-    double unit = most >= 1e10 ? 1e9 : most >= 1e7 ? 1e6 : most >= 1e4 ? 1e3 : 1;
-    int decimals = step_decimals(step / unit);
+    const double step = step_round((high - low) / about), most = fmax(fabs(low), fabs(high));
     t->n = 0;
     for (double i = ceil(low / step - 1e-9) + 0.0; i <= high / step + 1e-9 && t->n < TICKS; i++) { /* no -0 */
-        const char *suffix = i == 0 ? "" : unit == 1e9 ? "G" : unit == 1e6 ? "M" : unit == 1e3 ? "k" : "";
-        char *text = t->text[t->n];
+        tick_format(t->text[t->n], i * step, step, most);
         t->at[t->n++] = i * step;
-        if (decimals > 5 || most >= 1e13) snprintf(text, sizeof t->text[0], "%.3g", i * step);
-        else snprintf(text, sizeof t->text[0], "%.*f%s", i == 0 ? 0 : decimals, i * step / unit, suffix);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "runplot.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "plot.h"
 #include "runlog.h"
 
@@ -14,6 +15,46 @@ bool runplot_loss(const char *path, const char *log, struct error *err) {
     curve_free(&train);
     curve_free(&val);
     return drawn;
+}
+
+static void entry_pass(void *context, const json_t *entry) {
+    (void)context;
+    (void)entry;
+}
+
+/* The curves of n runs; false if one has fewer than `least` points. */
+static bool curves_read(struct curve *curves, const char *const *logs, size_t n, const char *key, size_t least) {
+    bool enough = true;
+    for (size_t i = 0; i < n; i++) {
+        curve_free(&curves[i]);
+        curves[i] = runlog_curve(logs[i], "tokens", key);
+        enough &= curves[i].n >= least;
+    }
+    return enough;
+}
+
+bool runplot_runs(const char *path, const char *const *names, const char *const *logs, size_t n, struct error *err) {
+    for (size_t i = 0; i < n; i++) {
+        const int failed = runlog_read(logs[i], entry_pass, NULL).failed;
+        if (failed)
+            return error_set(err, EXIT_INPUT, "%s: cannot read: %s; name the directory of a run", logs[i],
+                             strerror(failed));
+    }
+    struct curve *curves = array_alloc(n, sizeof *curves);
+    struct plot_series *series = array_alloc(n, sizeof *series);
+    const bool validated = curves_read(curves, logs, n, "val_loss", 2);
+    bool ok = validated || curves_read(curves, logs, n, "loss", 1);
+    for (size_t i = 0; i < n; i++) {
+        if (curves[i].n == 0)
+            error_set(err, EXIT_INPUT, "%s: holds no losses; name a run that has done a step", logs[i]);
+        series[i] = (struct plot_series){names[i], curves[i].x, curves[i].y, curves[i].n};
+    }
+    const struct plot_axis y = {validated ? "validation loss (nats a token)" : "training loss (nats a token)", false};
+    ok = ok && plot_lines(path, "Loss of several runs", (struct plot_axis){"tokens", false}, y, series, n, err);
+    for (size_t i = 0; i < n; i++) curve_free(&curves[i]);
+    free(curves);
+    free(series);
+    return ok;
 }
 
 /* Where the curves of all parts go, one for each. */

@@ -17,6 +17,8 @@ const struct option_spec training_options[] = {
     {"from", 0, OPTION_STRING, FIELD(from), NULL, 0, 0, NULL, "MODEL",
      "begin with the weights, tokenizer and model options of another model (a run's directory, or a checkpoint): what "
      "has the same name is copied, experts come from its dense layers, the rest is new, and told", NULL},
+    {"plot", 0, OPTION_FLAG, FIELD(plot), "false", 0, 0, NULL, NULL,
+     "train nothing: draw the losses of the runs that are named, one over the other, into --out (plot.svg)", NULL},
     {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
      "print parameters, FLOPs and memory, and stop", NULL},
     {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
@@ -111,6 +113,9 @@ bool training_check(const struct training *o, bool masked, struct error *err) {
         if (all[i].name && !*all[i].name)
             return error_set(err, EXIT_USAGE, "--%s: bad value (got '', want a name); give it one, or leave it out",
                              all[i].option);
+    if (o->plot && (o->resume || o->from))
+        return error_set(err, EXIT_USAGE, "--plot and --%s both given; --plot trains nothing: name the runs alone",
+                         o->resume ? "resume" : "from");
     if (masked && o->val)
         return error_set(err, EXIT_USAGE, "--val %s: a masked model holds out pictures and texts of its own; leave it "
                          "out", o->val);

@@ -13,7 +13,7 @@ struct training {
     int schedule, dtype; /* enum schedule_kind; enum storage, f32 or bf16 */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
     double hide_patches, hide_text, hide_caption;
-    bool dry_run, recompute, parts;
+    bool dry_run, plot, recompute, parts;
 };
 extern const struct option_spec training_options[];
 
