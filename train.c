@@ -60,7 +60,9 @@ static bool train_step(struct train *t, double *loss, struct error *err) {
     model_pack(m);
     const double seconds = time_seconds() - start, rate = (double)rows / seconds;
     t->run.seconds += seconds;
-    progress_show(t, *loss, rate, seconds);
+    pace_step(&t->pace, seconds);
+    spark_add(&t->spark, *loss);
+    progress_show(t, *loss, rate);
     return step_log(t, *loss, norm, lr, rate, err);
 }
 
@@ -90,9 +92,12 @@ static bool train_loop(struct train *t, struct error *err) {
     const int64_t end = o->until > 0 && o->until < o->steps ? o->until : o->steps;
     double loss;
     for (;;) {
+        const double start = time_seconds();
         if (t->run.watched < t->run.step && !step_watch(t, err)) return false;
+        if (t->pace.steps > 0) pace_other(&t->pace, time_seconds() - start);
         if (stop_signal || t->run.step >= end) return true;
         if (!train_step(t, &loss, err)) return false;
+        time_tell(t, end);
     }
 }
 
@@ -145,6 +150,7 @@ static bool run_train(struct train *t, struct error *err) {
         note_print("--until %" PRId64 ": the run in %s is at step %" PRId64 " already", o->until, t->dir.path,
                    t->run.step);
     if (!config_write(t, err) || !log_open(t, err)) return false;
+    run_tell(t);
     signals_take();
     return train_finish(t, train_loop(t, err), err);
 }

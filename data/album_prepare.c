@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "../src/base/progress.h"
 #include "../src/base/rng.h"
 #include "album.h"
 #include "cache.h"
@@ -443,11 +444,14 @@ static bool rounds_write(const struct job *job, struct album_writer *const *albu
     struct cut cut = {array_alloc(round_most(job) * job->P * job->Q, sizeof *cut.patches),
                       array_alloc(round_most(job) * job->P, sizeof *cut.codes)};
     struct codebook_quality q = {.uses = array_alloc(job->codebook.codes, sizeof *q.uses)};
+    int shown = -1;
     bool ok;
     while ((ok = round_read(job, &r, true, err)) && r.n > 0) {
         round_encode(job, &r, &cut);
         if (!(ok = round_write(job, &r, &cut, albums, &q, err))) break;
+        if (job->options->verbose) bar_show("encoding", (double)r.at, (double)job->folder.n, &shown);
     }
+    if (job->options->verbose) bar_clear();
     if (ok) quality_tell(job, &q);
     round_free(&r);
     free(cut.patches);

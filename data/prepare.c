@@ -14,6 +14,7 @@
 #include "shard.h"
 #include "vocabulary.h"
 #include "weights.h"
+#include "../src/base/progress.h"
 
 enum {
     FORMAT = 3,                /* raise it when the same inputs give other shards */
@@ -80,8 +81,15 @@ static const char *excerpt_next(void *context, size_t *size) {
 
 /* ---- Encoding ---- */
 
+/* How much of all text is encoded; `shown` as bar_show wants it. */
+struct encoded {
+    double bytes, of;
+    int shown;
+};
+
 /* The shards of one split as a single stream of tokens. */
 struct token_stream {
+    struct encoded *encoded; /* NULL: nobody wants to know */
     const char *dir, *split;
     const tokenizer *tokenizer;
     struct shard_writer *writer;
@@ -143,6 +151,8 @@ static bool text_encode(struct token_stream *s, const char *text, size_t size, s
             tokenizer_encode(s->tokenizer, c->text, c->size, &c->ids, &c->n, &c->capacity);
         }
         for (int i = 0; ok && i < n; i++) ok = stream_append(s, chunks[i].ids, chunks[i].n, err);
+        for (int i = 0; s->encoded && i < n; i++) s->encoded->bytes += (double)chunks[i].size;
+        if (s->encoded) bar_show("encoding", s->encoded->bytes, s->encoded->of, &s->encoded->shown);
     }
     for (int i = 0; i < ROUND_CHUNKS; i++) free(chunks[i].ids);
     return ok && (size == 0 || stream_append(s, &end_of_text, 1, err));
@@ -239,15 +249,17 @@ static uint64_t job_hash(const struct job *job) {
 }
 
 /* The shards of one part, in a directory of its name in `dir`; in `dir` itself where there are no parts. */
-static bool part_write(const struct job *job, const char *dir, size_t p, struct error *err) {
+static bool part_write(const struct job *job, const char *dir, size_t p, struct encoded *encoded, struct error *err) {
     const char *name = job->train.parts[p].name;
     char *place = string_format("%s%s%s", dir, *name ? "/" : "", name);
-    struct token_stream train = {.dir = place, .split = "train", .tokenizer = job->tokenizer};
-    struct token_stream val = {.dir = place, .split = "val", .tokenizer = job->tokenizer};
+    if (!job->options->verbose) encoded = NULL;
+    struct token_stream train = {.dir = place, .split = "train", .tokenizer = job->tokenizer, .encoded = encoded};
+    struct token_stream val = {.dir = place, .split = "val", .tokenizer = job->tokenizer, .encoded = encoded};
     bool ok = directory_make(place, err) &&
               stream_advance(&train, err) && stream_advance(&val, err) && /* there are both, if only empty */
               inputs_encode(&job->train, p, &train, &val, err) && inputs_encode(&job->val, p, &val, NULL, err);
     struct error closing;
+    if (encoded) bar_clear();
     if (!stream_finish(&train, ok, ok ? err : &closing)) ok = false;
     if (!stream_finish(&val, ok, ok ? err : &closing)) ok = false;
     if (ok && train.tokens == 0)
@@ -264,8 +276,11 @@ static bool part_write(const struct job *job, const char *dir, size_t p, struct 
 }
 
 static bool parts_write(const struct job *job, const char *dir, struct error *err) {
+    struct encoded encoded = {.shown = -1};
     bool ok = true;
-    for (size_t p = 0; ok && p < job->train.n_parts; p++) ok = part_write(job, dir, p, err);
+    for (size_t p = 0; p < job->train.n_parts; p++) encoded.of += job->train.parts[p].bytes;
+    for (size_t p = 0; p < job->val.n_parts; p++) encoded.of += job->val.parts[p].bytes;
+    for (size_t p = 0; ok && p < job->train.n_parts; p++) ok = part_write(job, dir, p, &encoded, err);
     return ok;
 }
 

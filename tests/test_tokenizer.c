@@ -486,7 +486,9 @@ static void progress_is_shown_on_a_terminal(void **state) {
     const char *text = training_shows(true, true), *clear = "\r\033[K";
     const int merges = VOCAB - tokenizer_least(*state);
     for (int n = 20; n <= merges; n += 20) {
-        char *line = string_format("%stokenizer: %d of %d pieces\r", clear, n, merges);
+        const int filled = 30 * n / merges;
+        char *line = string_format("%stokenizer [%.*s%*s] %d%%\r", clear, filled, "==============================",
+                                   30 - filled, "", 100 * n / merges);
         if (!strstr(text, line)) fail_msg("no '%s' in %s", line, text);
         free(line);
     }

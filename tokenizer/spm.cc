@@ -9,6 +9,7 @@
  * other text without spaces further: RarePairs says where, and why that costs nothing. */
 extern "C" {
 #include "../src/run/checkpoint.h"
+#include "../src/base/progress.h"
 #include "../src/base/util.h"
 }
 #include "tokenizer.h"
@@ -214,7 +215,7 @@ public:
     explicit ProgressLine(int vocab) : pieces_(vocab - RESERVED), cerr_(std::cerr.rdbuf(this)) {}
     ~ProgressLine() override {
         std::cerr.rdbuf(cerr_);
-        fputs("\r\033[K", stderr);
+        bar_clear();
     }
 
 protected:
@@ -232,12 +233,12 @@ private:
         const char *characters = strstr(line_.c_str(), " Alphabet size=");
         if (characters && sscanf(characters, " Alphabet size=%d", &n) == 1) pieces_ -= n;
         else if (size && sscanf(size, " size=%d", &n) == 1)
-            fprintf(stderr, "\r\033[Ktokenizer: %d of %d pieces", n, pieces_);
+            bar_show("tokenizer", n, pieces_, &shown_);
         else if (line_.find(") [") != line_.npos) fprintf(stderr, "%s\n", line_.c_str());
         line_.clear();
     }
 
-    int pieces_;
+    int pieces_, shown_ = -1;
     std::streambuf *cerr_;
     std::string line_;
 };

@@ -1,6 +1,7 @@
 /* See trainer.h. A run's directory beside its checkpoints: its config, its log, its plots. */
 #include "trainer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../data/sheet.h"
@@ -82,19 +83,25 @@ bool step_log(struct train *t, double loss, double norm, double lr, double rate,
 bool plots_draw(struct train *t, bool last, struct error *err) {
     char path[PATH_SIZE];
     const struct model *m = &t->model;
+    return directory_make(rundir_path(&t->dir, "plots", path), err) &&
+           runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
+           (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
+                                           feed_parts(t->val_data), is_masked(t), err)) &&
+           (t->codebook.codes == 0 || !last ||
+            sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
+           (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
+                                             m->sizes.E, (size_t)t->config.moe_every, err));
+}
+
+void plots_refresh(struct train *t) {
     const double start = time_seconds();
-    if (!last && t->plot_seconds > 5 + 0.02 * t->run.seconds) return true;
-    const bool drawn =
-        directory_make(rundir_path(&t->dir, "plots", path), err) &&
-        runplot_loss(rundir_path(&t->dir, "plots/loss.svg", path), t->log.path, err) &&
-        (!has_parts(t) || runplot_parts(rundir_path(&t->dir, "plots/parts.svg", path), t->log.path, t->parts,
-                                        feed_parts(t->val_data), is_masked(t), err)) &&
-        (t->codebook.codes == 0 || !last ||
-         sheet_write(rundir_path(&t->dir, "plots/codes.png", path), t->data_dir, &t->codebook, 32, err)) &&
-        (m->sizes.LM == 0 || runplot_load(rundir_path(&t->dir, "plots/load.svg", path), m->load, m->sizes.LM,
-                                          m->sizes.E, (size_t)t->config.moe_every, err));
-    t->plot_seconds += time_seconds() - start;
-    return drawn;
+    struct error err;
+    if (t->plot_seconds > 5 + 0.02 * t->run.seconds) return;
+    if (plots_draw(t, false, &err)) t->plot_seconds += time_seconds() - start;
+    else {
+        note_print("%s (the run goes on, and draws again at its end)", err.text);
+        t->plot_seconds = INFINITY;
+    }
 }
 
 /* The log of a run that is named by its directory or by a checkpoint in it. malloc'ed. */

@@ -4,19 +4,51 @@
 #include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "../tokenizer/writer.h"
 
-void progress_clear(void) {
-    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+void progress_clear(void) { bar_clear(); }
+
+/* The curve takes what is left of a line of the terminal. */
+static void curve_show(const struct spark *spark, size_t taken) {
+    const size_t columns = terminal_columns();
+    const size_t most = columns == 0 ? SPARK_CELLS : columns > taken ? columns - taken : 0;
+    char *curve = spark_format(spark, most);
+    const bool coloured = terminal_colours();
+    if (*curve) fprintf(stderr, "  %s%s%s", coloured ? "\033[36m" : "", curve, coloured ? "\033[0m" : "");
+    free(curve);
 }
 
-void progress_show(const struct train *t, double loss, double rate, double seconds) {
-    if (!isatty(STDERR_FILENO)) return;
-    const long left = (long)((double)(t->options.steps - t->run.step) * seconds);
-    fprintf(stderr, "\r\033[Kstep %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %ld:%02ld", t->run.step,
-            t->options.steps, loss, rate, left / 60, left % 60);
+void progress_show(const struct train *t, double loss, double rate) {
+    if (!terminal_there()) return;
+    char *left = duration_format(pace_seconds(&t->pace, t->options.steps - t->run.step));
+    char *line = string_format("step %" PRId64 "/%" PRId64 "  loss %.3f  %.0f tokens/s  ETA %s", t->run.step,
+                               t->options.steps, loss, rate, left);
+    fprintf(stderr, "\r\033[K%s", line);
+    curve_show(&t->spark, strlen(line) + 3); /* two blanks, and the last column stays free */
+    free(line);
+    free(left);
+}
+
+void run_tell(const struct train *t) {
+    static const char *const kinds[] = {"dense", "SMoE", "MH-MoE"};
+    const struct training *o = &t->options;
+    const double sequences = (double)o->steps * o->batch * o->accumulate, epoch = (double)feed_epoch(t->train_data);
+    char *all = count_format((double)t->model.n_parameters);
+    char *active = count_format((double)model_cost(&t->model.sizes, setup_of(o)).active_parameters);
+    char *amount = count_format(is_masked(t) ? epoch : (double)feed_tokens(t->train_data));
+    char *held = count_format((double)(is_masked(t) ? feed_epoch(t->val_data) : feed_tokens(t->val_data)));
+    fprintf(stderr, "model: %s, %d blocks of %d channels: %s parameters, %s of them active for a token\n",
+            kinds[t->config.ffn], t->config.layers, t->config.channels, all, active);
+    fprintf(stderr, "data: %s %s to train on, %s held out; %.2f epochs in %" PRId64 " steps\n", amount,
+            is_masked(t) ? "examples" : "tokens", held, sequences / epoch, o->steps);
+    if (t->run.step > 0) fprintf(stderr, "run: %s, from step %" PRId64 " on\n", t->dir.path, t->run.step);
+    else fprintf(stderr, "run: %s\n", t->dir.path);
+    free(all);
+    free(active);
+    free(amount);
+    free(held);
 }
 
 void sample_show(struct train *t) {

@@ -5,6 +5,7 @@
  *   save.c      checkpoints, written and read back
  *   record.c    the run's config, log and plots
  *   validate.c  how good the model is on text that it has not seen
+ *   time.c      how long it takes
  *   show.c      what the user sees: the progress line, samples, --dry-run
  *
  * Only train.c includes this. What does without the run as a whole belongs into src/run or data/, where tests reach
@@ -15,6 +16,7 @@
 #include "../data/codebook.h"
 #include "../data/feed.h"
 #include "../mhmoe.h"
+#include "../src/base/progress.h"
 #include "../src/run/rundir.h"
 #include "../src/run/runlog.h"
 #include "../src/run/runstate.h"
@@ -39,6 +41,8 @@ struct train {
     struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
     struct runstate run;
+    struct pace pace;         /* of this session, and its losses */
+    struct spark spark;
     double plot_seconds;      /* that drawing took in this session */
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
@@ -101,9 +105,12 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
 bool config_write(const struct train *t, struct error *err);
 bool log_open(struct train *t, struct error *err);
 
-/* The pictures of the run so far; that of the codebook only with `last`. Unless it is the last time, they are left out
- * where drawing them (from a log that grows) has come to take more than a fiftieth of the time. */
+/* The pictures of the run; that of the codebook, which does not change, only with `last`. */
 bool plots_draw(struct train *t, bool last, struct error *err);
+
+/* The same on the way: unless drawing, from a log that grows, has come to take more than a fiftieth of the time. A
+ * failure is told, once, and ends nothing. */
+void plots_refresh(struct train *t);
 
 /* --plot: the losses of other runs in one picture, whose name it prints. */
 bool runs_draw(const struct training *o, char *const *runs, size_t n, struct error *err);
@@ -125,12 +132,26 @@ bool validate(struct train *t, struct score *score, struct error *err);
 /* The end of the run: the figure over all the held-out text (or --final-windows), and the plots. */
 bool run_conclude(struct train *t, const struct score *validation, struct error *err);
 
+/* Sequences that such a validation takes; see section_windows. */
+size_t val_windows(const struct train *t, int limit);
+
+/* ---- time.c ---- */
+
+/* That a run takes from one step to another, at so many a step. */
+double run_seconds(const struct train *t, int64_t from, int64_t to, double step);
+
+/* Once some steps are measured: a line that says how long those until `end` will take. To be called after each. */
+void time_tell(const struct train *t, int64_t end);
+
 /* ---- show.c ---- */
+
+/* What a run begins with: a line each for its model, its data and its directory. */
+void run_tell(const struct train *t);
 
 void progress_clear(void);
 
-/* A progress line on a terminal; nothing elsewhere. `seconds` are those of the last step. */
-void progress_show(const struct train *t, double loss, double rate, double seconds);
+/* A progress line on a terminal; nothing elsewhere. */
+void progress_show(const struct train *t, double loss, double rate);
 
 /* A sample of what the model writes, on standard output. */
 void sample_show(struct train *t);

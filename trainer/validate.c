@@ -35,7 +35,7 @@ static size_t section_windows(const struct train *t, size_t section, int limit) 
     return limit > 0 && (size_t)limit < all ? (size_t)limit : all;
 }
 
-static size_t val_windows(const struct train *t, int limit) {
+size_t val_windows(const struct train *t, int limit) {
     size_t windows = 0;
     for (size_t s = 0; s < feed_sections(t->val_data); s++) windows += section_windows(t, s, limit);
     return windows;
@@ -90,7 +90,8 @@ bool validate(struct train *t, struct score *score, struct error *err) {
         t->run.best_loss = score->loss;
         if (!best_save(t, err)) return false;
     }
-    return plots_draw(t, false, err);
+    plots_refresh(t);
+    return true;
 }
 
 bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
