@@ -71,7 +71,7 @@ __attribute__((format(printf, 1, 2))) static inline void run(const char *format,
 static inline bool line_is_progress(const char *line, size_t size) {
     static const char *const starts[] = {"training a ", "encoding ", "skipped, ", "step ", "train: note: ",
                                          "pictures: ", "captions: ", "texts alone: ", "languages: ", "codebook: ",
-                                         "model: ", "data: ", "run: ", "time: "};
+                                         "model: ", "data: ", "run: ", "time: ", "size: "};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (strncmp(line, starts[i], strlen(starts[i])) == 0) return true;
     return size > 0 && memmem(line, size, " tokens to train on, ", 21);

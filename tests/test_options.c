@@ -694,6 +694,63 @@ static void test_json_errors(void **state) {
 
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, fixture_create, fixture_free)
 
+/* ---- Portions ---- */
+
+struct schedule {
+    struct portion part;
+};
+static const struct option_spec portion_specs[] = {
+    {"part", 0, OPTION_PORTION, offsetof(struct schedule, part), "-1", -1, 1e6, NULL, "N", "Some of all", NULL}, {0}};
+
+/* As text, as JSON, and of 1000; NULL as text: refused. */
+static void test_portions(void **state) {
+    (void)state;
+    static const struct {
+        const char *given, *text, *json;
+        int64_t of_1000;
+    } cases[] = {
+        {"-1", "-1", "{\"part\":-1}", -1},       {"0", "0", "{\"part\":0}", 0},
+        {"2k", "2000", "{\"part\":2000}", 2000}, {"0%", "0%", "{\"part\":\"0%\"}", 0},
+        {"2%", "2%", "{\"part\":\"2%\"}", 20},   {"2.26%", "2.26%", "{\"part\":\"2.26%\"}", 23},
+        {"100%", "100%", "{\"part\":\"100%\"}", 1000},
+        {"-2", NULL, NULL, 0}, {"-1%", NULL, NULL, 0}, {"100.1%", NULL, NULL, 0}, {"%", NULL, NULL, 0},
+        {"2 %", NULL, NULL, 0}, {"2%%", NULL, NULL, 0}, {"2.5", NULL, NULL, 0}, {"1000001", NULL, NULL, 0},
+        {"nan%", NULL, NULL, 0}, {"", NULL, NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct schedule s = {{0}}, again = {{0}};
+        struct option_group group = {portion_specs, &s}, other = {portion_specs, &again};
+        struct error err = {0};
+        char *argument = string_format("--part=%s", cases[i].given);
+        options_set_defaults(&group, 1);
+        const bool taken = options_parse(&group, 1, &info, 2, (char *[]){"prog", argument, NULL}, NULL, &err) > 0;
+        free(argument);
+        assert_int_equal(taken, cases[i].text != NULL);
+        if (!taken) {
+            assert_non_null(strstr(err.text, "want a share as in 2%, or a whole number from -1 to 1000000)"));
+            assert_true(s.part.whole == -1 && !s.part.is_share);
+            continue;
+        }
+        char *text = option_text(&group, "part");
+        json_t *json = options_to_json(&group);
+        char *written = json_dumps(json, JSON_COMPACT);
+        assert_string_equal(text, cases[i].text);
+        assert_string_equal(written, cases[i].json);
+        assert_int_equal(portion_of(&s.part, 1000), cases[i].of_1000);
+        assert_true(options_from_json(&other, json, &err));
+        assert_memory_equal(&again.part, &s.part, sizeof s.part);
+        free(text);
+        free(written);
+        json_decref(json);
+    }
+    struct schedule s = {{0}};
+    const struct option_group group = {portion_specs, &s};
+    struct error err;
+    json_t *wrong = json_pack("{s:b}", "part", true);
+    assert_false(options_from_json(&group, wrong, &err));
+    json_decref(wrong);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         UNIT(test_defaults), UNIT(test_values),          UNIT(test_bad_values),        UNIT(test_bad_names),
@@ -701,6 +758,7 @@ int main(void) {
         UNIT(test_printing), UNIT(test_json_round_trip), UNIT(test_json_errors),         UNIT(test_numbers),
         UNIT(test_no_numbers), UNIT(test_bytes),         UNIT(test_config_forms),
         UNIT(test_real_digits), UNIT(test_completion), UNIT(test_one_option),
+        cmocka_unit_test(test_portions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,13 +4,15 @@
 #include <limits.h>
 #include <string.h>
 #include "../src/run/match.h"
+#include "../src/run/preset.h"
 
-/* The options that a block stands for; a run that goes on has them already, and so has one that begins with another's
- * weights, if it does not choose a block itself. */
+/* The options that a block or a preset stands for; a run that goes on has them already, and so has one that begins with
+ * another's weights, if it does not choose a block itself. */
 static void options_complete(const struct option_group *groups, size_t n, const bool *given) {
     const struct training *o = groups[0].target;
     if (!o->resume && (!o->from || options_given(groups, n, given, "block")))
         config_preset(groups[1].target, groups, n, given);
+    if (!o->resume && !o->from) preset_set((enum preset)o->preset, groups, n, given);
 }
 
 static const struct program_info program = {
@@ -44,8 +46,8 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
 }
 
 /* With --from the other model's options are what the command line does not say. */
-static bool config_from(struct train *t, const char *from, struct error *err) {
-    char *path = checkpoint_path(from);
+static bool config_from(struct train *t, const char *from, bool moments, struct error *err) {
+    char *path = moments && directory_exists(from) ? string_format("%s/last.safetensors", from) : checkpoint_path(from);
     const bool ok = checkpoint_open(&t->source, path, err) && config_from_checkpoint(&t->config, &t->source, err);
     free(path);
     return ok;
@@ -79,6 +81,32 @@ void idle_options_tell(struct train *t) {
     training_tell(&t->options, is_masked(t), groups, GROUPS, t->given);
 }
 
+/* Whether the flag is there in full, before options are read. */
+static bool flag_early(int argc, char **argv, const char *name) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], name) == 0) return true;
+    return false;
+}
+
+/* What the parts of the command line say of each other. */
+static bool options_agree(const struct train *t, struct error *err) {
+    struct option_group groups[GROUPS];
+    const struct training *o = &t->options;
+    option_groups((struct train *)t, groups);
+    if (o->minutes > 0 && options_given(groups, GROUPS, t->given, "steps"))
+        return error_set(err, EXIT_USAGE, "--minutes and --steps both given; leave out one");
+    if (o->resume && o->keep_moments)
+        return error_set(err, EXIT_USAGE, "--keep-moments and --resume both given; a resumed run has its moments");
+    if (o->resume && options_given(groups, GROUPS, t->given, "preset"))
+        return error_set(err, EXIT_USAGE, "--preset and --resume both given; a resumed run keeps its sizes");
+    if ((int64_t)o->batch * o->accumulate > INT_MAX)
+        return error_set(err, EXIT_USAGE,
+                         "--batch %d times --accumulate %d are more sequences than a step can have (at "
+                         "most %d); lower one",
+                         o->batch, o->accumulate, INT_MAX);
+    return true;
+}
+
 int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
@@ -87,7 +115,8 @@ int options_read(struct train *t, int argc, char **argv, struct error *err) {
     if (resume && from)
         return error_set(err, EXIT_USAGE, "--from and --resume both given; a resumed run has its weights"), -1;
     if (resume && *resume && !config_resume(t, resume, err)) return -1;
-    if (from && *from && !config_from(t, from, err)) return -1;
+    const bool moments = flag_early(argc, argv, "--keep-moments");
+    if (from && *from && !config_from(t, from, moments, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
@@ -97,19 +126,15 @@ int options_read(struct train *t, int argc, char **argv, struct error *err) {
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
     if (first >= 0 && strcmp(from ? from : "", t->options.from ? t->options.from : "") != 0)
         return error_set(err, EXIT_USAGE, "--from: shortened, or in a config file; write it out"), -1;
+    if (first >= 0 && t->options.keep_moments != moments)
+        return error_set(err, EXIT_USAGE, "--keep-moments: shortened, undone, or in a config file; write it out"), -1;
     if (first >= 0 && t->options.resume && !same_val)
         return error_set(err, EXIT_MISMATCH, "--val %s: not the held-out text of %s; leave it out, or start a new run",
                          t->options.val, t->options.resume), -1;
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
     if (first >= 0 && t->options.match && !match_baseline(groups, t->given, &program, model_moe_layer, err)) return -1;
-    if (first >= 0 && (int64_t)t->options.batch * t->options.accumulate > INT_MAX)
-        return error_set(err, EXIT_USAGE,
-                         "--batch %d times --accumulate %d are more sequences than a step can have (at "
-                         "most %d); lower one",
-                         t->options.batch, t->options.accumulate, INT_MAX),
-               -1;
-    return first;
+    return first >= 0 && !options_agree(t, err) ? -1 : first;
 }
 
 bool resume_check(const struct train *t, const struct checkpoint *resumed, struct error *err) {

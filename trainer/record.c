@@ -16,7 +16,8 @@ bool config_write(const struct train *t, struct error *err) {
     char path[PATH_SIZE];
     kept.options.resume = kept.options.from = kept.options.out = kept.options.match = NULL;
     kept.options.until = 0;
-    kept.options.plot = false;
+    kept.options.minutes = 0; /* the steps that it chose are there */
+    kept.options.plot = kept.options.keep_moments = false;
     option_groups(&kept, groups);
     if (!atomic_open(&file, rundir_path(&t->dir, "config", path), err)) return false;
     options_print(groups, GROUPS, file.file);

@@ -3,7 +3,9 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../src/base/text.h"
 #include "../src/run/optimizer.h"
 
@@ -63,7 +65,59 @@ bool run_save(struct train *t, struct error *err) {
                          "try a lower --lr", t->dir.path, t->run.step);
     if (!runlog_sync(&t->log, err) || !file_save(t, "last.safetensors", true, err)) return false;
     t->saved = true;
+    t->saved_at = time_seconds();
     return true;
+}
+
+/* ---- Numbered checkpoints ---- */
+
+static char *numbered_name(int64_t step) { return string_format("step-%08" PRId64 ".safetensors", step); }
+
+/* The step in such a name; -1 if it is another. */
+static int64_t numbered_step(const char *name) {
+    int64_t step;
+    if (sscanf(name, "step-%" SCNd64, &step) != 1) return -1;
+    char *again = numbered_name(step);
+    const bool same = strcmp(name, again) == 0;
+    free(again);
+    return same ? step : -1;
+}
+
+static int steps_descend(const void *a, const void *b) {
+    const int64_t s = *(const int64_t *)a, t = *(const int64_t *)b;
+    return (s < t) - (s > t);
+}
+
+/* Removes all but the last o->keep. */
+static void numbered_prune(const struct train *t) {
+    struct dirent **names;
+    const int n = names_list(t->dir.path, &names);
+    int64_t *steps = array_alloc(n > 0 ? (size_t)n : 0, sizeof *steps);
+    size_t count = 0;
+    for (int i = 0; i < n; i++) {
+        const int64_t step = numbered_step(names[i]->d_name);
+        if (step >= 0) steps[count++] = step;
+    }
+    qsort(steps, count, sizeof *steps, steps_descend);
+    for (size_t i = (size_t)t->options.keep; i < count; i++) {
+        char path[PATH_SIZE], *name = numbered_name(steps[i]);
+        unlink(rundir_path(&t->dir, name, path));
+        free(name);
+    }
+    names_free(names, n);
+    free(steps);
+}
+
+/* The file is there already: a second name for it is enough, where the file system has such. */
+bool numbered_save(struct train *t, struct error *err) {
+    if (!run_save(t, err) || t->options.keep == 0) return t->saved;
+    char last[PATH_SIZE], path[PATH_SIZE], *name = numbered_name(t->run.step);
+    rundir_path(&t->dir, "last.safetensors", last);
+    unlink(rundir_path(&t->dir, name, path));
+    const bool kept = link(last, path) == 0 || file_save(t, name, true, err);
+    free(name);
+    if (kept) numbered_prune(t);
+    return kept;
 }
 
 /* What the data of a resumed run must be: the same tokens, by the same tokenizer. */
@@ -91,5 +145,26 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
     feed_seek(t->train_data, (uint64_t)t->run.position);
     model_pack(&t->model);
     t->saved = true;
+    return true;
+}
+
+/* Steps of a run that a moment of AdamW has seen are what its bias is corrected by. */
+bool moments_inherit(struct train *t, struct error *err) {
+    struct tensor tensors[2 * PARAMETER_TENSORS];
+    struct model *m = &t->model;
+    const struct checkpoint *c = &t->source;
+    struct runstate theirs;
+    if (json_object_size(t->inherited) > 0)
+        return error_set(err, EXIT_MISMATCH, "--keep-moments: not all weights are those of %s; leave it out, or leave "
+                         "out the options that make another model", c->path);
+    size_t n = model_tensors(m, t->moment_memory, "adam_m.", tensors);
+    n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", tensors + n);
+    if (!checkpoint_find(c, tensors[0].name))
+        return error_set(err, EXIT_MISMATCH, "%s: holds no moments; name the run, or its last.safetensors, or leave "
+                         "out --keep-moments", c->path);
+    for (size_t i = 0; i < n; i++)
+        if (!checkpoint_read(c, &tensors[i], err)) return false;
+    if (!runstate_read(&theirs, c, err)) return false;
+    t->run.moment_steps = theirs.step + theirs.moment_steps;
     return true;
 }

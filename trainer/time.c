@@ -1,26 +1,87 @@
-/* See trainer.h. How long a run takes. */
+/* See trainer.h. How long a run takes, how many steps fit into the time that there is, and what size of a model suits
+ * that and the text. */
 #include "trainer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "../src/run/plan.h"
+#include "../src/run/preset.h"
 
-enum { MEASURED = 8 }; /* steps, before anything is told */
+enum { MEASURED = 8, FEWEST_STEPS = 10 }; /* steps, before anything is told; with which --minutes is content */
 
-double run_seconds(const struct train *t, int64_t from, int64_t to, double step) {
+double run_seconds(const struct train *t, int64_t from, int64_t to, bool ends, double step) {
     const struct training *o = &t->options;
     const double window = step / (3.0 * o->batch * o->accumulate); /* forward is a third of what training computes */
     const int64_t every = o->eval_every > 0 ? o->eval_every : INT64_MAX, validations = to / every - from / every;
     double windows = (double)validations * (double)val_windows(t, o->eval_windows);
-    if (to == o->steps) windows += (double)val_windows(t, o->final_windows);
+    if (ends) windows += (double)val_windows(t, o->final_windows);
     return (double)(to - from) * step + windows * window;
 }
 
+/* ---- The size that suits ---- */
+
+/* This model with a preset's sizes; false if they do not fit its other options. */
+static bool preset_outlook(const struct train *t, enum preset p, double flops, struct outlook *out) {
+    static const char *const names[] = {"seq", "layers", "channels", "attn-heads"};
+    struct config config = t->config;
+    const struct option_group group = {model_options, &config};
+    struct sizes sizes;
+    struct error unused;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) option_set(&group, names[i], preset_value(p, names[i]));
+    if (!config_check(&config, &sizes, &unused) || !model_fits(&sizes, setup_of(&t->options), &unused)) return false;
+    const struct model_cost cost = model_cost(&sizes, setup_of(&t->options));
+    *out = (struct outlook){(double)cost.active_parameters, flops / cost.training_flops};
+    return true;
+}
+
+/* A line that says which preset suits the text and so many seconds, at the speed that is measured. */
+static void size_tell(const struct train *t, double step, double seconds) {
+    const struct training *o = &t->options;
+    const double tokens = (double)o->batch * o->accumulate * t->config.seq;
+    const double flops = model_cost(&t->model.sizes, setup_of(o)).training_flops * tokens / step * seconds;
+    struct outlook sizes[PRESETS];
+    size_t n = 0;
+    if (is_masked(t) || o->from) return;
+    while (n < PRESETS && preset_outlook(t, (enum preset)n, flops, &sizes[n])) n++;
+    if (n == 0) return;
+    const size_t best = outlook_best(sizes, n, (double)feed_tokens(t->train_data));
+    char *has = count_format(sizes[best].parameters), *sees = count_format(sizes[best].tokens);
+    fprintf(stderr, "size: of the presets %s suits this text and time best (%s active parameters, time for %s "
+            "tokens)\n", preset_words[best], has, sees);
+    free(has);
+    free(sees);
+}
+
+/* ---- What is told and chosen ---- */
+
 void time_tell(const struct train *t, int64_t end) {
-    const double seconds = run_seconds(t, t->run.step, end, t->pace.mean);
+    const double step = t->pace.mean, seconds = run_seconds(t, t->run.step, end, end == t->options.steps, step);
     if (t->pace.steps != MEASURED || seconds < 1) return;
     char *duration = duration_format(seconds);
     progress_clear();
     fprintf(stderr, "time: about %s for the %" PRId64 " steps to come\n", duration, end - t->run.step);
+    if (!t->options.resume && t->options.minutes == 0) size_tell(t, step, seconds + t->run.seconds);
     free(duration);
+}
+
+struct choosing {
+    const struct train *train;
+    double step;
+};
+static double steps_seconds(const void *context, int64_t steps) {
+    const struct choosing *c = context;
+    return run_seconds(c->train, 0, steps, true, c->step);
+}
+
+bool steps_choose(struct train *t, double step, double seconds, struct error *err) {
+    const struct choosing choosing = {t, step};
+    const int64_t steps = steps_within(seconds, steps_seconds, &choosing);
+    if (steps < FEWEST_STEPS)
+        return error_set(err, EXIT_USAGE, "--minutes %g: time for %" PRId64 " steps of %.3g s (want at least %d); "
+                         "raise it, or make the model smaller", t->options.minutes, steps, step, FEWEST_STEPS);
+    t->options.steps = steps;
+    fprintf(stderr, "time: %" PRId64 " steps of %.3g s fit into %g minutes\n", steps, step, t->options.minutes);
+    size_tell(t, step, seconds);
+    return true;
 }

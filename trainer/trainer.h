@@ -44,6 +44,7 @@ struct train {
     struct pace pace;         /* of this session, and its losses */
     struct spark spark;
     double plot_seconds;      /* that drawing took in this session */
+    double saved_at;          /* when the last checkpoint was, or the session began: for --save-minutes */
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
     struct batch *batches;   /* (accumulate) */
@@ -97,6 +98,12 @@ bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoin
 bool best_save(struct train *t, struct error *err);
 bool run_save(struct train *t, struct error *err);
 
+/* The same as run_save, and under --keep the file gets a name of its own, while earlier ones of such names go. */
+bool numbered_save(struct train *t, struct error *err);
+
+/* --keep-moments, of a run whose weights are there. EXIT_MISMATCH. */
+bool moments_inherit(struct train *t, struct error *err);
+
 /* Goes on from a checkpoint, in a model that has been created. */
 bool run_restore(struct train *t, const struct checkpoint *c, struct error *err);
 
@@ -137,8 +144,12 @@ size_t val_windows(const struct train *t, int limit);
 
 /* ---- time.c ---- */
 
-/* That a run takes from one step to another, at so many a step. */
-double run_seconds(const struct train *t, int64_t from, int64_t to, double step);
+/* That a run takes from one step to another, which may be where it `ends`, at so many a step. */
+double run_seconds(const struct train *t, int64_t from, int64_t to, bool ends, double step);
+
+/* --minutes: sets --steps to as many, of `step` seconds, as fit into `seconds` with the validations. EXIT_USAGE if that
+ * are too few. */
+bool steps_choose(struct train *t, double step, double seconds, struct error *err);
 
 /* Once some steps are measured: a line that says how long those until `end` will take. To be called after each. */
 void time_tell(const struct train *t, int64_t end);

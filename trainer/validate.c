@@ -88,6 +88,7 @@ bool validate(struct train *t, struct score *score, struct error *err) {
     if (!score_report(t, score, "val_", "validation loss", err)) return false;
     if (score->loss < t->run.best_loss) {
         t->run.best_loss = score->loss;
+        t->run.waited = 0;
         if (!best_save(t, err)) return false;
     }
     plots_refresh(t);

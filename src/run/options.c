@@ -10,6 +10,7 @@
 #include <float.h>
 #include <getopt.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "../base/text.h"
@@ -44,9 +45,23 @@ static bool choice_parse(const struct option_spec *spec, const char *text, int *
     return false;
 }
 
+static bool portion_parse(const struct option_spec *spec, const char *text, struct portion *p) {
+    *p = (struct portion){0};
+    if (!text_ends(text, "%")) return whole_parse(text, &p->whole) && range_holds(spec, (double)p->whole);
+    char *number = string_format("%.*s", (int)strlen(text) - 1, text);
+    p->is_share = text_to_real(number, &p->percent) && p->percent >= 0 && p->percent <= 100;
+    free(number);
+    return p->is_share;
+}
+
+int64_t portion_of(const struct portion *p, int64_t all) {
+    return p->is_share ? (int64_t)llround(p->percent / 100 * (double)all) : p->whole;
+}
+
 /* Stores a value given as text; false, and nothing stored, if it is not one the table allows. */
 static bool value_set(const struct option_spec *spec, void *target, const char *text) {
     void *field = option_field(spec, target);
+    struct portion portion;
     int64_t whole;
     double real;
     int choice;
@@ -59,6 +74,10 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
     case OPTION_LONG:
         if (!whole_parse(text, &whole) || !range_holds(spec, (double)whole)) return false;
         *(int64_t *)field = whole;
+        return true;
+    case OPTION_PORTION:
+        if (!portion_parse(spec, text, &portion)) return false;
+        *(struct portion *)field = portion;
         return true;
     case OPTION_REAL:
         if (!text_to_real(text, &real) || !range_holds(spec, real)) return false;
@@ -83,21 +102,6 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
     return false;
 }
 
-/* The field as a JSON value. New reference. */
-static json_t *value_to_json(const struct option_spec *spec, void *target) {
-    void *field = option_field(spec, target);
-    switch (spec->type) {
-    case OPTION_INT: return json_integer(*(int *)field);
-    case OPTION_LONG: return json_integer(*(int64_t *)field);
-    case OPTION_REAL: return json_real(*(double *)field);
-    case OPTION_CHOICE: return json_string(spec->choices[*(int *)field]);
-    case OPTION_FLAG: return json_boolean(*(bool *)field);
-    case OPTION_STRING:
-    case OPTION_BYTES: return *(char **)field ? json_string(*(char **)field) : json_null(); /* NULL: not UTF-8 */
-    }
-    return NULL;
-}
-
 /* The shortest decimal that reads back as the same double. malloc'ed. */
 static char *real_format(double value) {
     char text[32];
@@ -108,12 +112,42 @@ static char *real_format(double value) {
     return string_format("%s", text);
 }
 
+/* A number where it is one, else "2.5%". New reference. */
+static json_t *portion_to_json(const struct portion *p) {
+    if (!p->is_share) return json_integer(p->whole);
+    char *percent = real_format(p->percent);
+    json_t *text = json_sprintf("%s%%", percent);
+    free(percent);
+    return text;
+}
+
+/* The field as a JSON value. New reference. */
+static json_t *value_to_json(const struct option_spec *spec, void *target) {
+    void *field = option_field(spec, target);
+    switch (spec->type) {
+    case OPTION_INT: return json_integer(*(int *)field);
+    case OPTION_LONG: return json_integer(*(int64_t *)field);
+    case OPTION_PORTION: return portion_to_json(field);
+    case OPTION_REAL: return json_real(*(double *)field);
+    case OPTION_CHOICE: return json_string(spec->choices[*(int *)field]);
+    case OPTION_FLAG: return json_boolean(*(bool *)field);
+    case OPTION_STRING:
+    case OPTION_BYTES: return *(char **)field ? json_string(*(char **)field) : json_null(); /* NULL: not UTF-8 */
+    }
+    return NULL;
+}
+
 /* The field as value_set takes it, except that strings are quoted as in JSON. malloc'ed. */
 static char *value_format(const struct option_spec *spec, void *target) {
     void *field = option_field(spec, target);
     if (spec->type == OPTION_REAL) return real_format(*(double *)field);
     if (spec->type == OPTION_CHOICE) return string_format("%s", spec->choices[*(int *)field]);
     json_t *value = value_to_json(spec, target);
+    if (spec->type == OPTION_PORTION && json_is_string(value)) {
+        char *share = string_format("%s", json_string_value(value));
+        json_decref(value);
+        return share;
+    }
     char *text = json_dumps(value, JSON_ENCODE_ANY);
     json_decref(value);
     return text;
@@ -143,6 +177,7 @@ static bool value_error(const struct option_spec *spec, const char *place, const
     static const char *const kinds[] = {
         [OPTION_INT] = "a whole number",   [OPTION_LONG] = "a whole number", [OPTION_REAL] = "a number",
         [OPTION_STRING] = "text in UTF-8", [OPTION_BYTES] = "text",
+        [OPTION_PORTION] = "a share as in 2%, or a whole number",
         [OPTION_FLAG] = "true or false",
     };
     bool choice = spec->type == OPTION_CHOICE;
@@ -598,6 +633,9 @@ static char *json_to_text(const struct option_spec *spec, const json_t *value) {
     case OPTION_LONG:
         return json_is_integer(value) ? string_format("%" JSON_INTEGER_FORMAT, json_integer_value(value))
                                       : NULL;
+    case OPTION_PORTION:
+        if (json_is_string(value)) return string_format("%s", json_string_value(value));
+        return json_is_integer(value) ? string_format("%" JSON_INTEGER_FORMAT, json_integer_value(value)) : NULL;
     case OPTION_REAL: return json_is_number(value) ? real_format(json_number_value(value)) : NULL;
     case OPTION_FLAG:
         return json_is_boolean(value) ? string_format("%s", json_is_true(value) ? "true" : "false") : NULL;

@@ -14,12 +14,21 @@
 enum option_type {
     OPTION_INT,    /* int field; low..high inclusive */
     OPTION_LONG,   /* int64_t field; low..high; accepts suffixes k, M, G (powers of 1000) */
+    OPTION_PORTION,/* struct portion field; low..high as a whole number, like OPTION_LONG; or a percentage */
     OPTION_REAL,   /* double field; low..high */
     OPTION_STRING, /* char * field, malloc'ed or NULL; UTF-8 */
     OPTION_BYTES,  /* the same with any bytes, for a program that keeps its options nowhere */
     OPTION_CHOICE, /* int field: the index of a word in `choices` */
     OPTION_FLAG,   /* bool field; --name and --no-name; in files name = true|false */
 };
+
+/* So many, or a share of something that is known later: "100", "2k", "2.5%". */
+struct portion {
+    int64_t whole;
+    double percent;
+    bool is_share;
+};
+int64_t portion_of(const struct portion *p, int64_t all); /* as it is where it is no share; else rounded */
 
 struct option_spec {
     const char *name;         /* long name without dashes; NULL ends the table */

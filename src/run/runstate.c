@@ -25,6 +25,8 @@ static char *rng_format(const struct rng *r) {
 void runstate_write(const struct runstate *s, json_t *metadata) {
     metadata_set(metadata, "step", string_format("%" PRId64, s->step));
     metadata_set(metadata, "watched", string_format("%" PRId64, s->watched));
+    if (s->waited > 0) metadata_set(metadata, "waited", string_format("%" PRId64, s->waited));
+    if (s->moment_steps > 0) metadata_set(metadata, "moment_steps", string_format("%" PRId64, s->moment_steps));
     metadata_set(metadata, "data_position", string_format("%" PRId64, s->position));
     metadata_set(metadata, "tokens", string_format("%" PRId64, s->tokens));
     metadata_set(metadata, "sample_rng", rng_format(&s->sample_rng));
@@ -46,10 +48,17 @@ static bool rng_read(struct rng *rng, const struct checkpoint *c, const char *ke
                              "checkpoint", c->path, key, text);
 }
 
+/* A number that is there only where it is not 0. */
+static bool whole_read(int64_t *value, const struct checkpoint *c, const char *key, struct error *err) {
+    *value = 0;
+    return !json_object_get(c->metadata, key) || checkpoint_whole(c, key, value, err);
+}
+
 bool runstate_read(struct runstate *s, const struct checkpoint *c, struct error *err) {
     if (!checkpoint_whole(c, "step", &s->step, err) || !checkpoint_whole(c, "data_position", &s->position, err) ||
         !rng_read(&s->sample_rng, c, "sample_rng", err) || !checkpoint_real(c, "best_loss", &s->best_loss, err) ||
-        !checkpoint_real(c, "val_loss", &s->val_loss, err) || !checkpoint_real(c, "seconds", &s->seconds, err))
+        !checkpoint_real(c, "val_loss", &s->val_loss, err) || !checkpoint_real(c, "seconds", &s->seconds, err) ||
+        !whole_read(&s->waited, c, "waited", err) || !whole_read(&s->moment_steps, c, "moment_steps", err))
         return false;
     s->tokens = -1;
     if (json_object_get(c->metadata, "tokens") && !checkpoint_whole(c, "tokens", &s->tokens, err)) return false;

@@ -11,6 +11,8 @@ struct runstate {
     int64_t watched;     /* the step after which all was done that is due then: validation, sample, plots */
     int64_t position;    /* sequences read since the start: see data/feed.h */
     int64_t tokens;      /* rows trained on; -1 after reading what an earlier version wrote */
+    int64_t waited;      /* validations from the best one on, it included; counted where --patience is */
+    int64_t moment_steps; /* steps of another run that AdamW's moments have seen, too */
     double seconds;      /* of training, over all sessions */
     double best_loss, val_loss; /* lowest and last validation; infinite before the first one */
     struct rng sample_rng;

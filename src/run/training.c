@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include "optimizer.h"
+#include "preset.h"
 
 static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
 static const char *const dtype_words[] = {"f32", "bf16", NULL};
@@ -19,6 +20,9 @@ const struct option_spec training_options[] = {
      "has the same name is copied, experts come from its dense layers, the rest is new, and told", NULL},
     {"plot", 0, OPTION_FLAG, FIELD(plot), "false", 0, 0, NULL, NULL,
      "train nothing: draw the losses of the runs that are named, one over the other, into --out (plot.svg)", NULL},
+    {"keep-moments", 0, OPTION_FLAG, FIELD(keep_moments), "false", 0, 0, NULL, NULL,
+     "with --from a run: begin with its last weights and with AdamW's moments of them, instead of its best ones and "
+     "zeros", NULL},
     {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
      "print parameters, FLOPs and memory, and stop", NULL},
     {"match", 0, OPTION_STRING, FIELD(match), NULL, 0, 0, NULL, "FILE",
@@ -52,6 +56,11 @@ const struct option_spec training_options[] = {
     {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
      "where tokenizers and shards are kept", NULL},
     {"steps", 0, OPTION_LONG, FIELD(steps), "3000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
+    {"minutes", 0, OPTION_REAL, FIELD(minutes), "0", 0, 1e6, NULL, "M",
+     "as many steps as fit into this time on this machine, which is measured first (0: --steps)", NULL},
+    {"preset", 0, OPTION_CHOICE, FIELD(preset), "small", 0, 0, preset_words, "SIZE",
+     "size of the model: sets --seq, --layers, --channels, --attn-heads, --vocab and --lr, where they are not given "
+     "(small: the defaults)", NULL},
     {"until", 0, OPTION_LONG, FIELD(until), "0", 0, 1e12, NULL, "N",
      "save and stop after step N, to be resumed (0: do not); the schedule still ends at --steps", NULL},
     {"batch", 0, OPTION_INT, FIELD(batch), "8", 1, 65536, NULL, "N", "sequences in a micro-batch", NULL},
@@ -64,12 +73,12 @@ const struct option_spec training_options[] = {
     {"schedule", 0, OPTION_CHOICE, FIELD(schedule), "wsd", 0, 0, schedule_words, "KIND",
      "how the learning rate falls after the warm-up: along a cosine, in a line, in a line over the last --decay-steps "
      "(wsd), or not at all", NULL},
-    {"decay-steps", 0, OPTION_LONG, FIELD(decay_steps), "-1", -1, 1e12, NULL, "N",
-     "steps over which wsd falls (-1: 40% of all)", NULL},
+    {"decay-steps", 0, OPTION_PORTION, FIELD(decay_steps), "-1", -1, 1e12, NULL, "N",
+     "steps over which wsd falls, or their share, as in 20% (-1: 40% of all)", NULL},
     {"final-lr", 0, OPTION_REAL, FIELD(final_lr), "0", 0, 1, NULL, "X",
      "last learning rate, as a fraction of the peak", NULL},
-    {"warmup", 0, OPTION_LONG, FIELD(warmup), "-1", -1, 1e12, NULL, "N",
-     "steps of linear warm-up (-1: 200, but at most a tenth of all)", NULL},
+    {"warmup", 0, OPTION_PORTION, FIELD(warmup), "-1", -1, 1e12, NULL, "N",
+     "steps of linear warm-up, or their share, as in 2% (-1: 200, but at most a tenth of all)", NULL},
     {"weight-decay", 0, OPTION_REAL, FIELD(weight_decay), "0.02", 0, 10, NULL, "X",
      "AdamW's decay of matrices (never of biases, norms and positions)", NULL},
     {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
@@ -83,6 +92,12 @@ const struct option_spec training_options[] = {
      "held-out sequences in the figure at the end of the run (0: all of them)", NULL},
     {"save-every", 0, OPTION_LONG, FIELD(save_every), "500", 0, 1e12, NULL, "N",
      "steps between checkpoints (0: only at the end)", NULL},
+    {"save-minutes", 0, OPTION_REAL, FIELD(save_minutes), "0", 0, 1e6, NULL, "M",
+     "minutes after which there is a checkpoint in between (0: none)", NULL},
+    {"keep", 0, OPTION_INT, FIELD(keep), "0", 0, 1000000, NULL, "N",
+     "of those checkpoints keep the last N, as step-00000500.safetensors (0: last.safetensors alone)", NULL},
+    {"patience", 0, OPTION_INT, FIELD(patience), "0", 0, 1000000, NULL, "N",
+     "end the run after N validations in a row that were no better than the best one (0: do not)", NULL},
     {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
      "steps between samples of text (0: none)", NULL},
     {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},
@@ -96,10 +111,11 @@ void training_set_earlier(struct training *o) {
 }
 
 double training_rate(const struct training *o, int64_t step) {
-    const int64_t tenth = o->steps / 10;
+    const int64_t tenth = o->steps / 10, warmup = portion_of(&o->warmup, o->steps),
+                  decay = portion_of(&o->decay_steps, o->steps);
     const struct schedule s = {.kind = (enum schedule_kind)o->schedule, .steps = o->steps, .peak = o->lr,
-                               .warmup = o->warmup >= 0 ? o->warmup : tenth < 200 ? tenth : 200,
-                               .decay = o->decay_steps >= 0 ? o->decay_steps : (int64_t)(0.4 * (double)o->steps),
+                               .warmup = warmup >= 0 ? warmup : tenth < 200 ? tenth : 200,
+                               .decay = decay >= 0 ? decay : (int64_t)(0.4 * (double)o->steps),
                                .final = o->final_lr};
     return learning_rate(&s, step);
 }
@@ -116,6 +132,8 @@ bool training_check(const struct training *o, bool masked, struct error *err) {
     if (o->plot && (o->resume || o->from))
         return error_set(err, EXIT_USAGE, "--plot and --%s both given; --plot trains nothing: name the runs alone",
                          o->resume ? "resume" : "from");
+    if (o->resume && o->minutes > 0)
+        return error_set(err, EXIT_USAGE, "--minutes and --resume both given; a run that goes on has its --steps");
     if (masked && o->val)
         return error_set(err, EXIT_USAGE, "--val %s: a masked model holds out pictures and texts of its own; leave it "
                          "out", o->val);
@@ -130,13 +148,17 @@ void training_tell(const struct training *o, bool masked, const struct option_gr
     for (const char *const *name = masked ? of_text : of_pictures; *name; name++)
         if (options_given(groups, n, given, *name))
             note_print("--%s has no effect with%s --task masked", *name, masked ? "" : "out");
+    if (o->keep_moments && !o->from) note_print("--keep-moments has no effect without --from");
+    if (o->from && options_given(groups, n, given, "preset"))
+        note_print("--preset has no effect with --from: the sizes are its model's");
+    if (o->dry_run && o->minutes > 0) note_print("--minutes has no effect with --dry-run: nothing is measured");
     if (o->part_weights && options_given(groups, n, given, "part-alpha"))
         note_print("--part-alpha has no effect with --part-weights");
     if (o->schedule != SCHEDULE_WSD && options_given(groups, n, given, "decay-steps"))
         note_print("--decay-steps has no effect without --schedule wsd");
     if (o->schedule == SCHEDULE_CONSTANT && options_given(groups, n, given, "final-lr"))
         note_print("--final-lr has no effect with --schedule constant");
-    if (o->steps > 0 && o->warmup >= o->steps)
+    if (o->steps > 0 && portion_of(&o->warmup, o->steps) >= o->steps)
         note_print("--warmup is as long as the run: it ends before the learning rate's peak");
 }
 

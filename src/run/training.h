@@ -8,12 +8,13 @@
 /* One field an option, see training_options. */
 struct training {
     char *out, *resume, *from, *match, *val, *part_weights, *languages, *tokenizer, *cache, *prompt;
-    int64_t steps, until, warmup, decay_steps, seed, eval_every, save_every, sample_every;
-    int batch, accumulate, threads, eval_windows, final_windows, sample_tokens;
-    int schedule, dtype; /* enum schedule_kind; enum storage, f32 or bf16 */
+    struct portion warmup, decay_steps; /* of the steps */
+    int64_t steps, until, seed, eval_every, save_every, sample_every;
+    int batch, accumulate, threads, eval_windows, final_windows, sample_tokens, keep, patience;
+    int schedule, dtype, preset; /* enum schedule_kind; enum storage, f32 or bf16; see preset.h */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
-    double hide_patches, hide_text, hide_caption;
-    bool dry_run, plot, recompute, parts;
+    double hide_patches, hide_text, hide_caption, minutes, save_minutes;
+    bool dry_run, plot, keep_moments, recompute, parts;
 };
 extern const struct option_spec training_options[];
 

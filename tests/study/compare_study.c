@@ -11,6 +11,7 @@
 #include <string.h>
 #include "../../mhmoe.h"
 #include "../../src/run/parity.h"
+#include "../../src/run/plan.h"
 #include "../../src/run/training.h"
 #include "compare_search.h"
 #include "statistics.h"
@@ -353,15 +354,21 @@ static double stage_seconds(const struct timing *models, size_t n, struct stage 
     return stage.runs ? fmax(rounds * longest, all / jobs + rounds * (1 - 1.0 / jobs) * shortest) : 0;
 }
 
+/* What plan_steps is asked for. */
+struct planning {
+    const struct timing *models;
+    size_t n;
+    struct stage stages[2];
+    int jobs;
+};
+static double plan_seconds(const void *context, int64_t steps) {
+    const struct planning *p = context;
+    return stage_seconds(p->models, p->n, p->stages[0], (double)steps, p->jobs) +
+           stage_seconds(p->models, p->n, p->stages[1], (double)steps, p->jobs);
+}
+
 int64_t plan_steps(const struct timing *models, size_t n, struct stage search, struct stage finals, int jobs,
                    double seconds) {
-    int64_t fits = 0, beyond = INT64_C(1) << 40;
-    while (beyond - fits > 1) {
-        const int64_t steps = fits + (beyond - fits) / 2;
-        const double takes = stage_seconds(models, n, search, (double)steps, jobs) +
-                             stage_seconds(models, n, finals, (double)steps, jobs);
-        if (takes <= seconds) fits = steps;
-        else beyond = steps;
-    }
-    return fits;
+    const struct planning planning = {models, n, {search, finals}, jobs};
+    return steps_within(seconds, plan_seconds, &planning);
 }
