@@ -219,7 +219,7 @@ static bool run_train(struct train *t, struct error *err) {
                    t->run.step);
     if (o->minutes > 0 && !steps_measure(t, err)) return false;
     t->saved_at = time_seconds();
-    if (!config_write(t, err) || !log_open(t, err)) return false;
+    if (!config_write(t, err) || !log_open(t, err) || !events_open(t, err)) return false;
     run_tell(t);
     signals_take();
     return train_finish(t, train_loop(t, err), err);
@@ -267,6 +267,7 @@ static void train_close(struct train *t) {
     if (t->val_data) feed_close(t->val_data);
     free(t->parts);
     runlog_close(&t->log);
+    events_close(&t->events);
     if (t->resumed.path) checkpoint_close(&t->resumed);
     if (t->source.path) checkpoint_close(&t->source);
     json_decref(t->inherited);

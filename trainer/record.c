@@ -1,9 +1,11 @@
 /* See trainer.h. A run's directory beside its checkpoints: its config, its log, its plots. */
 #include "trainer.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../data/sheet.h"
 #include "../src/base/text.h"
 #include "../src/run/runplot.h"
@@ -34,6 +36,22 @@ static bool entry_is_past(const void *context, const json_t *entry) {
 
 json_t *entry_new(const struct train *t) {
     return json_pack("{s:I, s:I}", "step", (json_int_t)t->run.step, "tokens", (json_int_t)t->run.tokens);
+}
+
+static bool event_is_past(const void *context, int64_t step, const char *tag) {
+    const struct train *t = context;
+    return step > t->run.step ||
+           (step == t->run.step && t->run.watched < t->run.step && strcmp(tag, "loss/train") != 0);
+}
+
+/* A new run's directory may hold what one left that never saved. */
+bool events_open(struct train *t, struct error *err) {
+    char path[PATH_SIZE];
+    rundir_path(&t->dir, EVENTS_NAME, path);
+    if (!t->options.tensorboard) return t->options.resume || unlink(path) == 0 || errno == ENOENT ||
+                                        error_set(err, EXIT_OUTPUT, "%s: cannot remove: %s", path, strerror(errno));
+    return t->options.resume ? events_resume(&t->events, path, event_is_past, t, err)
+                             : events_create(&t->events, path, err);
 }
 
 /* The first entry of a run that began with another model's weights says so. */
@@ -70,15 +88,44 @@ bool step_log(struct train *t, double loss, double norm, double lr, double rate,
     const struct model *m = &t->model;
     json_t *entry = entry_new(t);
     const struct {
-        const char *key;
+        const char *key, *tag; /* in the log; in TensorBoard, NULL: not there */
         double value;
-    } numbers[] = {{"loss", loss}, {"balance", router_loss_of(m, m->balance_sum)},
-                   {"z_loss", router_loss_of(m, m->z_sum)}, {"gradient_norm", norm}, {"lr", lr},
-                   {"tokens_per_second", rate}, {"seconds", t->run.seconds}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    } numbers[] = {{"loss", "loss/train", loss},
+                   {"balance", m->sizes.LM ? "router/balance" : NULL, router_loss_of(m, m->balance_sum)},
+                   {"z_loss", m->sizes.LM ? "router/z_loss" : NULL, router_loss_of(m, m->z_sum)},
+                   {"gradient_norm", "grad_norm", norm}, {"lr", "lr", lr},
+                   {"tokens_per_second", "tokens_per_second", rate}, {"seconds", NULL, t->run.seconds}};
+    struct event event = {0};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         json_object_set_new(entry, numbers[i].key, json_number(numbers[i].value));
+        if (numbers[i].tag && t->events.file) event_scalar(&event, numbers[i].tag, numbers[i].value);
+    }
     json_object_set_new(entry, "load", load_json(m));
-    return runlog_write(&t->log, entry, err);
+    return runlog_write(&t->log, entry, err) && (!t->events.file || events_write(&t->events, &event, t->run.step, err));
+}
+
+static void scalar_of(struct event *event, const char *kind, const char *when, const char *part, double value) {
+    char *tag = string_format("%s/%s%s%s", kind, when, *part ? "/" : "", part);
+    if (isfinite(value)) event_scalar(event, tag, value); /* there are no bits a byte without bytes */
+    free(tag);
+}
+
+bool score_event(struct train *t, const struct score *s, const char *when, struct error *err) {
+    const struct model *m = &t->model;
+    struct event event = {0};
+    if (!t->events.file) return true;
+    scalar_of(&event, "loss", when, "", s->loss);
+    scalar_of(&event, "bits_per_byte", when, "", s->bits_per_byte);
+    for (size_t p = 0; has_parts(t) && p < feed_parts(t->val_data); p++) {
+        scalar_of(&event, "loss", when, t->parts[p].name, t->parts[p].score.loss);
+        scalar_of(&event, "bits_per_byte", when, t->parts[p].name, t->parts[p].score.bits_per_byte);
+    }
+    for (size_t lm = 0; lm < m->sizes.LM; lm++) {
+        char *tag = string_format("experts_load/%s/block_%zu", when, (lm + 1) * (size_t)t->config.moe_every - 1);
+        event_counts(&event, tag, m->load + lm * m->sizes.E, m->sizes.E);
+        free(tag);
+    }
+    return events_write(&t->events, &event, t->run.step, err);
 }
 
 bool plots_draw(struct train *t, bool last, struct error *err) {

@@ -63,7 +63,9 @@ bool run_save(struct train *t, struct error *err) {
     if (!isfinite(gradient_norm(t->model.param_memory, t->model.n_parameters)))
         return error_set(err, EXIT_DIVERGED, "%s: step %" PRId64 ": a weight is not finite; earlier checkpoints stand; "
                          "try a lower --lr", t->dir.path, t->run.step);
-    if (!runlog_sync(&t->log, err) || !file_save(t, "last.safetensors", true, err)) return false;
+    if (!runlog_sync(&t->log, err) || (t->events.file && !events_sync(&t->events, err)) ||
+        !file_save(t, "last.safetensors", true, err))
+        return false;
     t->saved = true;
     t->saved_at = time_seconds();
     return true;

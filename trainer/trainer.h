@@ -17,6 +17,7 @@
 #include "../data/feed.h"
 #include "../mhmoe.h"
 #include "../src/base/progress.h"
+#include "../src/run/events.h"
 #include "../src/run/rundir.h"
 #include "../src/run/runlog.h"
 #include "../src/run/runstate.h"
@@ -47,6 +48,7 @@ struct train {
     double saved_at;          /* when the last checkpoint was, or the session began: for --save-minutes */
     bool saved;              /* last.safetensors holds it as it is now */
     struct runlog log;
+    struct events events;    /* of --tensorboard */
     struct batch *batches;   /* (accumulate) */
 };
 
@@ -111,6 +113,7 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
 
 bool config_write(const struct train *t, struct error *err);
 bool log_open(struct train *t, struct error *err);
+bool events_open(struct train *t, struct error *err); /* --tensorboard */
 
 /* The pictures of the run; that of the codebook, which does not change, only with `last`. */
 bool plots_draw(struct train *t, bool last, struct error *err);
@@ -128,6 +131,8 @@ json_t *entry_new(const struct train *t);
 /* Picks of each expert since the statistics were cleared, one array a MoE layer. */
 json_t *load_json(const struct model *m);
 
+/* The same numbers of a step, and of a validation (`when`: "validation", "final"), go to TensorBoard. */
+bool score_event(struct train *t, const struct score *s, const char *when, struct error *err);
 bool step_log(struct train *t, double loss, double norm, double lr, double rate, struct error *err);
 
 /* ---- validate.c ---- */

@@ -78,7 +78,7 @@ static bool score_report(struct train *t, const struct score *s, const char *pre
     score_log(entry, prefix, s);
     if (has_parts(t)) json_object_set_new(entry, "parts", parts_json(t->parts, n, prefix, final));
     entry_set(entry, prefix, "load", load_json(&t->model));
-    return runlog_write(&t->log, entry, err);
+    return runlog_write(&t->log, entry, err) && score_event(t, s, final ? "final" : "validation", err);
 }
 
 bool validate(struct train *t, struct score *score, struct error *err) {

@@ -98,6 +98,8 @@ const struct option_spec training_options[] = {
      "of those checkpoints keep the last N, as step-00000500.safetensors (0: last.safetensors alone)", NULL},
     {"patience", 0, OPTION_INT, FIELD(patience), "0", 0, 1000000, NULL, "N",
      "end the run after N validations in a row that were no better than the best one (0: do not)", NULL},
+    {"tensorboard", 0, OPTION_FLAG, FIELD(tensorboard), "false", 0, 0, NULL, NULL,
+     "write what the log holds into the run's directory for TensorBoard, too (tensorboard --logdir runs)", NULL},
     {"sample-every", 0, OPTION_LONG, FIELD(sample_every), "500", 0, 1e12, NULL, "N",
      "steps between samples of text (0: none)", NULL},
     {"sample-tokens", 0, OPTION_INT, FIELD(sample_tokens), "64", 1, 1 << 20, NULL, "N", "length of a sample", NULL},

@@ -14,7 +14,7 @@ struct training {
     int schedule, dtype, preset; /* enum schedule_kind; enum storage, f32 or bf16; see preset.h */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, part_alpha;
     double hide_patches, hide_text, hide_caption, minutes, save_minutes;
-    bool dry_run, plot, keep_moments, recompute, parts;
+    bool dry_run, plot, tensorboard, keep_moments, recompute, parts;
 };
 extern const struct option_spec training_options[];
 
