@@ -12,6 +12,7 @@
 #include "../src/run/preset.h"
 #include "../src/run/training.h"
 #include "command.h"
+#include "picture_files.h"
 #include "prose.h"
 #include "runs.h"
 
@@ -204,6 +205,37 @@ static void minutes_are_steps(void **state) {
     run("rm -r base");
 }
 
+/* The same where sequences are drawn from several parts, or are of a masked model. */
+static void minutes_are_steps_of_any_data(void **state) {
+    (void)state;
+    mkdir("lines", 0777);
+    texts_make("lines/lines.txt", 60);
+    static const char *const cases[] = {
+        "train en=corpus.txt de=other.txt --part-alpha 0.3 --cache cache --vocab 301 --seq 17",
+        "train lines --task masked --cache cache --vocab 290 --seq 50"};
+    for (size_t i = 0; i < 2; i++) {
+        char *command = string_format("%s --layers 2 --channels 8 --attn-heads 2 --experts 3 --topk 2 --batch 3 "
+                                      "--sample-every 0 --eval-every 30", cases[i]);
+        run("rm -rf run whole && %s --minutes 0.01 --until 9 --out run", command);
+        const long steps = steps_kept("run");
+        run("train --resume run && %s --steps %ld --out whole", command, steps);
+        logs_compare("run", "whole");
+        checkpoints_compare("run", "whole", "last.safetensors");
+        free(command);
+    }
+}
+
+/* What is validated takes its time, too. */
+static void minutes_have_validations(void **state) {
+    (void)state;
+    long steps[2];
+    for (int i = 0; i < 2; i++) {
+        run("rm -rf run && " MODEL "--minutes 0.1 --until 1 --eval-windows 9999 --eval-every %d --out run", i);
+        steps[i] = steps_kept("run");
+    }
+    assert_true(steps[1] < 0.7 * (double)steps[0]); /* 37 windows each: two steps' time */
+}
+
 /* As many as fit: not twice the time, whatever else this machine does, and not an eighth of it. */
 static void minutes_are_kept(void **state) {
     (void)state;
@@ -364,6 +396,8 @@ int main(void) {
         cmocka_unit_test_setup(patience_is_resumed, runs_remove),
         cmocka_unit_test_setup(patience_is_of_validations_in_a_row, runs_remove),
         cmocka_unit_test_setup(minutes_are_steps, runs_remove),
+        cmocka_unit_test_setup(minutes_are_steps_of_any_data, runs_remove),
+        cmocka_unit_test_setup(minutes_have_validations, runs_remove),
         cmocka_unit_test_setup(minutes_are_kept, runs_remove),
         cmocka_unit_test_setup(minutes_that_cannot_be_are_refused, runs_remove),
         cmocka_unit_test(steps_fill_the_time),

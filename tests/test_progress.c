@@ -11,6 +11,7 @@
 
 #include "../src/base/progress.h"
 #include "command.h"
+#include "picture_files.h"
 #include "prose.h"
 #include "runs.h"
 
@@ -244,6 +245,17 @@ static void start_tells_model_data_and_place(void **state) {
     free(rest);
 }
 
+/* A masked model has examples; a dense one has its name. */
+static void start_tells_of_examples(void **state) {
+    (void)state;
+    mkdir("lines", 0777);
+    texts_make("lines/lines.txt", 60);
+    run("train lines --task masked --cache cache --vocab 290 --seq 50 --layers 1 --channels 8 --attn-heads 2 "
+        "--ffn dense --batch 3 --accumulate 2 --steps 38 --until 1 --out run");
+    assert_non_null(strstr(errors, "model: dense, 1 block of 8 channels: "));
+    assert_non_null(strstr(errors, "data: 57 examples to train on, 3 held out; 4.00 epochs in 38 steps\n"));
+}
+
 /* After eight steps of a session, once: what those to come will take, validations among them. */
 static void start_tells_the_time(void **state) {
     (void)state;
@@ -276,6 +288,7 @@ int main(void) {
         cmocka_unit_test_setup(losses_have_a_curve, run_remove),
         cmocka_unit_test(preparation_has_bars),
         cmocka_unit_test_setup(start_tells_model_data_and_place, run_remove),
+        cmocka_unit_test_setup(start_tells_of_examples, run_remove),
         cmocka_unit_test_setup(start_tells_the_time, run_remove),
     };
     return cmocka_run_group_tests(tests, corpora_make, workplace_remove);

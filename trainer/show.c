@@ -39,8 +39,8 @@ void run_tell(const struct train *t) {
     char *active = count_format((double)model_cost(&t->model.sizes, setup_of(o)).active_parameters);
     char *amount = count_format(is_masked(t) ? epoch : (double)feed_tokens(t->train_data));
     char *held = count_format((double)(is_masked(t) ? feed_epoch(t->val_data) : feed_tokens(t->val_data)));
-    fprintf(stderr, "model: %s, %d blocks of %d channels: %s parameters, %s of them active for a token\n",
-            kinds[t->config.ffn], t->config.layers, t->config.channels, all, active);
+    fprintf(stderr, "model: %s, %d block%s of %d channels: %s parameters, %s of them active for a token\n",
+            kinds[t->config.ffn], t->config.layers, t->config.layers == 1 ? "" : "s", t->config.channels, all, active);
     fprintf(stderr, "data: %s %s to train on, %s held out; %.2f epochs in %" PRId64 " steps\n", amount,
             is_masked(t) ? "examples" : "tokens", held, sequences / epoch, o->steps);
     if (t->run.step > 0) fprintf(stderr, "run: %s, from step %" PRId64 " on\n", t->dir.path, t->run.step);

@@ -61,7 +61,8 @@ void time_tell(const struct train *t, int64_t end) {
     char *duration = duration_format(seconds);
     progress_clear();
     fprintf(stderr, "time: about %s for the %" PRId64 " steps to come\n", duration, end - t->run.step);
-    if (!t->options.resume && t->options.minutes == 0) size_tell(t, step, seconds + t->run.seconds);
+    if (!t->options.resume && t->options.minutes == 0)
+        size_tell(t, step, run_seconds(t, 0, t->options.steps, true, step));
     free(duration);
 }
 
