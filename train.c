@@ -159,7 +159,6 @@ static bool run_begin(struct train *t, struct error *err) {
     t->run = runstate_new((uint64_t)o->seed);
     feed_seek(t->train_data, 0);
     reals_clear(t->moment_memory, 2 * m->n_parameters);
-    reals_clear(m->param_memory, m->n_parameters);
     reals_clear(m->router_bias, m->sizes.LM * m->sizes.E);
     model_initialize(m, (uint64_t)o->seed);
     return !o->from || (model_inherit(m, &t->source, err) && (!o->keep_moments || moments_inherit(t, err)));

@@ -379,6 +379,18 @@ static void resumed_runs_continue(void **state) {
     }
 }
 
+/* A validation that was told of and then failed is told of again, once. */
+static void failed_validations_are_told_once(void **state) {
+    (void)state;
+    run(MODEL "--steps 4 --save-every 2 --tensorboard --until 1 --out run && mkdir run/best.safetensors.tmp");
+    refuse(4, "run/best.safetensors.tmp", "choose another place", "train --resume run");
+    assert_int_equal(step_of("run"), 2);
+    events_read("run/" EVENTS_NAME);
+    assert_int_equal(value_of("loss/validation", 2)->step, 2);
+    run("rmdir run/best.safetensors.tmp && train --resume run");
+    log_expect("run");
+}
+
 /* A run may begin to write them when it goes on; a new one begins anew. */
 static void files_are_of_their_run(void **state) {
     (void)state;
@@ -404,6 +416,7 @@ int main(void) {
         cmocka_unit_test_setup(runs_write_what_the_log_holds, runs_remove),
         cmocka_unit_test_setup(parts_have_names, runs_remove),
         cmocka_unit_test_setup(resumed_runs_continue, runs_remove),
+        cmocka_unit_test_setup(failed_validations_are_told_once, runs_remove),
         cmocka_unit_test_setup(files_are_of_their_run, runs_remove),
     };
     return cmocka_run_group_tests(tests, corpora_make, workplace_remove);

@@ -215,6 +215,10 @@ static void preparation_has_bars(void **state) {
     const char *tokenizer = strstr(errors, "\r\033[Ktokenizer ["), *encoding = strstr(errors, "\r\033[Kencoding [");
     if (!tokenizer || !encoding || encoding < tokenizer) fail_msg("%s", errors);
     assert_non_null(strstr(encoding, "] 100%\r\033[K"));
+    mkdir("lines", 0777);
+    texts_make("lines/lines.txt", 60);
+    terminal_run(0, "train lines --task masked --vocab 290 --cache others --dry-run >/dev/null && rm -r others");
+    assert_non_null(strstr(errors, "\r\033[Kencoding [==============================] 100%\r\033[K"));
     run("rm -r another && " MODEL "--cache another --dry-run >/dev/null && rm -r another");
     assert_null(strstr(errors, "["));
 }
