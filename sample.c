@@ -227,7 +227,8 @@ static void samples_write(struct model *m, const tokenizer *t, const struct opti
     size_t n;
     int32_t *ids = prompt_encode(t, in->text, in->size, &n);
     for (int i = 0; i < o->samples && !ferror(stdout); i++) {
-        struct sampler sampler = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, {{0}}};
+        struct sampler sampler = {SAMPLER_PLAIN, .temperature = o->greedy ? 0 : o->temperature, .top_k = o->top_k,
+                                  .top_p = o->top_p};
         struct writer writer = {t, {.out = stdout}};
         rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
         if (o->samples > 1) printf("%s--- sample %d ---\n", i ? "\n" : "", i + 1);

@@ -182,7 +182,7 @@ static struct model model_held_as(const char *path, enum storage kind, tokenizer
 
 /* What a model whose matrices are held so says after "a", by the options' defaults but for the length. */
 static char *text_held_as(const char *path, enum storage kind, size_t tokens) {
-    struct sampler sampler = {.temperature = 0.8, .top_p = 0.95};
+    struct sampler sampler = {SAMPLER_PLAIN, .temperature = 0.8, .top_p = 0.95};
     char *text;
     size_t size, n;
     tokenizer *t;

@@ -48,7 +48,8 @@ static void random_logits(real *logits, size_t V, double deviation, uint64_t see
     for (size_t v = 0; v < V; v++) logits[v] = (real)(deviation * rng_normal(&rng));
 }
 
-/* The probabilities by sorting. `kept` is how many tokens have any. */
+/* The probabilities by sorting: top-k and top-p of the logits as they are, then temperature. Returns how many tokens
+ * have any. tests/test_filters.c has the other filters. */
 static size_t reference_probabilities(double *p, const struct sampler *s, const real *logits, size_t V) {
     size_t order[V], kept = V;
     double sum = 0, mass = 0;
@@ -57,7 +58,7 @@ static size_t reference_probabilities(double *p, const struct sampler *s, const 
         for (; at > 0 && logits[order[at - 1]] < logits[v]; at--) order[at] = order[at - 1];
         order[at] = v;
     }
-    for (size_t v = 0; v < V; v++) p[v] = exp((logits[v] - logits[order[0]]) / s->temperature);
+    for (size_t v = 0; v < V; v++) p[v] = exp(logits[v] - logits[order[0]]);
     if (s->top_k > 0 && (size_t)s->top_k < kept) kept = (size_t)s->top_k;
     for (size_t i = 0; i < kept; i++) sum += p[order[i]];
     if (s->top_p < 1) {
@@ -65,9 +66,11 @@ static size_t reference_probabilities(double *p, const struct sampler *s, const 
         do mass += p[order[enough++]];
         while (enough < kept && mass < s->top_p * sum);
         kept = enough;
-        sum = mass;
     }
-    for (size_t i = 0; i < V; i++) p[order[i]] = i < kept ? p[order[i]] / sum : 0;
+    sum = 0;
+    for (size_t i = 0; i < V; i++) p[order[i]] = i < kept ? pow(p[order[i]], 1 / s->temperature) : 0;
+    for (size_t v = 0; v < V; v++) sum += p[v];
+    for (size_t v = 0; v < V; v++) p[v] /= sum;
     return kept;
 }
 
@@ -99,7 +102,7 @@ static void test_greedy(void **state) {
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         for (int u = 0; u < 10; u++) { /* whatever the other settings are */
-            const struct sampler s = {.temperature = 0, .top_k = u, .top_p = u / 9.0};
+            const struct sampler s = {SAMPLER_PLAIN, .temperature = 0, .top_k = u, .top_p = u / 9.0};
             assert_int_equal(pick(s, cases[i].logits, 5, u / 10.0), cases[i].want);
         }
 }
@@ -110,8 +113,9 @@ static void test_temperature(void **state) {
     random_logits(logits, 31, 1, 1);
     const double temperatures[] = {0.3, 0.7, 1, 1.5, 10};
     for (size_t i = 0; i < COUNT(temperatures); i++)
-        sampler_check(&(struct sampler){.temperature = temperatures[i], .top_p = 1}, logits, 31);
-    const struct sampler cold = {.temperature = 1e-6, .top_p = 1}, greedy = {.temperature = 0, .top_p = 1};
+        sampler_check(&(struct sampler){SAMPLER_PLAIN, .temperature = temperatures[i], .top_p = 1}, logits, 31);
+    const struct sampler cold = {SAMPLER_PLAIN, .temperature = 1e-6, .top_p = 1};
+    const struct sampler greedy = {SAMPLER_PLAIN, .temperature = 0, .top_p = 1};
     for (int u = 0; u < 100; u++) { /* close to 0 is greedy */
         assert_int_equal(pick(cold, logits, 31, u / 100.0), pick(greedy, logits, 31, 0));
     }
@@ -123,7 +127,7 @@ static void test_top_k(void **state) {
     for (uint64_t seed = 1; seed < 4; seed++) {
         random_logits(logits, 31, 1, seed);
         for (int k = 0; k <= 33; k += k < 5 || k > 28 ? 1 : 6)
-            sampler_check(&(struct sampler){.temperature = 1.5, .top_k = k, .top_p = 1}, logits, 31);
+            sampler_check(&(struct sampler){SAMPLER_PLAIN, .temperature = 1.5, .top_k = k, .top_p = 1}, logits, 31);
     }
 }
 
@@ -133,7 +137,7 @@ static void test_top_k_of_ties(void **state) {
     const real logits[] = {1, 3, 2, 2, 0, 2, 3};
     const int kept[] = {7, 2, 2, 5, 5, 5, 6, 7};
     for (int k = 0; k < 8; k++) {
-        const struct sampler s = {.temperature = 2, .top_k = k, .top_p = 1};
+        const struct sampler s = {SAMPLER_PLAIN, .temperature = 2, .top_k = k, .top_p = 1};
         size_t counts[7];
         int came = 0;
         counts_of(counts, &s, logits, 7, 1000);
@@ -149,8 +153,9 @@ static void test_top_p(void **state) {
     for (uint64_t seed = 1; seed < 4; seed++) {
         random_logits(logits, 31, 1.2, seed);
         for (size_t i = 0; i < COUNT(shares); i++) {
-            sampler_check(&(struct sampler){.temperature = 1, .top_p = shares[i]}, logits, 31);
-            sampler_check(&(struct sampler){.temperature = 0.8, .top_k = 7, .top_p = shares[i]}, logits, 31);
+            sampler_check(&(struct sampler){SAMPLER_PLAIN, .temperature = 1, .top_p = shares[i]}, logits, 31);
+            sampler_check(&(struct sampler){SAMPLER_PLAIN, .temperature = 0.8, .top_k = 7, .top_p = shares[i]}, logits,
+                          31);
         }
     }
 }
@@ -177,7 +182,7 @@ static void test_top_p_is_reached(void **state) {
         int kept;
     } cases[] = {{0, 1}, {0.4, 1}, {0.5, 1}, {0.5 + 0x1p-40, 2}, {0.75 - 0x1p-40, 2}, {0.75, 2}, {0.75 + 0x1p-40, 4}};
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const struct sampler s = {.temperature = 1, .top_p = cases[i].share};
+        const struct sampler s = {SAMPLER_PLAIN, .temperature = 1, .top_p = cases[i].share};
         size_t counts[4];
         int came = 0;
         counts_of(counts, &s, logits, 4, 1000);
@@ -191,10 +196,10 @@ static void test_top_p_is_reached(void **state) {
 static void test_extreme_logits(void **state) {
     (void)state;
     const real wide[] = {-1e30f, 3, -INFINITY, 3, -1e4f, -200, 1e-30f}, one[] = {-7};
-    const struct sampler samplers[] = {{.temperature = 1, .top_p = 1},
-                                       {.temperature = 0.01, .top_k = 5, .top_p = 1},
-                                       {.temperature = 1, .top_p = 0.9},
-                                       {.temperature = 1, .top_k = 6, .top_p = 0.9999}};
+    const struct sampler samplers[] = {{SAMPLER_PLAIN, .temperature = 1, .top_p = 1},
+                                       {SAMPLER_PLAIN, .temperature = 0.01, .top_k = 5, .top_p = 1},
+                                       {SAMPLER_PLAIN, .temperature = 1, .top_p = 0.9},
+                                       {SAMPLER_PLAIN, .temperature = 1, .top_k = 6, .top_p = 0.9999}};
     for (size_t s = 0; s < COUNT(samplers); s++) {
         size_t counts[7];
         counts_of(counts, &samplers[s], wide, 7, 1000);
@@ -212,7 +217,7 @@ static void test_distribution(void **state) {
     enum { V = 31, DRAWS = 40000 };
     real logits[V];
     double p[V], counts[V] = {0}, chi_square = 0;
-    struct sampler s = {.temperature = 0.9, .top_p = 1};
+    struct sampler s = {SAMPLER_PLAIN, .temperature = 0.9, .top_p = 1};
     rng_seed(&s.rng, 11, 0);
     random_logits(logits, V, 1, 12);
     reference_probabilities(p, &s, logits, V);
@@ -226,7 +231,7 @@ static void test_distribution(void **state) {
 }
 
 static void sequence_of(int32_t *tokens, size_t n, uint64_t seed, uint64_t stream) {
-    struct sampler s = {.temperature = 1, .top_k = 20, .top_p = 0.9};
+    struct sampler s = {SAMPLER_PLAIN, .temperature = 1, .top_k = 20, .top_p = 0.9};
     real logits[31];
     rng_seed(&s.rng, seed, stream);
     for (size_t i = 0; i < n; i++) {
@@ -453,7 +458,7 @@ static void generation_check(struct model *m, size_t n, size_t count, const stru
 static void test_generation(void **state) {
     (void)state;
     const int lengths[] = {1, 2, 8, 9};
-    struct sampler s = {.temperature = 1, .top_p = 0.95};
+    struct sampler s = {SAMPLER_PLAIN, .temperature = 1, .top_p = 0.95};
     rng_seed(&s.rng, 3, 0);
     for (int ffn = FFN_DENSE; ffn <= FFN_MHMOE; ffn++)
         for (size_t i = 0; i < COUNT(lengths); i++) {
@@ -464,7 +469,7 @@ static void test_generation(void **state) {
             for (size_t n = 1; n <= 21; n++) generation_check(&m, n, 35, &s);
             generation_check(&m, 5, 0, &s);
             generation_check(&m, 5, 1, &s);
-            generation_check(&m, 3, 35, &(struct sampler){.temperature = 0, .top_p = 1});
+            generation_check(&m, 3, 35, &(struct sampler){SAMPLER_PLAIN, .temperature = 0, .top_p = 1});
             model_destroy(&m);
         }
 }
@@ -492,7 +497,8 @@ static void test_generation_in_training(void **state) {
         memcpy(before, m.grad_memory, m.n_parameters * sizeof *before);
         for (size_t n = 1; n <= 13; n += 3) {
             const size_t count = 31; /* past the window's 9 positions, several times */
-            struct sampler greedy = {.temperature = 0, .top_p = 1}, dice = {.temperature = 1, .top_p = 0.95};
+            struct sampler greedy = {SAMPLER_PLAIN, .temperature = 0, .top_p = 1};
+            struct sampler dice = {SAMPLER_PLAIN, .temperature = 1, .top_p = 0.95};
             rng_seed(&dice.rng, n, 0);
             generation_check(&m, n, count, &greedy);
             generation_check(&m, n, count, &dice);
@@ -518,7 +524,7 @@ static void test_generation_stops(void **state) {
     struct model m = model_random(&small_config, MODEL_INFER, 1, 62);
     const int32_t prompt[] = {5, 0, 36};
     struct receiver all = {.limit = MOST};
-    struct sampler s = {.temperature = 1, .top_p = 1};
+    struct sampler s = {SAMPLER_PLAIN, .temperature = 1, .top_p = 1};
     rng_seed(&s.rng, 4, 0);
     const struct sampler start = s;
     model_generate(&m, prompt, 3, 30, &s, receive, &all);

@@ -137,7 +137,7 @@ static bool piece_show(void *context, int32_t token) {
 
 /* Writes to a file all that a run of SHOWN steps prints with a generator of this seed; *rng is left as after it. */
 static void samples_write(const char *path, const char *run, const char *prompt, uint64_t seed, struct rng *rng) {
-    struct sampler sampler = {.temperature = 0.8, .top_p = 0.95};
+    struct sampler sampler = {SAMPLER_PLAIN, .temperature = 0.8, .top_p = 0.95};
     struct checkpoint c = checkpoint_at(run, "last.safetensors");
     struct error err;
     struct model m = model_of(run);

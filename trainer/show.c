@@ -52,7 +52,7 @@ void run_tell(const struct train *t) {
 }
 
 void sample_show(struct train *t) {
-    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .rng = t->run.sample_rng};
+    struct sampler sampler = {SAMPLER_PLAIN, .temperature = 0.8, .top_p = 0.95, .rng = t->run.sample_rng};
     struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout}};
     size_t n;
     int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);

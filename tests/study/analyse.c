@@ -246,7 +246,7 @@ static char *sample_text(struct model *m, const tokenizer *t, const struct optio
     char *text;
     size_t size, n;
     const char *prompt = o->prompt ? o->prompt : "";
-    struct sampler sampler = {.temperature = 0.8, .top_k = 0, .top_p = 0.95};
+    struct sampler sampler = {SAMPLER_PLAIN, .temperature = 0.8, .top_p = 0.95};
     struct writer writer = {t, {.out = open_memstream(&text, &size)}};
     if (!writer.text.out) return string_format("(out of memory)");
     int32_t *ids = prompt_encode(t, prompt, strlen(prompt), &n);
