@@ -751,6 +751,113 @@ static void test_portions(void **state) {
     json_decref(wrong);
 }
 
+/* ---- Lists, and words among numbers ---- */
+
+struct choice {
+    struct option_list stop, other;
+    int64_t seed;
+};
+static const char *const seed_words[] = {"random", "clock", NULL};
+static const struct option_spec choice_specs[] = {
+    {"stop", 'x', OPTION_LIST, offsetof(struct choice, stop), NULL, 0, 0, NULL, "TEXT", "Where to stop", "Choice"},
+    {"other", 0, OPTION_LIST, offsetof(struct choice, other), NULL, 0, 0, NULL, "TEXT", "Another", NULL},
+    {"seed", 0, OPTION_LONG, offsetof(struct choice, seed), "1", 0, 1e15, seed_words, "N", "Seed", NULL},
+    {0},
+};
+
+static int choice_parse(struct choice *c, int argc, char **argv, struct error *err) {
+    const struct option_group group = {choice_specs, c};
+    char *all[20] = {"prog"};
+    *c = (struct choice){0};
+    options_set_defaults(&group, 1);
+    memcpy(all + 1, argv, (size_t)argc * sizeof *argv);
+    return options_parse(&group, 1, &info, argc + 1, all, NULL, err);
+}
+
+static char *choice_print(struct choice *c) {
+    const struct option_group group = {choice_specs, c};
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    options_print(&group, 1, out);
+    fclose(out);
+    return text;
+}
+
+static void list_expect(const struct option_list *list, size_t n, const char *const *want) {
+    assert_int_equal(list->n, n);
+    for (size_t i = 0; i < n; i++) assert_string_equal(list->texts[i], want[i]);
+}
+
+/* Each use adds one, in order, also from a config file; printed, they read back. */
+static void test_lists(void **state) {
+    (void)state;
+    struct choice c;
+    struct error err;
+    const struct option_group group = {choice_specs, &c};
+    static const char *const want[] = {"a", "", "b = c", "\n# \"", "a"};
+    assert_int_equal(choice_parse(&c, 0, NULL, &err), 1);
+    assert_int_equal(c.stop.n, 0);
+    char *text = choice_print(&c);
+    assert_string_equal(text, "# Choice\n# stop =\n# other =\nseed = 1\n");
+    free(text);
+    char *words[] = {"--stop", "a", "-x", "", "--stop=b = c", "-x\n# \"", "--stop", "a"};
+    assert_int_equal(choice_parse(&c, 8, words, &err), 9);
+    list_expect(&c.stop, 5, want);
+    assert_int_equal(c.other.n, 0);
+    text = choice_print(&c);
+    assert_string_equal(text, "# Choice\nstop = \"a\"\nstop = \"\"\nstop = \"b = c\"\nstop = \"\\n# \\\"\"\nstop = "
+                        "\"a\"\n# other =\nseed = 1\n");
+    char *path = config_make(text);
+    free(text);
+    options_free(&group, 1);
+    assert_int_equal(c.stop.n, 0);
+    char *files[] = {"--other", "z", "--config", path, "--stop", "more"};
+    assert_int_equal(choice_parse(&c, 6, files, &err), 7);
+    list_expect(&c.stop, 6, (const char *const[]){"a", "", "b = c", "\n# \"", "a", "more"});
+    list_expect(&c.other, 1, (const char *const[]){"z"});
+    options_free(&group, 1);
+    assert_int_equal(choice_parse(&c, 1, (char *[]){"--stop"}, &err), -1);
+    assert_string_equal(err.text, "--stop: bad value (got nothing, want text)");
+    unlink(path);
+}
+
+static void test_words_among_numbers(void **state) {
+    (void)state;
+    static const struct {
+        char *text;
+        int64_t want;
+    } good[] = {{"random", -1}, {"clock", -2}, {"0", 0}, {"1k", 1000}, {"1000000000000000", 1000000000000000}};
+    static char *const bad[] = {"-1", "-2", "rand", "randomly", "", "random 1", "1000000000000001"};
+    struct choice c;
+    struct error err;
+    const struct option_group group = {choice_specs, &c};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char *words[] = {"--seed", good[i].text};
+        assert_int_equal(choice_parse(&c, 2, words, &err), 3);
+        assert_int_equal(c.seed, good[i].want);
+        json_t *object = options_to_json(&group);
+        c.seed = 5;
+        json_object_del(object, "stop"); /* no list is kept as JSON */
+        json_object_del(object, "other");
+        assert_true(options_from_json(&(struct option_group){choice_specs + 2, &c}, object, &err));
+        assert_int_equal(c.seed, good[i].want);
+        json_decref(object);
+        char *text = option_text(&group, "seed");
+        option_set(&group, "seed", "7");
+        option_set(&group, "seed", text);
+        assert_int_equal(c.seed, good[i].want);
+        free(text);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char want[200], *words[] = {"--seed", bad[i]};
+        assert_int_equal(choice_parse(&c, 2, words, &err), -1);
+        snprintf(want, sizeof want, "--seed: bad value (got '%s', want a whole number from 0 to 1e+15 or "
+                 "random or clock)", bad[i]);
+        assert_string_equal(err.text, want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         UNIT(test_defaults), UNIT(test_values),          UNIT(test_bad_values),        UNIT(test_bad_names),
@@ -759,6 +866,7 @@ int main(void) {
         UNIT(test_no_numbers), UNIT(test_bytes),         UNIT(test_config_forms),
         UNIT(test_real_digits), UNIT(test_completion), UNIT(test_one_option),
         cmocka_unit_test(test_portions),
+        cmocka_unit_test(test_lists), cmocka_unit_test(test_words_among_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

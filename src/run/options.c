@@ -40,7 +40,7 @@ static bool range_holds(const struct option_spec *spec, double value) {
 }
 
 static bool choice_parse(const struct option_spec *spec, const char *text, int *value) {
-    for (*value = 0; spec->choices[*value]; ++*value)
+    for (*value = 0; spec->choices && spec->choices[*value]; ++*value)
         if (strcmp(text, spec->choices[*value]) == 0) return true;
     return false;
 }
@@ -58,6 +58,11 @@ int64_t portion_of(const struct portion *p, int64_t all) {
     return p->is_share ? (int64_t)llround(p->percent / 100 * (double)all) : p->whole;
 }
 
+static void list_add(struct option_list *list, const char *text) {
+    list->texts = array_grow(list->texts, &list->capacity, list->n + 1, sizeof *list->texts);
+    list->texts[list->n++] = string_format("%s", text);
+}
+
 /* Stores a value given as text; false, and nothing stored, if it is not one the table allows. */
 static bool value_set(const struct option_spec *spec, void *target, const char *text) {
     void *field = option_field(spec, target);
@@ -72,7 +77,8 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
         *(int *)field = (int)whole;
         return true;
     case OPTION_LONG:
-        if (!whole_parse(text, &whole) || !range_holds(spec, (double)whole)) return false;
+        if (choice_parse(spec, text, &choice)) whole = -1 - choice;
+        else if (!whole_parse(text, &whole) || !range_holds(spec, (double)whole)) return false;
         *(int64_t *)field = whole;
         return true;
     case OPTION_PORTION:
@@ -98,8 +104,29 @@ static bool value_set(const struct option_spec *spec, void *target, const char *
         free(*(char **)field);
         *(char **)field = string_format("%s", text);
         return true;
+    case OPTION_LIST:
+        list_add(field, text);
+        return true;
     }
     return false;
+}
+
+/* The word that a number of OPTION_LONG stands for, or NULL. */
+static const char *word_of(const struct option_spec *spec, int64_t value) {
+    for (int i = 0; spec->choices && spec->choices[i]; i++)
+        if (value == -1 - i) return spec->choices[i];
+    return NULL;
+}
+
+static json_t *list_to_json(const struct option_list *list) {
+    json_t *texts = json_array();
+    for (size_t i = 0; i < list->n; i++) json_array_append_new(texts, json_string(list->texts[i]));
+    return texts;
+}
+
+static json_t *long_to_json(const struct option_spec *spec, int64_t value) {
+    const char *word = word_of(spec, value);
+    return word ? json_string(word) : json_integer(value);
 }
 
 /* The shortest decimal that reads back as the same double. malloc'ed. */
@@ -126,13 +153,14 @@ static json_t *value_to_json(const struct option_spec *spec, void *target) {
     void *field = option_field(spec, target);
     switch (spec->type) {
     case OPTION_INT: return json_integer(*(int *)field);
-    case OPTION_LONG: return json_integer(*(int64_t *)field);
+    case OPTION_LONG: return long_to_json(spec, *(int64_t *)field);
     case OPTION_PORTION: return portion_to_json(field);
     case OPTION_REAL: return json_real(*(double *)field);
     case OPTION_CHOICE: return json_string(spec->choices[*(int *)field]);
     case OPTION_FLAG: return json_boolean(*(bool *)field);
     case OPTION_STRING:
     case OPTION_BYTES: return *(char **)field ? json_string(*(char **)field) : json_null(); /* NULL: not UTF-8 */
+    case OPTION_LIST: return list_to_json(field);
     }
     return NULL;
 }
@@ -142,6 +170,8 @@ static char *value_format(const struct option_spec *spec, void *target) {
     void *field = option_field(spec, target);
     if (spec->type == OPTION_REAL) return real_format(*(double *)field);
     if (spec->type == OPTION_CHOICE) return string_format("%s", spec->choices[*(int *)field]);
+    const char *word = spec->type == OPTION_LONG ? word_of(spec, *(int64_t *)field) : NULL;
+    if (word) return string_format("%s", word);
     json_t *value = value_to_json(spec, target);
     if (spec->type == OPTION_PORTION && json_is_string(value)) {
         char *share = string_format("%s", json_string_value(value));
@@ -153,14 +183,16 @@ static char *value_format(const struct option_spec *spec, void *target) {
     return text;
 }
 
-/* " from 1 to 100", " from 0 up" where the type sets the other end, or "". malloc'ed. */
+/* " from 1 to 100", " from 0 up" where the type sets the other end, or ""; " or WORD" behind it. malloc'ed. */
 static char *range_describe(const struct option_spec *spec) {
     double most = spec->type == OPTION_INT    ? INT_MAX
                   : spec->type == OPTION_LONG ? (double)INT64_MAX
                                               : DBL_MAX;
-    if (spec->low == 0 && spec->high == 0) return string_format("%s", "");
-    if (spec->high >= most) return string_format(" from %.15g up", spec->low);
-    return string_format(" from %.15g to %.15g", spec->low, spec->high);
+    char *text = spec->low == 0 && spec->high == 0 ? string_format("%s", "")
+                 : spec->high >= most             ? string_format(" from %.15g up", spec->low)
+                                                  : string_format(" from %.15g to %.15g", spec->low, spec->high);
+    for (int i = 0; spec->choices && spec->choices[i]; i++) string_append(&text, " or %s", spec->choices[i]);
+    return text;
 }
 
 /* "dense, smoe or mhmoe". malloc'ed. */
@@ -176,7 +208,7 @@ static bool value_error(const struct option_spec *spec, const char *place, const
                         struct error *err) {
     static const char *const kinds[] = {
         [OPTION_INT] = "a whole number",   [OPTION_LONG] = "a whole number", [OPTION_REAL] = "a number",
-        [OPTION_STRING] = "text in UTF-8", [OPTION_BYTES] = "text",
+        [OPTION_STRING] = "text in UTF-8", [OPTION_BYTES] = "text",          [OPTION_LIST] = "text",
         [OPTION_PORTION] = "a share as in 2%, or a whole number",
         [OPTION_FLAG] = "true or false",
     };
@@ -198,9 +230,16 @@ void options_set_defaults(const struct option_group *groups, size_t n) {
     }
 }
 
+static void list_free(struct option_list *list) {
+    for (size_t i = 0; i < list->n; i++) free(list->texts[i]);
+    free(list->texts);
+    *list = (struct option_list){0};
+}
+
 void options_free(const struct option_group *groups, size_t n) {
     for (size_t g = 0; g < n; g++) {
         for (const struct option_spec *spec = groups[g].specs; spec->name; spec++) {
+            if (spec->type == OPTION_LIST) list_free(option_field(spec, groups[g].target));
             if (!is_text(spec)) continue;
             char **field = option_field(spec, groups[g].target);
             free(*field);
@@ -439,14 +478,29 @@ static bool config_read(const struct catalogue *all, const char *path, bool *giv
     return ok;
 }
 
+/* "name = value", commented out where there is none (NULL). Frees the value. */
+static void option_print(const struct option_spec *spec, char *value, FILE *out) {
+    fprintf(out, "%s%s =%s%s\n", value ? "" : "# ", spec->name, value ? " " : "", value ? value : "");
+    free(value);
+}
+
+static void list_print(const struct option_spec *spec, const struct option_list *list, FILE *out) {
+    for (size_t i = 0; i < list->n; i++) {
+        json_t *text = json_string(list->texts[i]);
+        option_print(spec, json_dumps(text, JSON_ENCODE_ANY), out);
+        json_decref(text);
+    }
+    if (list->n == 0) option_print(spec, NULL, out);
+}
+
 void options_print(const struct option_group *groups, size_t n, FILE *out) {
     for (size_t g = 0; g < n; g++) {
         for (const struct option_spec *spec = groups[g].specs; spec->name; spec++) {
+            void *field = option_field(spec, groups[g].target);
             if (spec->section) fprintf(out, "# %s\n", spec->section);
-            bool unset = is_text(spec) && !*(char **)option_field(spec, groups[g].target);
-            char *value = unset ? string_format("%s", "") : value_format(spec, groups[g].target);
-            fprintf(out, "%s%s =%s%s\n", unset ? "# " : "", spec->name, unset ? "" : " ", value);
-            free(value);
+            if (spec->type == OPTION_LIST) list_print(spec, field, out);
+            else if (is_text(spec) && !*(char **)field) option_print(spec, NULL, out);
+            else option_print(spec, value_format(spec, groups[g].target), out);
         }
     }
 }
@@ -538,14 +592,21 @@ static _Noreturn void output_exit(void) {
     exit(EXIT_DONE);
 }
 
+static bool text_check(const struct option_spec *spec, const char *text, struct error *err) {
+    return text_is_utf8(text) || error_set(err, EXIT_USAGE, "--print-config: --%s cannot be printed (got '%s', want text "
+                                           "in UTF-8)", spec->name, text);
+}
+
 /* A config file is UTF-8, as everything that JSON quotes. */
 static bool printing_check(const struct catalogue *all, struct error *err) {
     for (size_t i = 0; i < all->own; i++) {
         const struct option_spec *spec = all->entries[i].spec;
-        const char *text = is_text(spec) ? *(char **)option_field(spec, all->entries[i].target) : NULL;
-        if (text && !text_is_utf8(text))
-            return error_set(err, EXIT_USAGE, "--print-config: --%s cannot be printed (got '%s', want text in UTF-8)",
-                             spec->name, text);
+        const void *field = option_field(spec, all->entries[i].target);
+        const struct option_list *list = spec->type == OPTION_LIST ? field : NULL;
+        const char *text = is_text(spec) ? *(char *const *)field : NULL;
+        if (text && !text_check(spec, text, err)) return false;
+        for (size_t k = 0; list && k < list->n; k++)
+            if (!text_check(spec, list->texts[k], err)) return false;
     }
     return true;
 }
@@ -631,6 +692,8 @@ static char *json_to_text(const struct option_spec *spec, const json_t *value) {
     switch (spec->type) {
     case OPTION_INT:
     case OPTION_LONG:
+        if (spec->type == OPTION_LONG && spec->choices && json_is_string(value))
+            return string_format("%s", json_string_value(value));
         return json_is_integer(value) ? string_format("%" JSON_INTEGER_FORMAT, json_integer_value(value))
                                       : NULL;
     case OPTION_PORTION:
@@ -642,6 +705,7 @@ static char *json_to_text(const struct option_spec *spec, const json_t *value) {
     case OPTION_CHOICE:
     case OPTION_STRING:
     case OPTION_BYTES: return json_is_string(value) ? string_format("%s", json_string_value(value)) : NULL;
+    case OPTION_LIST: return NULL;
     }
     return NULL;
 }

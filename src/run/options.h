@@ -13,13 +13,20 @@
 
 enum option_type {
     OPTION_INT,    /* int field; low..high inclusive */
-    OPTION_LONG,   /* int64_t field; low..high; accepts suffixes k, M, G (powers of 1000) */
+    OPTION_LONG,   /* int64_t field; low..high; accepts suffixes k, M, G (powers of 1000); also words: the first of
+                      `choices` is -1, the next -2, ... */
     OPTION_PORTION,/* struct portion field; low..high as a whole number, like OPTION_LONG; or a percentage */
     OPTION_REAL,   /* double field; low..high */
     OPTION_STRING, /* char * field, malloc'ed or NULL; UTF-8 */
     OPTION_BYTES,  /* the same with any bytes, for a program that keeps its options nowhere */
     OPTION_CHOICE, /* int field: the index of a word in `choices` */
     OPTION_FLAG,   /* bool field; --name and --no-name; in files name = true|false */
+    OPTION_LIST,   /* struct option_list field; any bytes; each use adds one. Not in a table that is kept as JSON */
+};
+
+struct option_list {
+    char **texts; /* (n), malloc'ed as the array is */
+    size_t n, capacity;
 };
 
 /* So many, or a share of something that is known later: "100", "2k", "2.5%". */
@@ -37,7 +44,7 @@ struct option_spec {
     size_t offset;            /* of the field within its struct */
     const char *initial;      /* default, as text; NULL: no default (strings only) */
     double low, high;         /* numbers: the range allowed; both 0: any */
-    const char *const *choices; /* OPTION_CHOICE: words, NULL at the end */
+    const char *const *choices; /* OPTION_CHOICE, OPTION_LONG: words, NULL at the end */
     const char *value_name;   /* shown in --help: --steps N */
     const char *help;         /* one sentence with the unit; --help wraps it */
     const char *section;      /* heading in --help; NULL continues the last one */
