@@ -21,12 +21,12 @@ FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 endif
 CFLAGS += -std=gnu11 $(FLAGS)
 CXXFLAGS += -std=gnu++17 $(FLAGS)
-LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -lz -lm
+LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -ledit -lz -lm
 LINK = $(CXX) $(CXXFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
-PARTS = mhmoe.c masked.c $(wildcard src/*/*.c) tokenizer/writer.c $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
+PARTS = mhmoe.c masked.c writing.c $(wildcard src/*/*.c tokenizer/*.c) $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o

@@ -2,8 +2,8 @@
  * or of pictures, and of text with gaps: --image, --fill, --complete.
  *
  * Reads everything it needs, the tokenizer too, from the checkpoint. Text goes to standard output as it
- * comes, in whole UTF-8 characters; everything else to standard error. Generation is in mhmoe.c
- * (model_generate), the choice of a token in src/run/sampler.c. For scores see src/run/likelihood.h (which tokens are
+ * comes, in whole UTF-8 characters; everything else to standard error. How a text is written is in writing.c, the
+ * choice of a token in src/run/sampler.c. For scores see src/run/likelihood.h (which tokens are
  * read for which) and src/run/questions.h; where they are JSON lines, those go to standard output, for other programs,
  * and the summary to standard error, for whoever waits for it. */
 #include <errno.h>
@@ -12,26 +12,33 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "data/mask.h"
 #include "data/pictures.h"
 #include "masked.h"
 #include "mhmoe.h"
 #include "src/base/util.h"
 #include "src/run/likelihood.h"
+#include "src/run/lines.h"
 #include "src/run/questions.h"
 #include "src/run/runlog.h"
+#include "tokenizer/report.h"
 #include "tokenizer/writer.h"
+#include "writing.h"
 
 struct options {
-    char *model, *prompt, *prompt_file, *score, *evaluate, *image, *fill, *complete, *hide, *out, *language;
-    int tokens, samples, top_k, threads, weights, logprobs, length;
-    double temperature, top_p;
-    int64_t seed;
-    bool greedy;
+    char *model, *prompt, *prompt_file, *prompts, *score, *evaluate, *image, *fill, *complete, *hide, *out, *language;
+    int tokens, samples, top_k, penalty_last, threads, weights, logprobs, length;
+    double temperature, typical, top_p, min_p, repetition, frequency, presence;
+    struct option_list stop, logit_bias;
+    int64_t seed; /* -1: random */
+    bool greedy, interactive, heal, echo, json, ignore_end;
 };
 
 static const char *const storage_words[] = {"f32", "bf16", "int8", NULL}; /* enum storage */
+static const char *const seed_words[] = {"random", NULL};
 
 #define FIELD(name) offsetof(struct options, name)
 static const struct option_spec sample_options[] = {
@@ -40,22 +47,51 @@ static const struct option_spec sample_options[] = {
     {"prompt", 'p', OPTION_BYTES, FIELD(prompt), NULL, 0, 0, NULL, "TEXT",
      "what the text begins with (- : read it from standard input)", NULL},
     {"prompt-file", 'f', OPTION_BYTES, FIELD(prompt_file), NULL, 0, 0, NULL, "FILE", "a file that holds it", NULL},
+    {"prompts", 0, OPTION_BYTES, FIELD(prompts), NULL, 0, 0, NULL, "FILE",
+     "a prompt a line, or in FILE.jsonl an object with \"prompt\" a line (- : standard input)", NULL},
+    {"interactive", 'i', OPTION_FLAG, FIELD(interactive), "false", 0, 0, NULL, NULL,
+     "answer each line that is typed; Ctrl-C stops an answer, Ctrl-D ends", NULL},
+    {"heal", 0, OPTION_FLAG, FIELD(heal), "true", 0, 0, NULL, NULL,
+     "where a prompt ends inside a longer token (with a blank, say), let the text begin with that", NULL},
     {"tokens", 'n', OPTION_INT, FIELD(tokens), "200", 1, 1 << 30, NULL, "N", "tokens to write", "Output"},
-    {"samples", 0, OPTION_INT, FIELD(samples), "1", 1, 1 << 20, NULL, "N", "texts to write", NULL},
+    {"samples", 0, OPTION_INT, FIELD(samples), "1", 1, 1 << 20, NULL, "N", "texts to write of each prompt", NULL},
+    {"stop", 0, OPTION_LIST, FIELD(stop), NULL, 0, 0, NULL, "TEXT",
+     "end before this text; may be given several times", NULL},
+    {"ignore-end", 0, OPTION_FLAG, FIELD(ignore_end), "false", 0, 0, NULL, NULL, "never end before --tokens", NULL},
+    {"echo", 0, OPTION_FLAG, FIELD(echo), "true", 0, 0, NULL, NULL, "write the prompt before the text", NULL},
+    {"json", 0, OPTION_FLAG, FIELD(json), "false", 0, 0, NULL, NULL,
+     "each text as a JSON line: prompt, text, tokens, logprobs, seed, sample, stop", NULL},
     {"temperature", 't', OPTION_REAL, FIELD(temperature), "0.8", 0, 100, NULL, "X",
      "below 1 likelier words, above 1 rarer ones, 0 greedy", "Choice"},
     {"top-k", 0, OPTION_INT, FIELD(top_k), "0", 0, 1 << 30, NULL, "N", "only the N likeliest tokens (0: all)", NULL},
+    {"typical", 0, OPTION_REAL, FIELD(typical), "1", 0, 1, NULL, "X",
+     "only the tokens whose surprise is nearest to the mean one, that together reach this probability", NULL},
     {"top-p", 0, OPTION_REAL, FIELD(top_p), "0.95", 0, 1, NULL, "X",
      "only the likeliest tokens that together reach this probability", NULL},
+    {"min-p", 0, OPTION_REAL, FIELD(min_p), "0", 0, 1, NULL, "X",
+     "only tokens at least so likely, relative to the likeliest", NULL},
+    {"repetition-penalty", 0, OPTION_REAL, FIELD(repetition), "1", 0.1, 10, NULL, "X",
+     "logits of tokens that were there before: divided by this, multiplied where negative (CTRL)", NULL},
+    {"frequency-penalty", 0, OPTION_REAL, FIELD(frequency), "0", -100, 100, NULL, "X",
+     "taken from a token's logit for each time that it was there", NULL},
+    {"presence-penalty", 0, OPTION_REAL, FIELD(presence), "0", -100, 100, NULL, "X",
+     "taken from it once, if it was there", NULL},
+    {"penalty-last", 0, OPTION_INT, FIELD(penalty_last), "64", -1, 1 << 30, NULL, "N",
+     "how many of the last tokens, of prompt and text, penalties are for (0: none, -1: all)", NULL},
+    {"logit-bias", 0, OPTION_LIST, FIELD(logit_bias), NULL, 0, 0, NULL, "TOKEN=X",
+     "added to the logit of a token, an id or its text (\"7\" in quotes); -inf: it never comes; may be given several "
+     "times", NULL},
     {"greedy", 'g', OPTION_FLAG, FIELD(greedy), "false", 0, 0, NULL, NULL, "always the likeliest token", NULL},
-    {"seed", 's', OPTION_LONG, FIELD(seed), "1", 0, 1e15, NULL, "N", "seed; each sample has its own numbers", NULL},
+    {"seed", 's', OPTION_LONG, FIELD(seed), "1", 0, 1e15, seed_words, "N", "seed; each sample has its own numbers",
+     NULL},
     {"threads", 0, OPTION_INT, FIELD(threads), "0", 0, 1024, NULL, "N", "threads (0: as many as processors)", NULL},
     {"weights", 0, OPTION_CHOICE, FIELD(weights), "f32", 0, 0, storage_words, "KIND",
      "how matrices are held in memory: fewer bytes are read faster, and change the text a little", NULL},
     {"score", 0, OPTION_BYTES, FIELD(score), NULL, 0, 0, NULL, "FILE",
      "log-likelihood, perplexity and bits per byte of a text (- : standard input)", "Scoring, instead of writing"},
     {"logprobs", 0, OPTION_INT, FIELD(logprobs), "0", 0, 1000, NULL, "N",
-     "with --score: each token, and the N likeliest in its place, as a JSON line (0: no lines)", NULL},
+     "with --score: each token, and the N likeliest in its place, as a JSON line (0: no lines); with --json: the N "
+     "likeliest for each token", NULL},
     {"evaluate", 0, OPTION_BYTES, FIELD(evaluate), NULL, 0, 0, NULL, "FILE",
      "accuracy on questions with choices, and how each was answered as a JSON line (- : standard input)", NULL},
     {"image", 0, OPTION_BYTES, FIELD(image), NULL, 0, 0, NULL, "FILE",
@@ -80,11 +116,18 @@ static const struct program_info program = {
     "Examples:\n"
     "  ./sample --prompt 'It was a truth' --tokens 100\n"
     "  ./sample --model runs/my/best.safetensors --temperature 0.6 --samples 3\n"
+    "  ./sample --prompts beginnings.txt --stop . --json >texts.jsonl\n"
+    "  ./sample --interactive --min-p 0.05 --top-p 1\n"
     "  ./sample --score chapter.txt\n"
     "  ./sample --evaluate questions.jsonl >answers.jsonl\n"
     "  ./sample --image cat.png\n"
     "  ./sample --image cat.png --fill 'a [MASK] cat'\n"
     "  ./sample --complete cat.png --hide 16,16,24,24 --out whole.png\n"
+    "\n"
+    "A token is chosen in the order of llama.cpp: --logit-bias and --ignore-end, penalties, --top-k,\n"
+    "--typical, --top-p, --min-p, --temperature; each works on what the ones before it left. --json tells\n"
+    "of every token that was chosen, an end of text and those of a stop string, too; its log-probabilities\n"
+    "are the model's own, before all of that; \"stop\" is end, stop, length or interrupt.\n"
     "\n"
     "A text is scored from its start, as behind an end of text; one longer than the model reads at a\n"
     "time in windows that overlap by half. Questions are objects, one a line, {\"context\": TEXT,\n"
@@ -132,24 +175,25 @@ static bool is_stdin(const char *name) { return strcmp(name, "-") == 0; }
 static const char *name_of(const char *name) { return is_stdin(name) ? "standard input" : name; }
 static FILE *file_named(const char *name) { return is_stdin(name) ? stdin : fopen(name, "rb"); }
 
-/* What the model is to be shown: a prompt, a text to score, or questions. */
+/* What the model is to be shown: prompts, a text to score, or questions. */
 struct input {
     char *text;
     size_t size;
     struct questions questions;
+    struct prompts prompts;
 };
 
-/* The prompt's bytes: the option, a file, or standard input. */
+/* The option's bytes, a file's, standard input's, or the prompts in a file. */
 static bool prompt_read(const struct options *o, struct input *in, struct error *err) {
     const char *file = o->prompt_file;
-    if (file && o->prompt) return error_set(err, EXIT_USAGE, "--prompt and --prompt-file both given; choose one");
-    if (!file && !(o->prompt && is_stdin(o->prompt))) {
-        in->text = string_format("%s", o->prompt ? o->prompt : "");
-        in->size = strlen(in->text);
-        return true;
-    }
-    in->text = file_contents(file ? fopen(file, "rb") : stdin, file ? file : "standard input", &in->size, err);
-    return in->text != NULL;
+    if (o->interactive) return true;
+    if (o->prompts) return prompts_read(&in->prompts, file_named(o->prompts), name_of(o->prompts), err);
+    if (file || (o->prompt && is_stdin(o->prompt))) {
+        in->text = file_contents(file ? fopen(file, "rb") : stdin, file ? file : "standard input", &in->size, err);
+        if (!in->text) return false;
+        prompts_add(&in->prompts, in->text, in->size);
+    } else prompts_add(&in->prompts, o->prompt ? o->prompt : "", o->prompt ? strlen(o->prompt) : 0);
+    return true;
 }
 
 /* What is asked for instead of writing: one of these options, or NULL; and the next one, which must not be there. */
@@ -175,20 +219,55 @@ static bool input_read(const struct options *o, struct input *in, struct error *
                                                   name_of(o->score)));
 }
 
-/* An option of writing that differs from its default, or NULL. */
-static const char *writing_option(const struct options *o) {
-    static const char *const names[] = {"tokens", "samples", "temperature", "top-k", "top-p", "greedy", "seed"};
+/* Whether an option differs from its default. */
+static bool is_changed(const struct options *o, const char *name) {
     struct options defaults = {0};
     const struct option_group initial = {sample_options, &defaults}, group = {sample_options, (void *)o};
     options_set_defaults(&initial, 1);
-    const char *found = o->prompt ? "prompt" : o->prompt_file ? "prompt-file" : NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++) {
-        char *mine = option_text(&group, names[i]), *theirs = option_text(&initial, names[i]);
-        if (strcmp(mine, theirs) != 0) found = names[i];
-        free(mine);
-        free(theirs);
-    }
-    return found;
+    char *mine = option_text(&group, name), *theirs = option_text(&initial, name);
+    const bool changed = strcmp(mine, theirs) != 0;
+    free(mine);
+    free(theirs);
+    return changed;
+}
+
+/* Where prompts come from: one of these options, or NULL; and the next one. */
+static const char *source_of(const struct options *o, const char **other) {
+    const char *all[] = {o->prompt ? "prompt" : NULL, o->prompt_file ? "prompt-file" : NULL,
+                         o->prompts ? "prompts" : NULL, o->interactive ? "interactive" : NULL};
+    const char *found[2] = {NULL, NULL};
+    for (size_t i = 0, n = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i] && n < 2) found[n++] = all[i];
+    if (other) *other = found[1];
+    return found[0];
+}
+
+/* An option of writing that differs from its default, or NULL. */
+static const char *writing_option(const struct options *o) {
+    static const char *const names[] = {"tokens", "samples", "temperature", "top-k", "top-p", "greedy", "seed",
+                                        "typical", "min-p", "repetition-penalty", "frequency-penalty",
+                                        "presence-penalty", "penalty-last", "ignore-end", "json"};
+    const char *found = source_of(o, NULL);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !found; i++)
+        if (is_changed(o, names[i])) found = names[i];
+    return found ? found : !o->heal ? "no-heal" : !o->echo ? "no-echo" : o->stop.n ? "stop" : o->logit_bias.n ?
+           "logit-bias" : NULL;
+}
+
+/* Options that change nothing of how a text is written. */
+static bool writing_check(const struct options *o, struct error *err) {
+    const char *other, *source = source_of(o, &other);
+    if (other) return error_set(err, EXIT_USAGE, "--%s and --%s both given; choose one", source, other);
+    if (!o->echo && (o->json || o->interactive))
+        return error_set(err, EXIT_USAGE, "--no-echo is of no use with --%s, which keeps the prompt apart; leave it "
+                         "out", o->json ? "json" : "interactive");
+    if (is_changed(o, "penalty-last") && o->repetition == 1 && o->frequency == 0 && o->presence == 0)
+        return error_set(err, EXIT_USAGE, "--penalty-last is of no use without --repetition-penalty, "
+                         "--frequency-penalty or --presence-penalty; give one");
+    for (size_t i = 0; i < o->stop.n; i++)
+        if (!*o->stop.texts[i])
+            return error_set(err, EXIT_USAGE, "--stop: an empty text, which is everywhere; name one to stop at");
+    return true;
 }
 
 /* Options of some of these modes alone. */
@@ -196,7 +275,8 @@ static bool modes_check(const struct options *o, struct error *err) {
     const struct {
         const char *option, *without;
         bool idle;
-    } all[] = {{"logprobs", "score", o->logprobs > 0 && !o->score}, {"hide", "complete", o->hide && !o->complete},
+    } all[] = {{"logprobs", "score or --json", o->logprobs > 0 && !o->score && !o->json},
+               {"hide", "complete", o->hide && !o->complete},
                {"out", "complete", o->out && !o->complete}, {"length", "image", o->length && (!o->image || o->fill)},
                {"language", "image", o->language && !o->image && !o->fill}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -215,29 +295,96 @@ static bool options_check(const struct options *o, struct error *err) {
     if (other) return error_set(err, EXIT_USAGE, "--%s and --%s both given; choose one", mode, other);
     if (idle) return error_set(err, EXIT_USAGE, "--%s is of no use with --%s, which %s; leave it out", idle, mode,
                                o->score || o->evaluate ? "writes no text" : "takes what is likeliest");
-    return modes_check(o, err);
+    return modes_check(o, err) && writing_check(o, err);
 }
 
 /* ---- Writing ---- */
 
-/* Ends the sample at the end-of-text token, or when nobody reads any more. */
-static bool emit_heard(void *writer, int32_t token) { return writer_emit(writer, token) && !ferror(stdout); }
-
-static void samples_write(struct model *m, const tokenizer *t, const struct options *o, const struct input *in) {
-    size_t n;
-    int32_t *ids = prompt_encode(t, in->text, in->size, &n);
-    for (int i = 0; i < o->samples && !ferror(stdout); i++) {
-        struct sampler sampler = {SAMPLER_PLAIN, .temperature = o->greedy ? 0 : o->temperature, .top_k = o->top_k,
-                                  .top_p = o->top_p};
-        struct writer writer = {t, {.out = stdout}};
-        rng_seed(&sampler.rng, (uint64_t)o->seed, (uint64_t)i);
-        if (o->samples > 1) printf("%s--- sample %d ---\n", i ? "\n" : "", i + 1);
-        text_write(&writer.text, in->text, in->size);
-        model_generate(m, ids, n, (size_t)o->tokens, &sampler, emit_heard, &writer);
-        text_end(&writer.text);
-        printf("\n");
+/* The token of a bias, by its id or its text; -1 if it is none. */
+static int32_t token_named(const tokenizer *t, const char *name, size_t size, struct error *err) {
+    const bool quoted = size > 1 && name[0] == '"' && name[size - 1] == '"';
+    const int vocab = tokenizer_vocab(t);
+    if (size > 0 && strspn(name, "0123456789") >= size) {
+        const long long id = strtoll(name, NULL, 10);
+        if (id < vocab) return (int32_t)id;
+        error_set(err, EXIT_USAGE, "--logit-bias: no such token (got %.*s, want 0 to %d); a text of digits goes in "
+                  "quotes", (int)size, name, vocab - 1);
+        return -1;
     }
+    int32_t *ids = NULL;
+    size_t n = 0, capacity = 0;
+    tokenizer_encode(t, name + quoted, size - 2 * quoted, &ids, &n, &capacity);
+    const int32_t id = n == 1 ? ids[0] : -1;
     free(ids);
+    if (n != 1)
+        error_set(err, EXIT_USAGE, "--logit-bias: not one token (got '%.*s', which is %zu); name a token", (int)size,
+                  name, n);
+    return id;
+}
+
+/* One bias, "TOKEN=X". */
+static bool bias_read(struct token_bias *bias, const tokenizer *t, const char *text, struct error *err) {
+    const char *equals = strrchr(text, '=');
+    const bool never = equals && strcmp(equals + 1, "-inf") == 0;
+    if (never) bias->amount = -INFINITY;
+    else if (!equals || !text_to_real(equals + 1, &bias->amount) || fabs(bias->amount) > 1000)
+        return error_set(err, EXIT_USAGE, "--logit-bias: bad value (got '%s', want TOKEN=X with a number from -1000 to "
+                         "1000, or -inf)", text);
+    bias->token = token_named(t, text, (size_t)(equals - text), err);
+    return bias->token >= 0;
+}
+
+/* All of them, and that no text ends. malloc'ed, or NULL. */
+static struct token_bias *biases_read(const struct options *o, const tokenizer *t, size_t *n, struct error *err) {
+    struct token_bias *biases = array_alloc(o->logit_bias.n + 1, sizeof *biases);
+    bool ok = true;
+    *n = 0;
+    for (; ok && *n < o->logit_bias.n; ++*n) ok = bias_read(&biases[*n], t, o->logit_bias.texts[*n], err);
+    if (o->ignore_end) biases[(*n)++] = (struct token_bias){tokenizer_end_of_text(t), -INFINITY};
+    if (ok) return biases;
+    free(biases);
+    return NULL;
+}
+
+/* The seed, or one that can be given again. */
+static uint64_t seed_of(const struct options *o) {
+    uint64_t seed;
+    if (o->seed >= 0) return (uint64_t)o->seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint64_t)(time_seconds() * 1e9);
+    seed %= 1000000000000000;
+    note_print("--seed %" PRIu64 " gives the same again", seed);
+    return seed;
+}
+
+static void lines_answer(struct writing *w) {
+    size_t size, number = 0;
+    struct lines *lines = lines_open("> ");
+    w->interrupted = lines_interrupted;
+    for (const char *line; !ferror(stdout) && (line = lines_next(lines, &size)); number++)
+        writing_answer(w, &(struct prompt){(char *)line, size}, number);
+    lines_close(lines);
+}
+
+static bool texts_write(struct model *m, const tokenizer *t, const struct options *o, const struct input *in,
+                        struct error *err) {
+    size_t n;
+    struct token_bias *biases = biases_read(o, t, &n, err);
+    if (!biases) return false;
+    struct writing w = {
+        .model = m, .tokenizer = t, .seed = seed_of(o), .tokens = (size_t)o->tokens, .samples = o->samples,
+        .several = o->prompts != NULL, .echo = o->echo && !o->interactive, .heal = o->heal, .json = o->json,
+        .logprobs = o->logprobs, .visible = isatty(STDOUT_FILENO), .stops = o->stop.texts, .n_stops = o->stop.n,
+        .sampler = {.temperature = o->greedy ? 0 : o->temperature, .top_k = o->top_k, .typical = o->typical,
+                    .top_p = o->top_p, .min_p = o->min_p, .repetition = o->repetition, .frequency = o->frequency,
+                    .presence = o->presence, .penalty_last = o->penalty_last, .biases = biases, .n_biases = n}};
+    const double start = time_seconds();
+    if (o->interactive) lines_answer(&w);
+    for (size_t i = 0; i < in->prompts.n && !ferror(stdout); i++) writing_answer(&w, &in->prompts.list[i], i);
+    const double seconds = time_seconds() - start;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        fprintf(stderr, "%zu tokens in %.2f seconds, %.1f tokens/s\n", w.written, seconds, (double)w.written / seconds);
+    free(biases);
+    return true;
 }
 
 /* ---- Scoring a text ---- */
@@ -255,42 +402,21 @@ static void span_score(struct model *m, const int32_t *tokens, const struct span
     memcpy(losses, model_losses(m), count * sizeof *losses);
 }
 
-static bool line_write(json_t *object) {
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)); /* as many digits as a float has */
-    json_decref(object);
-    return putchar('\n') != EOF;
-}
-
-static json_t *token_line(const tokenizer *t, int32_t id, double logprob) {
-    size_t size;
-    const char *bytes = tokenizer_piece(t, id, &size);
-    json_t *line = json_object();
-    token_describe(line, bytes, size);
-    json_object_set_new(line, "id", json_integer(id));
-    json_object_set_new(line, "logprob", json_number(logprob));
-    return line;
-}
-
 /* A line for each token of the span that was scored last, the first of which is at byte `offset` of the text. Returns
  * where the next one is. */
 static size_t logprobs_write(struct model *m, const tokenizer *t, const int32_t *tokens, size_t n, int most,
                            size_t offset, const real *losses) {
-    int32_t *best = array_alloc((size_t)most, sizeof *best);
     for (size_t i = 0; i < n; i++) {
         const real *logits = model_logits(m, i);
         const double log_sum = (double)logits[tokens[i]] + (double)losses[i];
-        const size_t listed = logits_highest(logits, m->sizes.V, (size_t)most, best);
-        json_t *line = token_line(t, tokens[i], 0.0 - (double)losses[i]), *top = json_array();
+        json_t *line = token_report(t, tokens[i], 0.0 - (double)losses[i]);
         json_object_set_new(line, "offset", json_integer((json_int_t)offset));
-        for (size_t k = 0; k < listed; k++)
-            json_array_append_new(top, token_line(t, best[k], (double)logits[best[k]] - log_sum));
-        json_object_set_new(line, "top", top);
+        json_object_set_new(line, "top", likeliest_report(t, logits, m->sizes.V, (size_t)most, log_sum));
         if (!line_write(line)) break;
         size_t size;
         tokenizer_piece(t, tokens[i], &size);
         offset += size;
     }
-    free(best);
     return offset;
 }
 
@@ -457,7 +583,7 @@ static int32_t *gaps_encode(const tokenizer *t, const char *language, const char
 
 /* The text of tokens, without the space that parts it from its language. */
 static void tokens_print(const tokenizer *t, const int32_t *ids, size_t n) {
-    struct writer writer = {t, {.out = stdout}};
+    struct writer writer = {t, {.out = stdout, .visible = isatty(STDOUT_FILENO)}};
     size_t size;
     for (size_t i = 0; i < n; i++) {
         const char *bytes = tokenizer_piece(t, ids[i], &size);
@@ -531,6 +657,18 @@ static bool masked_answer(struct masked *k, const struct options *o, const char 
 
 /* ---- All of it ---- */
 
+/* Which model it is: its file, and how far it was trained, as far as the file says. */
+static void model_tell(const struct checkpoint *c) {
+    struct error unsaid;
+    int64_t step;
+    double loss;
+    fprintf(stderr, "model: %s", c->path);
+    if (checkpoint_whole(c, "step", &step, &unsaid)) fprintf(stderr, ", step %" PRId64, step);
+    if (checkpoint_real(c, "val_loss", &loss, &unsaid) && isfinite(loss))
+        fprintf(stderr, ", validation loss %.4f", loss);
+    fprintf(stderr, "\n");
+}
+
 /* What --model names, with its tokenizer; with `masked` what else a masked model needs. */
 static bool model_open(const struct options *o, struct model *m, tokenizer **t, struct masked *masked, char **language,
                        struct error *err) {
@@ -548,6 +686,7 @@ static bool model_open(const struct options *o, struct model *m, tokenizer **t, 
     else if (ok && m->sizes.masked)
         ok = error_set(err, EXIT_MISMATCH, "%s: a masked model, which fills in and does not go on with a text; use "
                        "--image, --fill or --complete", path);
+    if (ok && !mode_of(o, NULL)) model_tell(&c);
     checkpoint_close(&c);
     free(path);
     return ok;
@@ -576,13 +715,15 @@ int main(int argc, char **argv) {
 
     if (options.evaluate) questions_ask(&model, t, name_of(options.evaluate), &input.questions);
     else if (options.score) text_score(&model, t, &options, &input);
-    else if (!fills) samples_write(&model, t, &options, &input);
-    else if (!masked_answer(&masked, &options, language, &err)) error_exit(&err);
+    else if (!(fills ? masked_answer(&masked, &options, language, &err)
+                     : texts_write(&model, t, &options, &input, &err)))
+        error_exit(&err);
     if (!output_check(&err)) error_exit(&err);
     masked_close(&masked);
     tokenizer_free(t);
     model_destroy(&model);
     questions_free(&input.questions);
+    prompts_free(&input.prompts);
     free(input.text);
     free(language);
     options_free(&group, 1);

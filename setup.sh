@@ -3,7 +3,8 @@
 # sh setup.sh [--ci]     --ci: also what .ci/run needs (a second compiler)
 set -eu
 
-packages="gcc g++ make libsentencepiece-dev libjansson-dev zlib1g-dev libpng-dev libxml2-dev libcmocka-dev"
+packages="gcc g++ make libsentencepiece-dev libjansson-dev zlib1g-dev libpng-dev libxml2-dev libedit-dev
+libcmocka-dev"
 case "${1-}" in
     '') ;;
     --ci) packages="$packages clang libomp-dev" ;;
@@ -19,8 +20,8 @@ give_up() {
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     give_up "this system has no apt" \
-        "a C and C++ compiler with OpenMP, make, and the headers of sentencepiece, jansson, zlib, libpng, libxml2 and \
-cmocka"
+        "a C and C++ compiler with OpenMP, make, and the headers of sentencepiece, jansson, zlib, libpng, libxml2, libedit \
+and cmocka"
 fi
 
 missing=

@@ -70,8 +70,8 @@ __attribute__((format(printf, 1, 2))) static inline void run(const char *format,
 /* Whether a line on standard error tells of progress and not of a failure. */
 static inline bool line_is_progress(const char *line, size_t size) {
     static const char *const starts[] = {"training a ", "encoding ", "skipped, ", "step ", "train: note: ",
-                                         "pictures: ", "captions: ", "texts alone: ", "languages: ", "codebook: ",
-                                         "model: ", "data: ", "run: ", "time: ", "size: "};
+                                         "sample: note: ", "pictures: ", "captions: ", "texts alone: ", "languages: ",
+                                         "codebook: ", "model: ", "data: ", "run: ", "time: ", "size: "};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (strncmp(line, starts[i], strlen(starts[i])) == 0) return true;
     return size > 0 && memmem(line, size, " tokens to train on, ", 21);

@@ -37,6 +37,7 @@ forbid "programs and parts do without the tests" '".*tests/' $(others)
 forbid "compression is for checkpoints and files of blocks" '<zlib' \
     $(others src/run/checkpoint.c data/blocks.c data/inputs.c data/encoding.c data/austen.c)
 forbid "libpng is behind pictures.h" '<png' $(others data/pictures.c)
+forbid "libedit is behind lines.h" '<histedit' $(others src/run/lines.c)
 forbid "SentencePiece is behind tokenizer.h" '[<"].*sentencepiece' $(others tokenizer/spm.cc)
 
 for file in src/*.[ch]; do

@@ -141,8 +141,8 @@ static void spread_check(const struct sampler *s, const real *logits, size_t n, 
     }
     for (size_t v = 0; v < n; v++)
         if (p[v] == 0 ? counts[v] > 0 : !(fabs(counts[v] - DRAWS * p[v]) <= 2))
-            fail_msg("token %zu came %g times, want %g (k %d, typical %g, p %g, min-p %g, temperature %g)", v, counts[v],
-                     DRAWS * p[v], s->top_k, s->typical, s->top_p, s->min_p, s->temperature);
+            fail_msg("token %zu came %g times, want %g (k %d, typical %g, p %g, min-p %g, temperature %g)", v,
+                     counts[v], DRAWS * p[v], s->top_k, s->typical, s->top_p, s->min_p, s->temperature);
 }
 
 /* With the program's own random numbers. A chi-square of d degrees of freedom has mean d and variance 2d, and exceeds
@@ -281,8 +281,8 @@ static uint32_t kept_by(const struct sampler *s, const real *logits, size_t n) {
 static void kept_expect(const struct sampler *s, const real *logits, size_t n, uint32_t want) {
     const uint32_t kept = kept_by(s, logits, n);
     if (kept != want)
-        fail_msg("k %d, typical %.9g, p %.9g, min-p %.9g keep %x, want %x", s->top_k, s->typical, s->top_p, s->min_p, kept,
-                 want);
+        fail_msg("k %d, typical %.9g, p %.9g, min-p %.9g keep %x, want %x", s->top_k, s->typical, s->top_p, s->min_p,
+                 kept, want);
 }
 
 /* Of 1/2, 1/4, 1/8 and 1/8 the entropy is 7/4 bits: 1/4 is nearest to it (2 bits), then 1/2 (1), then the others. */
@@ -294,8 +294,8 @@ static void typical_starts_at_the_entropy(void **state) {
         uint32_t kept;
     } cases[] = {{0, 4}, {0.2, 4}, {0.249, 4}, {0.251, 5}, {0.7, 5}, {0.749, 5}, {0.751, 15}, {0.99, 15}, {1, 15}};
     for (size_t i = 0; i < COUNT(cases); i++)
-        kept_expect(&(struct sampler){.repetition = 1, .temperature = 1, .top_p = 1, .typical = cases[i].share}, logits, 4,
-                    cases[i].kept);
+        kept_expect(&(struct sampler){.repetition = 1, .temperature = 1, .top_p = 1, .typical = cases[i].share}, logits,
+                    4, cases[i].kept);
 }
 
 /* The likeliest may be gone by then: what min-p compares with is the likeliest that is left, and so is what top-p's
@@ -421,8 +421,9 @@ static void penalties_are_what_they_say(void **state) {
         {-1, 0.5, 0, -1, {5, 0, 1, 3, 0.5f}},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct sampler s = {.typical = 1, .top_p = 1, .repetition = cases[i].repetition, .frequency = cases[i].frequency,
-                            .presence = cases[i].presence, .penalty_last = cases[i].last};
+        struct sampler s = {.typical = 1, .top_p = 1, .repetition = cases[i].repetition,
+                            .frequency = cases[i].frequency, .presence = cases[i].presence,
+                            .penalty_last = cases[i].last};
         real changed[5];
         memcpy(changed, logits, sizeof changed);
         sampler_read(&s, past, 4);

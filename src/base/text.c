@@ -38,10 +38,23 @@ bool text_is_utf8(const char *text) {
     return true;
 }
 
-/* U+FFFD in the place of what is pending. */
+/* What is pending as codes that can be read. */
+static void codes_write(struct text_stream *t) {
+    for (size_t i = 0; i < t->n; i++) fprintf(t->out, "\\x%02x", (unsigned char)t->pending[i]);
+}
+
+/* U+FFFD, or codes, in the place of what is pending. */
 static void character_replace(struct text_stream *t) {
-    fputs("\xEF\xBF\xBD", t->out);
+    if (t->visible) codes_write(t);
+    else fputs("\xEF\xBF\xBD", t->out);
     t->n = 0;
+}
+
+/* Whether what is pending, a whole character, is for a terminal to act on: all of C0 but tab and newline, DEL, C1. */
+static bool is_control(const struct text_stream *t) {
+    const unsigned char first = (unsigned char)t->pending[0], second = (unsigned char)t->pending[1];
+    if (t->n == 1) return (first < ' ' && first != '\t' && first != '\n') || first == 0x7F;
+    return t->n == 2 && first == 0xC2 && second < 0xA0;
 }
 
 void text_write(struct text_stream *t, const char *bytes, size_t size) {
@@ -54,7 +67,8 @@ void text_write(struct text_stream *t, const char *bytes, size_t size) {
             character_replace(t);
             continue;
         }
-        fwrite(t->pending, 1, t->n, t->out);
+        if (t->visible && is_control(t)) codes_write(t);
+        else fwrite(t->pending, 1, t->n, t->out);
         t->n = 0;
     }
     fflush(t->out);

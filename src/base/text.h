@@ -20,11 +20,12 @@ struct text_stream {
     FILE *out;
     char pending[4]; /* the start of a character that is not complete yet */
     size_t n;
+    bool visible; /* for a terminal: what it would act on, and what is no UTF-8, is written as \xNN, byte by byte */
 };
 
 void text_write(struct text_stream *t, const char *bytes, size_t size);
 
-/* Writes what is left, U+FFFD for a character cut short, and flushes. */
+/* Writes what is left, U+FFFD for a character cut short (as for all that is no UTF-8), and flushes. */
 void text_end(struct text_stream *t);
 
 /* A number in decimal, all of the text and nothing else; false for one that no double can hold. */

@@ -26,21 +26,34 @@ size_t logits_highest(const real *logits, size_t V, size_t n, int32_t *ids) {
     return kept;
 }
 
-void token_describe(json_t *object, const char *bytes, size_t size) {
+double logits_log_sum(const real *logits, size_t V) {
+    double high = -INFINITY, sum = 0;
+    for (size_t v = 0; v < V; v++) high = fmax(high, (double)logits[v]);
+    for (size_t v = 0; v < V; v++) sum += exp((double)logits[v] - high);
+    return high + log(sum);
+}
+
+json_t *json_text(const char *bytes, size_t size) {
     char *text = NULL;
     size_t length = 0;
     struct text_stream stream = {.out = open_memstream(&text, &length)};
-    if (!stream.out) return;
+    if (!stream.out) return json_null();
     text_write(&stream, bytes, size);
     text_end(&stream);
     fclose(stream.out);
-    json_object_set_new(object, "token", json_stringn(text, length));
-    if (length != size || memcmp(text, bytes, size) != 0) {
-        json_t *list = json_array();
-        for (size_t i = 0; i < size; i++) json_array_append_new(list, json_integer((unsigned char)bytes[i]));
-        json_object_set_new(object, "bytes", list);
-    }
+    json_t *value = json_stringn(text, length);
     free(text);
+    return value;
+}
+
+void token_describe(json_t *object, const char *bytes, size_t size) {
+    json_t *text = json_text(bytes, size);
+    const bool whole = json_string_length(text) == size && memcmp(json_string_value(text), bytes, size) == 0;
+    json_object_set_new(object, "token", text);
+    if (whole) return;
+    json_t *list = json_array();
+    for (size_t i = 0; i < size; i++) json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+    json_object_set_new(object, "bytes", list);
 }
 
 /* Wilson (1927): the shares from which k of n is no more than z standard errors away. */

@@ -23,6 +23,12 @@ bool span_next(struct span *s, size_t T, size_t n);
 /* The n likeliest of V tokens (V, if that is less, which is returned), likeliest first; of equals the lower id. */
 size_t logits_highest(const real *logits, size_t V, size_t n, int32_t *ids);
 
+/* log(sum(exp(logits))), in double precision: what logits have to be less to be log-probabilities. */
+double logits_log_sum(const real *logits, size_t V);
+
+/* Any bytes as a JSON text, with U+FFFD in the place of what is no UTF-8. New reference. */
+json_t *json_text(const char *bytes, size_t size);
+
 /* Adds to an object what these bytes are: "token", with U+FFFD in the place of what is no UTF-8; there "bytes", too. */
 void token_describe(json_t *object, const char *bytes, size_t size);
 

@@ -593,8 +593,9 @@ static _Noreturn void output_exit(void) {
 }
 
 static bool text_check(const struct option_spec *spec, const char *text, struct error *err) {
-    return text_is_utf8(text) || error_set(err, EXIT_USAGE, "--print-config: --%s cannot be printed (got '%s', want text "
-                                           "in UTF-8)", spec->name, text);
+    return text_is_utf8(text) ||
+           error_set(err, EXIT_USAGE, "--print-config: --%s cannot be printed (got '%s', want text in UTF-8)",
+                     spec->name, text);
 }
 
 /* A config file is UTF-8, as everything that JSON quotes. */

@@ -8,8 +8,8 @@
  *   min-p       those stay that are at least so likely, relative to the likeliest
  *   temperature divides the logits, and one of what is left is drawn
  *
- * Each works on what the ones before it left, as if that were all; each leaves at least one. Equals stay or go together.
- * At temperature 0 the likeliest comes after the penalties. Read next: sampler.c. */
+ * Each works on what the ones before it left, as if that were all; each leaves at least one. Equals stay or go
+ * together. At temperature 0 the likeliest comes after the penalties. Read next: sampler.c. */
 #ifndef SAMPLER_H
 #define SAMPLER_H
 

@@ -1,0 +1,100 @@
+/* See lines.h. The only file that knows libedit: GNU readline, which does the same, is under the GPL, and this program
+ * is under MIT's licence. */
+#include "lines.h"
+
+#include <histedit.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "../base/util.h"
+
+static volatile sig_atomic_t interrupted; /* a handler of signals has no other place to leave a word */
+
+static void note_interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+bool lines_interrupted(void) { return interrupted; }
+
+struct lines {
+    const char *prompt;
+    EditLine *editor; /* NULL: no terminal */
+    History *history;
+    char *line; /* without a terminal */
+    size_t capacity;
+};
+
+static char *prompt_of(EditLine *editor) {
+    struct lines *l;
+    el_get(editor, EL_CLIENTDATA, &l);
+    return (char *)l->prompt;
+}
+
+/* Ctrl-C while a line is typed: it goes, and another begins below. */
+static unsigned char line_drop(EditLine *editor, int key) {
+    (void)key;
+    const LineInfo *line = el_line(editor);
+    const int behind = (int)(line->lastchar - line->cursor), size = (int)(line->lastchar - line->buffer);
+    el_cursor(editor, behind);
+    el_deletestr(editor, size);
+    fputs("^C\n", stderr);
+    return CC_REDISPLAY;
+}
+
+static void editor_open(struct lines *l) {
+    HistEvent event;
+    setlocale(LC_CTYPE, ""); /* what is a character on this terminal */
+    l->editor = el_init("sample", stdin, stderr, stderr);
+    l->history = history_init();
+    if (!l->editor || !l->history) return;
+    history(l->history, &event, H_SETSIZE, 1000);
+    history(l->history, &event, H_SETUNIQUE, 1);
+    el_set(l->editor, EL_CLIENTDATA, l);
+    el_set(l->editor, EL_PROMPT, prompt_of);
+    el_set(l->editor, EL_EDITOR, "emacs");
+    el_set(l->editor, EL_HIST, history, l->history);
+    el_set(l->editor, EL_SETTY, "-d", "intr=", NULL); /* while a line is edited, Ctrl-C is a key */
+    el_set(l->editor, EL_ADDFN, "line-drop", "Drop this line", line_drop);
+    el_set(l->editor, EL_BIND, "^C", "line-drop", NULL);
+    el_source(l->editor, NULL);
+}
+
+struct lines *lines_open(const char *prompt) {
+    struct lines *l = array_alloc(1, sizeof *l);
+    l->prompt = prompt;
+    if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) editor_open(l);
+    interrupted = 0;
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt}, NULL);
+    return l;
+}
+
+static const char *line_edited(struct lines *l, size_t *size) {
+    HistEvent event;
+    int n;
+    const char *line = el_gets(l->editor, &n);
+    if (!line || n <= 0) return NULL;
+    *size = (size_t)n - (line[n - 1] == '\n');
+    if (*size > 0) history(l->history, &event, H_ENTER, line);
+    return line;
+}
+
+const char *lines_next(struct lines *l, size_t *size) {
+    interrupted = 0;
+    if (l->editor) return line_edited(l, size);
+    const ssize_t n = getline(&l->line, &l->capacity, stdin);
+    if (n <= 0) return NULL;
+    *size = (size_t)n - (l->line[n - 1] == '\n');
+    return l->line;
+}
+
+void lines_close(struct lines *l) {
+    if (l->history) history_end(l->history);
+    if (l->editor) el_end(l->editor);
+    free(l->line);
+    free(l);
+    signal(SIGINT, SIG_DFL);
+}
