@@ -103,6 +103,9 @@ $(BUILD)/test_examples: LINK += $(addprefix -Wl$(comma)--wrap=,album_open album_
 # It watches what a reader of pictures allocates.
 $(BUILD)/test_pictures: LINK += -Wl,--wrap=array_alloc
 
+# Terminals of its own.
+$(BUILD)/test_terminal: LDLIBS += -lutil
+
 # Locks that fail, or are exchanged by another process.
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 

@@ -34,17 +34,6 @@ static char *prompt_of(EditLine *editor) {
     return (char *)l->prompt;
 }
 
-/* Ctrl-C while a line is typed: it goes, and another begins below. */
-static unsigned char line_drop(EditLine *editor, int key) {
-    (void)key;
-    const LineInfo *line = el_line(editor);
-    const int behind = (int)(line->lastchar - line->cursor), size = (int)(line->lastchar - line->buffer);
-    el_cursor(editor, behind);
-    el_deletestr(editor, size);
-    fputs("^C\n", stderr);
-    return CC_REDISPLAY;
-}
-
 static void editor_open(struct lines *l) {
     HistEvent event;
     setlocale(LC_CTYPE, ""); /* what is a character on this terminal */
@@ -57,9 +46,6 @@ static void editor_open(struct lines *l) {
     el_set(l->editor, EL_PROMPT, prompt_of);
     el_set(l->editor, EL_EDITOR, "emacs");
     el_set(l->editor, EL_HIST, history, l->history);
-    el_set(l->editor, EL_SETTY, "-d", "intr=", NULL); /* while a line is edited, Ctrl-C is a key */
-    el_set(l->editor, EL_ADDFN, "line-drop", "Drop this line", line_drop);
-    el_set(l->editor, EL_BIND, "^C", "line-drop", NULL);
     el_source(l->editor, NULL);
 }
 
@@ -72,10 +58,16 @@ struct lines *lines_open(const char *prompt) {
     return l;
 }
 
+/* Ctrl-C ends el_gets, too: that line is dropped, and another begins below. */
 static const char *line_edited(struct lines *l, size_t *size) {
     HistEvent event;
-    int n;
-    const char *line = el_gets(l->editor, &n);
+    const char *line;
+    int n = 0;
+    el_resize(l->editor); /* the window may have another width since the last line */
+    while (line = el_gets(l->editor, &n), (!line || n <= 0) && interrupted) {
+        interrupted = 0;
+        fputs("^C\n", stderr);
+    }
     if (!line || n <= 0) return NULL;
     *size = (size_t)n - (line[n - 1] == '\n');
     if (*size > 0) history(l->history, &event, H_ENTER, line);
@@ -92,6 +84,7 @@ const char *lines_next(struct lines *l, size_t *size) {
 }
 
 void lines_close(struct lines *l) {
+    if (l->editor) fputc('\n', stderr); /* behind the prompt at which Ctrl-D was pressed */
     if (l->history) history_end(l->history);
     if (l->editor) el_end(l->editor);
     free(l->line);
