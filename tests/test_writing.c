@@ -564,9 +564,10 @@ static void bad_input_is_refused(void **state) {
     refuse(3, "standard input: no prompt in it", "", "sample -m letters --prompts - </dev/null");
     refuse(4, "standard output", "No space left", "sample -m letters --json --samples 1000 >/dev/full");
     refuse(4, "standard output", "No space left", "yes a | sample -m letters -i >/dev/full");
-    static const char *const writing[][2] = {{"--prompts p.txt", "prompts"}, {"-i", "interactive"},
-        {"--stop a", "stop"}, {"--ignore-end", "ignore-end"}, {"--no-echo", "no-echo"}, {"--no-heal", "no-heal"}, {"--json", "json"},
-        {"--typical 0.5", "typical"}, {"--min-p 0.5", "min-p"}, {"--repetition-penalty 2", "repetition-penalty"},
+    static const char *const writing[][2] = {
+        {"--prompts p.txt", "prompts"}, {"-i", "interactive"}, {"--stop a", "stop"}, {"--ignore-end", "ignore-end"},
+        {"--no-echo", "no-echo"}, {"--no-heal", "no-heal"}, {"--json", "json"}, {"--typical 0.5", "typical"},
+        {"--min-p 0.5", "min-p"}, {"--repetition-penalty 2", "repetition-penalty"},
         {"--frequency-penalty 2", "frequency-penalty"}, {"--presence-penalty 2", "presence-penalty"},
         {"--penalty-last 2", "penalty-last"}, {"--logit-bias a=2", "logit-bias"}, {"--seed random", "seed"}};
     for (size_t i = 0; i < sizeof writing / sizeof *writing; i++) {
