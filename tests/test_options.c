@@ -770,7 +770,7 @@ static int choice_parse(struct choice *c, int argc, char **argv, struct error *e
     char *all[20] = {"prog"};
     *c = (struct choice){0};
     options_set_defaults(&group, 1);
-    memcpy(all + 1, argv, (size_t)argc * sizeof *argv);
+    for (int i = 0; i < argc; i++) all[i + 1] = argv[i];
     return options_parse(&group, 1, &info, argc + 1, all, NULL, err);
 }
 
