@@ -157,6 +157,23 @@ static void interrupts_stop_an_answer(void **state) {
     assert_non_null(strstr(s.shown, " tokens/s\r\n"));
 }
 
+/* Also where the terminal is behind, and the program waits to write more. */
+static void interrupts_stop_what_is_shown_slowly(void **state) {
+    (void)state;
+    struct session s;
+    session_open(&s, "exec sample -m letters -g -n 1G --interactive");
+    session_prompt(&s);
+    for (int i = 0; i < 2; i++) {
+        session_type(&s, "ab \n");
+        session_wait(&s, "ddd doooooooooo");
+        sleep(2); /* in which more is written than a terminal holds */
+        session_type(&s, "\x03");
+        session_prompt(&s);
+    }
+    session_type(&s, "\x04");
+    assert_int_equal(session_close(&s), 0);
+}
+
 /* Ctrl-C drops a line, Backspace a letter; the line before comes again with the upper arrow; Ctrl-D ends only where
  * nothing is typed. */
 static void lines_are_edited(void **state) {
@@ -245,6 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(controls_are_shown_on_a_terminal),
         cmocka_unit_test(interrupts_stop_an_answer),
+        cmocka_unit_test(interrupts_stop_what_is_shown_slowly),
         cmocka_unit_test(lines_are_edited),
         cmocka_unit_test(interrupts_are_told),
         cmocka_unit_test(interrupts_end_the_program),

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "../tokenizer/writer.h"
 
 void progress_clear(void) { bar_clear(); }
@@ -53,7 +54,7 @@ void run_tell(const struct train *t) {
 
 void sample_show(struct train *t) {
     struct sampler sampler = {SAMPLER_PLAIN, .temperature = 0.8, .top_p = 0.95, .rng = t->run.sample_rng};
-    struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout}};
+    struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout, .visible = isatty(STDOUT_FILENO)}};
     size_t n;
     int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);
     progress_clear();

@@ -18,6 +18,11 @@ static void note_interrupt(int number) {
     interrupted = 1;
 }
 
+/* SA_RESTART: a call that waits goes on; 0: it ends. */
+static void interrupts_take(int flags) {
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt, .sa_flags = flags}, NULL);
+}
+
 bool lines_interrupted(void) { return interrupted; }
 
 struct lines {
@@ -53,8 +58,7 @@ struct lines *lines_open(const char *prompt) {
     struct lines *l = array_alloc(1, sizeof *l);
     l->prompt = prompt;
     if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) editor_open(l);
-    interrupted = 0;
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = note_interrupt}, NULL);
+    interrupts_take(SA_RESTART);
     return l;
 }
 
@@ -74,13 +78,20 @@ static const char *line_edited(struct lines *l, size_t *size) {
     return line;
 }
 
-const char *lines_next(struct lines *l, size_t *size) {
-    interrupted = 0;
-    if (l->editor) return line_edited(l, size);
+static const char *line_plain(struct lines *l, size_t *size) {
     const ssize_t n = getline(&l->line, &l->capacity, stdin);
     if (n <= 0) return NULL;
     *size = (size_t)n - (l->line[n - 1] == '\n');
     return l->line;
+}
+
+/* Ctrl-C ends a wait for a line, and no write of an answer, which a slow reader may hold up. */
+const char *lines_next(struct lines *l, size_t *size) {
+    interrupted = 0;
+    interrupts_take(0);
+    const char *line = l->editor ? line_edited(l, size) : line_plain(l, size);
+    interrupts_take(SA_RESTART);
+    return line;
 }
 
 void lines_close(struct lines *l) {

@@ -11,10 +11,11 @@
 
 struct lines;
 
-/* Reads standard input; the prompt appears on standard error. Clears what was noted. */
+/* Reads standard input; the prompt appears on standard error. */
 struct lines *lines_open(const char *prompt);
 
-/* The next line without its end, and its size; NULL where there is none. Valid until the next call. */
+/* The next line without its end, and its size; NULL where there is none. Valid until the next call. Clears what was
+ * noted. */
 const char *lines_next(struct lines *l, size_t *size);
 
 /* Whether Ctrl-C was pressed since lines_next. */
