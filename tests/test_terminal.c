@@ -227,8 +227,9 @@ static void interrupts_are_told(void **state) {
     session_wait(&s, "--- sample 1 ---\r\nddd d");
     session_type(&s, "\x03");
     session_wait(&s, "^C");
-    session_prompt(&s);
+    while (!memmem(s.shown, s.n, "> ", 2)) assert_true(session_look(&s, 1000 * PATIENCE));
     assert_null(memmem(s.shown, s.n, "sample 2", 8));
+    session_prompt(&s);
     session_type(&s, "\x04");
     assert_int_equal(session_close(&s), 0);
     session_open(&s, "exec sample -m letters -g -n 1G -i --json >answers.txt");
