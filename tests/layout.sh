@@ -18,7 +18,8 @@ forbid() {
 
 # Every source file but the tests and those named.
 others() {
-    for file in *.c *.h trainer/*.[ch] src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc; do
+    for file in *.c *.h trainer/*.[ch] src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc \
+        library/*.[ch] install/*.c; do
         [ -f "$file" ] || continue
         case " $* " in *" $file "*) ;; *) echo "$file" ;; esac
     done
@@ -33,6 +34,7 @@ forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.[ch] token
 forbid "data/ knows only tokenizer/ and src/" '".*mhmoe\.h' data/*.[ch]
 forbid "the model knows only src/" '"(\.\./)?(data|tokenizer)/' mhmoe.[ch]
 forbid "trainer/ is part of ./train alone" '"(.*/)?trainer/' $(others train.c) tests/*.[ch] tests/*/*.[ch]
+forbid "the library is for other programs" '"(.*/)?library/' $(others) tests/study/*.[ch]
 forbid "programs and parts do without the tests" '".*tests/' $(others)
 forbid "compression is for checkpoints and files of blocks" '<zlib' \
     $(others src/run/checkpoint.c data/blocks.c data/inputs.c data/encoding.c data/austen.c)

@@ -9,7 +9,8 @@
 /* The options that a block or a preset stands for; a run that goes on has them already, and so has one that begins with
  * another's weights, if it does not choose a block itself. */
 static void options_complete(const struct option_group *groups, size_t n, const bool *given) {
-    const struct training *o = groups[0].target;
+    struct training *o = groups[0].target;
+    if (!options_given(groups, n, given, "cache")) training_place(o);
     if (!o->resume && (!o->from || options_given(groups, n, given, "block")))
         config_preset(groups[1].target, groups, n, given);
     if (!o->resume && !o->from) preset_set((enum preset)o->preset, groups, n, given);

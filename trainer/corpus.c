@@ -5,18 +5,11 @@
 #include "../data/album.h"
 #include "../data/album_prepare.h"
 #include "../data/prepare.h"
+#include "../src/base/place.h"
 #include "../src/base/text.h"
 
 char *default_corpus(const struct train *t, struct error *err) {
-    const char *name = is_masked(t) ? "emoji" : "austen";
-    char *dir = string_format("data/corpora/%s", name), *command = string_format("sh data/corpus.sh %s >&2", name);
-    const bool there = file_exists(dir) || system(command) == 0;
-    free(command);
-    if (there) return dir;
-    error_set(err, EXIT_INPUT, "%s: the default corpus could not be fetched; name a %s instead", dir,
-              is_masked(t) ? "folder of pictures" : "text file");
-    free(dir);
-    return NULL;
+    return is_masked(t) ? place_corpus("emoji", "folder of pictures", err) : place_corpus("austen", "text file", err);
 }
 
 /* What is trained on, mixed as the options ask for; and what is held out, part by part. */

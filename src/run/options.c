@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../base/text.h"
+#include "option_pages.h"
 
 /* ---- One value ---- */
 
@@ -253,10 +254,10 @@ void options_free(const struct option_group *groups, size_t n) {
 /* What every program understands besides its own options. */
 struct builtin {
     char *config;
+    int help_as; /* enum help_form, or -1 */
     bool print_config, help, version;
 };
 
-/* A flag without a default, as here, is an action and has no --no- form. */
 static const struct option_spec builtin_specs[] = {
     {"config", 0, OPTION_BYTES, offsetof(struct builtin, config), NULL, 0, 0, NULL, "FILE",
      "Read \"name = value\" lines from FILE; options further right win", "Help and configuration"},
@@ -264,6 +265,8 @@ static const struct option_spec builtin_specs[] = {
      "Print the configuration that results, as --config reads it, and exit", NULL},
     {"help", 'h', OPTION_FLAG, offsetof(struct builtin, help), NULL, 0, 0, NULL, NULL, "Print this and exit",
      NULL},
+    {"help-as", 0, OPTION_CHOICE, offsetof(struct builtin, help_as), NULL, 0, 0, help_forms, "KIND",
+     "Print the options as sections of a manual page, or what completes them in a shell, and exit", NULL},
     {"version", 0, OPTION_FLAG, offsetof(struct builtin, version), NULL, 0, 0, NULL, NULL,
      "Print the version and exit", NULL},
     {0},
@@ -280,7 +283,7 @@ struct catalogue {
     size_t n, own;
 };
 
-static bool flag_has_opposite(const struct option_spec *spec) {
+bool option_has_opposite(const struct option_spec *spec) {
     return spec->type == OPTION_FLAG && spec->initial;
 }
 
@@ -359,8 +362,7 @@ static void words_print(FILE *out, const char *text, int at, int indent) {
     fputc('\n', out);
 }
 
-/* " [one of a or b; default a]", or "" when there is nothing to add. malloc'ed. */
-static char *limits_describe(const struct option_spec *spec) {
+char *option_limits(const struct option_spec *spec) {
     bool choice = spec->type == OPTION_CHOICE;
     char *range = choice ? choices_describe(spec) : range_describe(spec);
     const char *initial = spec->initial ? spec->initial : "";
@@ -378,14 +380,14 @@ static void option_help(FILE *out, const struct option_spec *spec) {
     char letter[] = "-x,";
     letter[1] = spec->letter;
     int at =
-        fprintf(out, "  %3s --%s%s%s%s", spec->letter ? letter : "", flag_has_opposite(spec) ? "[no-]" : "",
+        fprintf(out, "  %3s --%s%s%s%s", spec->letter ? letter : "", option_has_opposite(spec) ? "[no-]" : "",
                 spec->name, spec->value_name ? " " : "", spec->value_name ? spec->value_name : "");
     if (at > HELP_INDENT - 2) {
         fputc('\n', out);
         at = 0;
     }
     fprintf(out, "%*s", HELP_INDENT - at, "");
-    char *limits = limits_describe(spec), *text = string_format("%s%s", spec->help, limits);
+    char *limits = option_limits(spec), *text = string_format("%s%s", spec->help, limits);
     words_print(out, text, HELP_INDENT, HELP_INDENT);
     free(limits);
     free(text);
@@ -400,6 +402,13 @@ static void help_print(FILE *out, const struct catalogue *all, const struct prog
         option_help(out, spec);
     }
     fprintf(out, "\n%s", info->closing);
+}
+
+static void pages_print(FILE *out, enum help_form form, const struct catalogue *all, const struct program_info *info) {
+    const struct option_spec **specs = array_alloc(all->n, sizeof *specs);
+    for (size_t i = 0; i < all->n; i++) specs[i] = all->entries[i].spec;
+    options_describe(out, form, specs, all->n, info);
+    free(specs);
 }
 
 /* ---- Config files ---- */
@@ -527,7 +536,7 @@ static struct getopt_tables getopt_tables_make(const struct catalogue *all) {
         if (spec->letter) *letter++ = spec->letter;
         if (spec->letter && takes) *letter++ = ':';
         tables.longs[tables.n++] = (struct option){string_format("%s", spec->name), takes, NULL, code};
-        if (!flag_has_opposite(spec)) continue;
+        if (!option_has_opposite(spec)) continue;
         tables.longs[tables.n++] = (struct option){string_format("no-%s", spec->name), takes, NULL, code + 1};
     }
     return tables;
@@ -614,7 +623,7 @@ static bool printing_check(const struct catalogue *all, struct error *err) {
 
 int options_parse(const struct option_group *groups, size_t n, const struct program_info *info, int argc,
                   char **argv, bool **given, struct error *err) {
-    struct builtin builtin = {0};
+    struct builtin builtin = {.help_as = -1};
     struct catalogue all = catalogue_make(groups, n, &builtin);
     struct getopt_tables tables = getopt_tables_make(&all);
     bool *seen = array_alloc(all.own, sizeof *seen), ok = true;
@@ -627,8 +636,9 @@ int options_parse(const struct option_group *groups, size_t n, const struct prog
         free(builtin.config);
         builtin.config = NULL;
         if (builtin.help) help_print(stdout, &all, info);
+        if (ok && builtin.help_as >= 0) pages_print(stdout, (enum help_form)builtin.help_as, &all, info);
         if (builtin.version) printf("%s %s\n", info->name, OPTIONS_VERSION);
-        if (builtin.help || builtin.version) output_exit();
+        if (builtin.help || builtin.version || builtin.help_as >= 0) output_exit();
     }
     getopt_tables_free(&tables);
     if (ok && info->complete) info->complete(groups, n, seen);

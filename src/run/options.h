@@ -45,7 +45,7 @@ struct option_spec {
     const char *initial;      /* default, as text; NULL: no default (strings only) */
     double low, high;         /* numbers: the range allowed; both 0: any */
     const char *const *choices; /* OPTION_CHOICE, OPTION_LONG: words, NULL at the end */
-    const char *value_name;   /* shown in --help: --steps N */
+    const char *value_name;   /* shown in --help: --steps N; shells complete a FILE, RUN, MODEL or DIR */
     const char *help;         /* one sentence with the unit; --help wraps it */
     const char *section;      /* heading in --help; NULL continues the last one */
 };
@@ -71,7 +71,13 @@ struct program_info {
 void options_set_defaults(const struct option_group *groups, size_t n);
 void options_free(const struct option_group *groups, size_t n); /* the strings */
 
-/* Parses argv into the groups. --help, --version and --print-config are understood in every program:
+/* " [one of a or b; default a]", or "" where there is nothing to tell. malloc'ed. */
+char *option_limits(const struct option_spec *spec);
+
+/* Whether there is a --no-NAME; not of a flag without a default, which is an action. */
+bool option_has_opposite(const struct option_spec *spec);
+
+/* Parses argv into the groups. --help, --help-as, --version and --print-config are understood in every program:
  * they print on standard output and exit 0. --config FILE reads "name = value" lines at the place it
  * stands (what follows on the command line wins). Returns the index of the first operand in argv
  * (getopt_long permutes), or -1 with EXIT_USAGE: the message names the option, what it got, what it

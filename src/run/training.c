@@ -3,12 +3,16 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "../base/place.h"
 #include "optimizer.h"
 #include "preset.h"
 
 static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
 static const char *const dtype_words[] = {"f32", "bf16", NULL};
 
+#define CACHE "data/cache"
 #define FIELD(name) offsetof(struct training, name)
 const struct option_spec training_options[] = {
     {"out", 'o', OPTION_STRING, FIELD(out), NULL, 0, 0, NULL, "DIR",
@@ -53,8 +57,9 @@ const struct option_spec training_options[] = {
      "share of the tokens that are hidden in a text beside a picture (--task masked)", NULL},
     {"tokenizer", 0, OPTION_STRING, FIELD(tokenizer), NULL, 0, 0, NULL, "FILE",
      "SentencePiece model to use (default: one trained on the corpus, with --vocab pieces)", NULL},
-    {"cache", 0, OPTION_STRING, FIELD(cache), "data/cache", 0, 0, NULL, "DIR",
-     "where tokenizers and shards are kept", NULL},
+    {"cache", 0, OPTION_STRING, FIELD(cache), CACHE, 0, 0, NULL, "DIR",
+     "where tokenizers and shards are kept (installed, and started where there is no directory data: in the user's "
+     "cache directory)", NULL},
     {"steps", 0, OPTION_LONG, FIELD(steps), "3000", 0, 1e12, NULL, "N", "optimizer steps in all", "Training"},
     {"minutes", 0, OPTION_REAL, FIELD(minutes), "0", 0, 1e6, NULL, "M",
      "as many steps as fit into this time on this machine, which is measured first (0: --steps)", NULL},
@@ -110,6 +115,14 @@ const struct option_spec training_options[] = {
 void training_set_earlier(struct training *o) {
     o->embedding_lr = 1;
     o->schedule = SCHEDULE_COSINE;
+}
+
+void training_place(struct training *o) {
+    if (strcmp(o->cache, CACHE) != 0) return; /* that of a run that goes on */
+    char *data = place_data();
+    free(o->cache);
+    o->cache = string_format("%s/cache", data);
+    free(data);
 }
 
 double training_rate(const struct training *o, int64_t step) {

@@ -21,6 +21,9 @@ extern const struct option_spec training_options[];
 /* Sets what runs of earlier versions were trained with, whose config and checkpoint do not say so. */
 void training_set_earlier(struct training *o);
 
+/* Of an installed program that is started where there are no data, puts --cache where it keeps its own (place.h). */
+void training_place(struct training *o);
+
 /* The learning rate of the step that follows `step` others. */
 double training_rate(const struct training *o, int64_t step);
 
