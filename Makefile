@@ -93,6 +93,7 @@ $(BUILD)/test_compare $(BUILD)/test_compare_report $(BUILD)/test_compare_study: 
 $(BUILD)/test_gallery $(BUILD)/test_gallery_numbers: $(filter-out %/gallery.o,$(GALLERY))
 $(BUILD)/test_routing: $(BUILD)/tests/study/routing.o
 $(BUILD)/test_wordnet: $(BUILD)/data/wordnet.o
+$(BUILD)/test_library: $(BUILD)/library/libmhmoe.o
 # It counts the products that a forward pass executes.
 $(BUILD)/test_parity: LINK += -Wl,--wrap=gemm_run -Wl,--wrap=gemm_serial
 # It has the calls fail by which files are written.

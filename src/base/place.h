@@ -16,8 +16,8 @@ char *place_share(void);
  * directory ($XDG_CACHE_HOME, or else ~/.cache). malloc'ed. */
 char *place_data(void);
 
-/* The directory of a corpus, which the corpus.sh of this place fetches if it is not there. malloc'ed. NULL (EXIT_INPUT) if
- * that fails: the message says what to name `instead`. */
+/* The directory of a corpus, which the corpus.sh of this place fetches if it is not there. malloc'ed. NULL (EXIT_INPUT)
+ * if that fails: the message says what to name `instead`. */
 char *place_corpus(const char *name, const char *instead, struct error *err);
 
 #endif
