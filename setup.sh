@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs through apt what the build needs and is not there yet; a second run does nothing.
-# sh setup.sh [--ci]     --ci: also what .ci/run needs (a second compiler)
+# sh setup.sh [--ci]     --ci: also what .ci/run needs (a second compiler, what packages and reads manuals)
 set -eu
 
 packages="gcc g++ make libsentencepiece-dev libjansson-dev zlib1g-dev libpng-dev libxml2-dev libedit-dev
 libcmocka-dev"
 case "${1-}" in
     '') ;;
-    --ci) packages="$packages clang libomp-dev" ;;
+    --ci) packages="$packages clang libomp-dev debhelper dpkg-dev fakeroot pkgconf groff mandoc zsh fish" ;;
     *) echo "setup.sh: unknown argument '$1' (want --ci or nothing)" >&2; exit 2 ;;
 esac
 

@@ -528,6 +528,8 @@ static void test_help(void **state) {
         "      --config FILE         Read \"name = value\" lines from FILE; options further right win\n"
         "      --print-config        Print the configuration that results, as --config reads it, and exit\n"
         "  -h, --help                Print this and exit\n"
+        "      --help-as KIND        Print the options as sections of a manual page, or what completes them\n"
+        "                            in a shell, and exit [one of man, bash, zsh or fish]\n"
         "      --version             Print the version and exit\n"
         "\n"
         "Examples:\n"
