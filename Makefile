@@ -2,6 +2,7 @@
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
 # make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
+# make lesson     the MH-MoE layer on one token, forward and backward, in numbers to follow by hand
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make install    programs, manual pages, completions and libmhmoe below PREFIX=/usr/local (DESTDIR=, LEVELS=: install/README.md)
 # make analyse    build/analyse, which measures how trained models use their experts
@@ -119,7 +120,7 @@ $(BUILD)/test_terminal: LDLIBS += -lutil
 $(BUILD)/test_rundir: LINK += -Wl,--wrap=flock
 
 test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/emoji $(BUILD)/analyse $(BUILD)/compare $(BUILD)/gallery $(BUILD)/questions \
-      $(TESTS:%=$(BUILD)/test_%)
+      $(BUILD)/lesson $(TESTS:%=$(BUILD)/test_%)
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 
@@ -160,11 +161,17 @@ PYTHON ?= /usr/bin/python3
 bench-torch: $(BUILD)/bench
 	$(PYTHON) tests/bench/torch_bench.py --bench $(BUILD)/bench
 
+# It includes mhmoe.c, whose arrays it shows.
+$(BUILD)/lesson: $(BUILD)/docs/lesson.o $(filter-out $(BUILD)/mhmoe.o,$(OBJECTS))
+	$(LINK) $(LDLIBS)
+lesson: $(BUILD)/lesson
+	@$(BUILD)/lesson
+
 include install/install.mk
 
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo demo-images compare analyse gallery bench bench-torch clean
+.PHONY: all test demo demo-images compare analyse gallery lesson bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -19,7 +19,7 @@ forbid() {
 # Every source file but the tests and those named.
 others() {
     for file in *.c *.h trainer/*.[ch] src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc \
-        library/*.[ch] install/*.c; do
+        library/*.[ch] install/*.c docs/*.c; do
         [ -f "$file" ] || continue
         case " $* " in *" $file "*) ;; *) echo "$file" ;; esac
     done
