@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include "data/inputs.h"
 #include "src/math/kernels.h"
 #include "src/run/optimizer.h"
@@ -25,6 +26,22 @@ struct step {
     double loss, norm, lr, seconds;
     size_t rows;
 };
+
+/* The parameters after the step that t->run.step counts already. */
+static void parameters_update(struct train *t, const struct step *s) {
+    struct model *m = &t->model;
+    const struct training *o = &t->options;
+    const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
+    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
+        const struct parameter_info *p = &m->info[i];
+        const struct slab slab = {m->param_memory + p->offset, m->grad_memory + p->offset, t->moment_memory + p->offset,
+                                  t->moment_memory + m->n_parameters + p->offset, p->count, p->decay};
+        adamw_update(&adamw, &slab, s->lr * rate_of(o, p->part), clip_scale(s->norm, o->clip),
+                     t->run.step + t->run.moment_steps);
+    }
+    if (t->average_memory)
+        average_update(t->average_memory, m->param_memory, m->n_parameters, average_decay(o->ema, t->run.step));
+}
 
 /* One optimizer step: the model, the moments and t->run are one further. */
 static bool step_do(struct train *t, struct step *s, struct error *err) {
@@ -52,18 +69,11 @@ static bool step_do(struct train *t, struct step *s, struct error *err) {
                          "%s: step %" PRId64 ": the loss or its gradient is not finite (loss %g, "
                          "norm %g); earlier checkpoints stand; try a lower --lr",
                          t->dir.path, t->run.step + 1, s->loss, s->norm);
-    const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
     s->lr = training_rate(o, t->run.step);
     t->run.step++;
     t->run.position = (int64_t)feed_position(t->train_data);
     t->run.tokens += (int64_t)s->rows;
-    for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
-        const struct parameter_info *p = &m->info[i];
-        const struct slab slab = {m->param_memory + p->offset, m->grad_memory + p->offset, t->moment_memory + p->offset,
-                                  t->moment_memory + m->n_parameters + p->offset, p->count, p->decay};
-        adamw_update(&adamw, &slab, s->lr * rate_of(o, p->part), clip_scale(s->norm, o->clip),
-                     t->run.step + t->run.moment_steps);
-    }
+    parameters_update(t, s);
     model_balance(m);
     model_pack(m);
     s->seconds = time_seconds() - start;
@@ -161,7 +171,9 @@ static bool run_begin(struct train *t, struct error *err) {
     reals_clear(t->moment_memory, 2 * m->n_parameters);
     reals_clear(m->router_bias, m->sizes.LM * m->sizes.E);
     model_initialize(m, (uint64_t)o->seed);
-    return !o->from || (model_inherit(m, &t->source, err) && (!o->keep_moments || moments_inherit(t, err)));
+    if (o->from && (!model_inherit(m, &t->source, err) || (o->keep_moments && !moments_inherit(t, err)))) return false;
+    if (t->average_memory) memcpy(t->average_memory, m->param_memory, m->n_parameters * sizeof(real));
+    return true;
 }
 
 static bool model_open(struct train *t, const struct checkpoint *resumed, struct error *err) {
@@ -169,6 +181,7 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
     t->moment_memory = array_alloc(2 * m->n_parameters, sizeof(real));
+    if (o->ema > 0) t->average_memory = array_alloc(m->n_parameters, sizeof(real));
     t->batches = array_alloc((size_t)o->accumulate, sizeof *t->batches);
     return resumed ? run_restore(t, resumed, err) : run_begin(t, err);
 }
@@ -258,6 +271,7 @@ static void train_close(struct train *t) {
     free(t->data_dir);
     model_destroy(&t->model);
     free(t->moment_memory);
+    free(t->average_memory);
     free(t->batches);
     codebook_free(&t->codebook);
     free(t->language);

@@ -9,7 +9,8 @@
 #include "../src/base/text.h"
 #include "../src/run/optimizer.h"
 
-/* The tensors of a checkpoint: the model, with `all` Adam's moments, and last the codebook and the tokenizer. */
+/* The tensors of a checkpoint: the model, with `all` Adam's moments and the average of --ema, and last the codebook and
+ * the tokenizer. */
 static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) {
     struct model *m = &t->model;
     size_t n = model_state(m, out), size;
@@ -17,6 +18,7 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
         n += model_tensors(m, t->moment_memory, "adam_m.", out + n);
         n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", out + n);
     }
+    if (all && t->average_memory) n += model_tensors(m, t->average_memory, "ema.", out + n);
     if (t->codebook.codes > 0)
         out[n++] = (struct tensor){.name = "codebook", .dtype = out[0].dtype, .dims = 2,
                                    .shape = {t->codebook.codes, t->codebook.Q}, .data = t->codebook.entries};
@@ -25,7 +27,7 @@ static size_t checkpoint_tensors(struct train *t, bool all, struct tensor *out) 
                              .data = (void *)model};
     return n + 1;
 }
-enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 2 * PARAMETER_TENSORS + 2 };
+enum { CHECKPOINT_TENSORS = MODEL_TENSORS + 3 * PARAMETER_TENSORS + 2 };
 
 /* Of what is trained on and of what is held out. */
 static char *data_hash_format(const struct train *t) {

@@ -59,7 +59,9 @@ void sample_show(struct train *t) {
     int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);
     progress_clear();
     printf("--- step %" PRId64 " ---\n%s", t->run.step, t->options.prompt);
+    weights_exchange(t);
     model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, writer_emit, &writer);
+    weights_exchange(t);
     text_end(&writer.text);
     printf("\n");
     fflush(stdout);
@@ -91,12 +93,20 @@ static void epochs_show(const struct train *t) {
     }
 }
 
+/* What --ema holds beside that. */
+static size_t optimizer_bytes(const struct train *t, const struct model_cost *cost) {
+    return t->options.ema > 0 ? cost->parameters * sizeof(real) : 0;
+}
+
 bool cost_show(const struct train *t, struct error *err) {
     struct sizes sizes;
     struct model_setup setup = setup_of(&t->options), other = setup;
     if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup, err)) return false;
     other.storage = setup.storage == STORAGE_F32 ? STORAGE_BF16 : STORAGE_F32;
-    const struct model_cost c = model_cost(&sizes, setup), other_c = model_cost(&sizes, other);
+    struct model_cost c = model_cost(&sizes, setup), other_c = model_cost(&sizes, other);
+    const size_t more = optimizer_bytes(t, &c);
+    c.parameter_bytes += more;
+    other_c.parameter_bytes += more;
     printf("parameters         %zu\n", c.parameters);
     printf("active parameters  %zu (touched by one token, at most)\n", c.active_parameters);
     printf("forward FLOPs      %.4g a token\ntraining FLOPs     %.4g a token\n", c.forward_flops, c.training_flops);

@@ -41,6 +41,7 @@ struct train {
     char *language;            /* of most of its texts, for ./sample */
     struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
+    real *average_memory;     /* (n_parameters) of --ema, or NULL */
     struct runstate run;
     struct pace pace;         /* of this session, and its losses */
     struct spark spark;
@@ -95,7 +96,8 @@ bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoin
 
 /* ---- save.c ---- */
 
-/* best.safetensors, for ./sample, goes without the moments; last.safetensors holds everything, and the log up to it is
+/* best.safetensors, for ./sample, goes without the moments and, within a validation, has the average of --ema for its
+ * weights; last.safetensors holds the weights and, as ema.NAME, their average, and the log up to it is
  * made permanent first. */
 bool best_save(struct train *t, struct error *err);
 bool run_save(struct train *t, struct error *err);
@@ -136,6 +138,9 @@ bool score_event(struct train *t, const struct score *s, const char *when, struc
 bool step_log(struct train *t, double loss, double norm, double lr, double rate, struct error *err);
 
 /* ---- validate.c ---- */
+
+/* With --ema exchanges the weights and their average; to be called in pairs, round what is done with the average. */
+void weights_exchange(struct train *t);
 
 /* Validates, logs, keeps the best model so far: all over the same sequences, so that figures can be compared. Cut short
  * by a signal it says nothing, and so does the next. */

@@ -6,6 +6,18 @@
 #include <string.h>
 #include "../src/run/stop.h"
 
+void weights_exchange(struct train *t) {
+    real *const w = t->model.param_memory, *const average = t->average_memory;
+    if (!average) return;
+#pragma omp parallel for
+    for (size_t i = 0; i < t->model.n_parameters; i++) {
+        const real w_i = w[i];
+        w[i] = average[i];
+        average[i] = w_i;
+    }
+    model_pack(&t->model);
+}
+
 static size_t piece_bytes(const void *tokenizer, int32_t token) {
     size_t size;
     tokenizer_piece(tokenizer, token, &size);
@@ -81,7 +93,7 @@ static bool score_report(struct train *t, const struct score *s, const char *pre
     return runlog_write(&t->log, entry, err) && score_event(t, s, final ? "final" : "validation", err);
 }
 
-bool validate(struct train *t, struct score *score, struct error *err) {
+static bool weights_validate(struct train *t, struct score *score, struct error *err) {
     if (!evaluate(t, t->options.eval_windows, score, err)) return false;
     if (stop_signal) return true;
     t->run.val_loss = score->loss;
@@ -95,7 +107,14 @@ bool validate(struct train *t, struct score *score, struct error *err) {
     return true;
 }
 
-bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
+bool validate(struct train *t, struct score *score, struct error *err) {
+    weights_exchange(t);
+    const bool ok = weights_validate(t, score, err);
+    weights_exchange(t);
+    return ok;
+}
+
+static bool weights_conclude(struct train *t, const struct score *validation, struct error *err) {
     struct score score = *validation;
     const int limit = t->options.final_windows;
     const size_t windows = val_windows(t, limit);
@@ -104,4 +123,11 @@ bool run_conclude(struct train *t, const struct score *validation, struct error 
     const bool all = windows == val_windows(t, 0);
     return score_report(t, &score, "final_", all ? "loss on all held-out text" : "loss on held-out text", err) &&
            plots_draw(t, true, err);
+}
+
+bool run_conclude(struct train *t, const struct score *validation, struct error *err) {
+    weights_exchange(t);
+    const bool ok = weights_conclude(t, validation, err);
+    weights_exchange(t);
+    return ok;
 }

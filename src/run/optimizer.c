@@ -74,6 +74,17 @@ void adamw_update(const struct adamw *a, const struct slab *slab, double lr, dou
     }
 }
 
+double average_decay(double decay, int64_t step) { return fmin(decay, (1 + (double)step) / (10 + (double)step)); }
+
+void average_update(real *average, const real *w, size_t n, double decay) {
+#pragma omp parallel for
+    for (size_t start = 0; start < n; start += BLOCK) {
+        const size_t end = block_end(start, n);
+        const struct mean mean = mean_of(decay);
+        for (size_t i = start; i < end; i++) average[i] = mean_next(&mean, average[i], w[i]);
+    }
+}
+
 /* Where the fall begins. */
 static int64_t fall_start(const struct schedule *s) {
     const int64_t start = s->kind == SCHEDULE_WSD ? s->steps - s->decay : s->warmup;

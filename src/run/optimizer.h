@@ -33,6 +33,11 @@ struct slab {
  *   w -= lr * (m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + epsilon) + decay * w) */
 void adamw_update(const struct adamw *a, const struct slab *slab, double lr, double scale, int64_t step);
 
+/* An average of parameters over the steps (n): average += (1 - decay) (w - average). The decay of a step, counted from
+ * 1, is (1 + step) / (10 + step) until that is more than what is asked for, so that the beginning is soon forgotten. */
+double average_decay(double decay, int64_t step);
+void average_update(real *average, const real *w, size_t n, double decay);
+
 /* A learning rate that rises to `peak` in `warmup` steps, and falls to `peak * final` at step `steps`: from there on by
  * a cosine or in a line, or (WSD: warm-up, stable, decay; Hu et al., arXiv 2404.06395) in a line over the last `decay`
  * steps; or not at all. */

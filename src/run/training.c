@@ -89,6 +89,9 @@ const struct option_spec training_options[] = {
     {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
     {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
     {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
+    {"ema", 0, OPTION_REAL, FIELD(ema), "0", 0, 0.999999, NULL, "X",
+     "decay of an average of the weights over the steps, which validations, samples and best.safetensors take (0: "
+     "none)", NULL},
     {"eval-every", 0, OPTION_LONG, FIELD(eval_every), "200", 0, 1e12, NULL, "N",
      "steps between validations (0: only at the end)", "Watching"},
     {"eval-windows", 0, OPTION_INT, FIELD(eval_windows), "64", 1, 1 << 30, NULL, "N",
@@ -179,7 +182,7 @@ void training_tell(const struct training *o, bool masked, const struct option_gr
 
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
 static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", "languages",
-                                            "hide-patches", "hide-text", "hide-caption", NULL};
+                                            "hide-patches", "hide-text", "hide-caption", "ema", NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
                                            "clip", "dtype", NULL};
@@ -225,9 +228,17 @@ static double rate_kept(const json_t *kept, int64_t step) {
     return rate;
 }
 
+/* What an earlier version did not have to keep, since there was no other way. */
+static json_t *kept_complete(const json_t *kept) {
+    json_t *all = json_copy((json_t *)kept);
+    if (!json_object_get(all, "ema")) json_object_set_new(all, "ema", json_real(0));
+    return all;
+}
+
 bool training_resume(const struct training *o, const json_t *kept, int64_t step, const char *dir, struct error *err) {
-    json_t *fixed = options_some(o, fixed_options), *told = options_some(o, told_options);
-    const bool ok = options_fixed(fixed, kept, dir, err);
+    json_t *fixed = options_some(o, fixed_options), *told = options_some(o, told_options),
+           *begun = kept_complete(kept);
+    const bool ok = options_fixed(fixed, begun, dir, err);
     size_t changes = 0;
     for (struct option_difference d; ok && options_differ(told, kept, &d); changes++) {
         note_print("--%s is %s now; it was %s", d.name, d.mine, d.theirs);
@@ -239,5 +250,6 @@ bool training_resume(const struct training *o, const json_t *kept, int64_t step,
         note_print("the learning rate goes on at %.3g; the last step had %.3g", now, rate_kept(kept, step - 1));
     json_decref(fixed);
     json_decref(told);
+    json_decref(begun);
     return ok;
 }
