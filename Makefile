@@ -41,7 +41,7 @@ OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
-IN_DOUBLE = kernels attention position inputs scorer ffn router layer model masked
+IN_DOUBLE = kernels attention position inputs scorer ffn router layer model masked muon
 PROGRAMS = $(BUILD)/train $(BUILD)/sample
 # What the programs that study models are made of, beside OBJECTS.
 PAGES = $(patsubst %,$(BUILD)/tests/study/%.o,analyse_page analyse_parts dependence numbers operands routing)

@@ -32,7 +32,7 @@ enum parameter_id {
     ID_NONE
 };
 
-static size_t model_layout(struct parameter_info *info, const struct sizes *s) {
+size_t model_layout(struct parameter_info *info, const struct sizes *s) {
     const size_t V = s->V, T = s->T, C = s->C, L = s->L, S = s->S, E = s->E, F = s->F, Fs = s->Fs, Fd = s->Fd,
                  D = s->D, W = s->W, LM = s->LM, LD = s->LD, head = s->head, merge = s->merge, cosine = s->cosine,
                  shared = s->shared, learned = s->learned, bias = s->bias, shift = s->shift, untied = s->untied,

@@ -117,6 +117,9 @@ struct model {
 /* EXIT_USAGE if no machine could hold it, at sizes that no size_t or index could count. */
 bool model_fits(const struct sizes *sizes, struct model_setup setup, struct error *err);
 
+/* What the parameters are, as in model.info; returns how many numbers. */
+size_t model_layout(struct parameter_info *info, const struct sizes *s);
+
 /* Allocates a model; all parameters zero. */
 bool model_create(struct model *m, const struct config *config, struct model_setup setup, struct error *err);
 void model_destroy(struct model *m);

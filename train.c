@@ -32,12 +32,15 @@ static void parameters_update(struct train *t, const struct step *s) {
     struct model *m = &t->model;
     const struct training *o = &t->options;
     const struct adamw adamw = {o->beta1, o->beta2, 1e-8, o->weight_decay};
+    const struct muon muon = {0.95, o->weight_decay};
     for (size_t i = 0; i < PARAMETER_TENSORS; i++) {
         const struct parameter_info *p = &m->info[i];
         const struct slab slab = {m->param_memory + p->offset, m->grad_memory + p->offset, t->moment_memory + p->offset,
                                   t->moment_memory + m->n_parameters + p->offset, p->count, p->decay};
-        adamw_update(&adamw, &slab, s->lr * rate_of(o, p->part), clip_scale(s->norm, o->clip),
-                     t->run.step + t->run.moment_steps);
+        const struct matrices of = matrices_of(p);
+        const double scale = clip_scale(s->norm, o->clip);
+        if (t->muon_memory && parameter_by_muon(p)) muon_update(&muon, &slab, &of, s->lr, scale, t->muon_memory);
+        else adamw_update(&adamw, &slab, s->lr * rate_of(o, p->part), scale, t->run.step + t->run.moment_steps);
     }
     if (t->average_memory)
         average_update(t->average_memory, m->param_memory, m->n_parameters, average_decay(o->ema, t->run.step));
@@ -181,6 +184,7 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
     t->moment_memory = array_alloc(2 * m->n_parameters, sizeof(real));
+    if (o->optimizer) t->muon_memory = array_alloc(muon_bytes(o, m->info), 1);
     if (o->ema > 0) t->average_memory = array_alloc(m->n_parameters, sizeof(real));
     t->batches = array_alloc((size_t)o->accumulate, sizeof *t->batches);
     return resumed ? run_restore(t, resumed, err) : run_begin(t, err);
@@ -272,6 +276,7 @@ static void train_close(struct train *t) {
     model_destroy(&t->model);
     free(t->moment_memory);
     free(t->average_memory);
+    free(t->muon_memory);
     free(t->batches);
     codebook_free(&t->codebook);
     free(t->language);

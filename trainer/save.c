@@ -152,6 +152,18 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
     return true;
 }
 
+/* Moments of one optimizer are none of another's: Muon has no squares. */
+static bool optimizer_check(const struct train *t, struct error *err) {
+    if (!json_object_get(t->source.metadata, "options") && !t->options.optimizer) return true; /* an earlier version */
+    json_t *theirs = checkpoint_object(&t->source, "options", err);
+    if (!theirs) return false;
+    const char *name = json_string_value(json_object_get(theirs, "optimizer"));
+    const bool muon = name && strcmp(name, "muon") == 0, same = muon == (t->options.optimizer == 1);
+    json_decref(theirs);
+    return same || error_set(err, EXIT_MISMATCH, "--keep-moments: those in %s are of --optimizer %s; take that, or "
+                             "leave out --keep-moments", t->source.path, muon ? "muon" : "adamw");
+}
+
 /* Steps of a run that a moment of AdamW has seen are what its bias is corrected by. */
 bool moments_inherit(struct train *t, struct error *err) {
     struct tensor tensors[2 * PARAMETER_TENSORS];
@@ -168,7 +180,7 @@ bool moments_inherit(struct train *t, struct error *err) {
                          "out --keep-moments", c->path);
     for (size_t i = 0; i < n; i++)
         if (!checkpoint_read(c, &tensors[i], err)) return false;
-    if (!runstate_read(&theirs, c, err)) return false;
+    if (!optimizer_check(t, err) || !runstate_read(&theirs, c, err)) return false;
     t->run.moment_steps = theirs.step + theirs.moment_steps;
     return true;
 }

@@ -93,9 +93,21 @@ static void epochs_show(const struct train *t) {
     }
 }
 
-/* What --ema holds beside that. */
-static size_t optimizer_bytes(const struct train *t, const struct model_cost *cost) {
-    return t->options.ema > 0 ? cost->parameters * sizeof(real) : 0;
+size_t muon_bytes(const struct training *o, const struct parameter_info *info) {
+    size_t most = 0;
+    for (size_t i = 0; o->optimizer && i < PARAMETER_TENSORS; i++) {
+        const struct matrices of = matrices_of(&info[i]);
+        const size_t bytes = parameter_by_muon(&info[i]) ? muon_work_bytes(&of) : 0;
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
+/* What --ema and Muon hold beside that. */
+static size_t optimizer_bytes(const struct train *t, const struct sizes *sizes, const struct model_cost *cost) {
+    struct parameter_info info[PARAMETER_TENSORS];
+    model_layout(info, sizes);
+    return (t->options.ema > 0 ? cost->parameters * sizeof(real) : 0) + muon_bytes(&t->options, info);
 }
 
 bool cost_show(const struct train *t, struct error *err) {
@@ -104,7 +116,7 @@ bool cost_show(const struct train *t, struct error *err) {
     if (!config_check(&t->config, &sizes, err) || !model_fits(&sizes, setup, err)) return false;
     other.storage = setup.storage == STORAGE_F32 ? STORAGE_BF16 : STORAGE_F32;
     struct model_cost c = model_cost(&sizes, setup), other_c = model_cost(&sizes, other);
-    const size_t more = optimizer_bytes(t, &c);
+    const size_t more = optimizer_bytes(t, &sizes, &c);
     c.parameter_bytes += more;
     other_c.parameter_bytes += more;
     printf("parameters         %zu\n", c.parameters);

@@ -18,6 +18,7 @@
 #include "../mhmoe.h"
 #include "../src/base/progress.h"
 #include "../src/run/events.h"
+#include "../src/run/muon.h"
 #include "../src/run/rundir.h"
 #include "../src/run/runlog.h"
 #include "../src/run/runstate.h"
@@ -41,6 +42,7 @@ struct train {
     char *language;            /* of most of its texts, for ./sample */
     struct part_score *parts; /* what the last validation found of each part of the data */
     real *moment_memory;      /* (2, n_parameters): Adam's m and v */
+    void *muon_memory;        /* work memory of --optimizer muon, or NULL */
     real *average_memory;     /* (n_parameters) of --ema, or NULL */
     struct runstate run;
     struct pace pace;         /* of this session, and its losses */
@@ -63,6 +65,10 @@ static inline bool is_masked(const struct train *t) { return t->config.task == T
 
 /* Whether the corpus has parts; once it is open. */
 static inline bool has_parts(const struct train *t) { return *feed_part_name(t->train_data, 0); }
+
+static inline struct matrices matrices_of(const struct parameter_info *p) {
+    return (struct matrices){p->matrices, p->rows, p->columns};
+}
 
 static inline struct model_setup setup_of(const struct training *o) {
     return (struct model_setup){MODEL_TRAIN, (size_t)o->batch, o->recompute, (enum storage)o->dtype};
@@ -173,6 +179,9 @@ void progress_clear(void);
 
 /* A progress line on a terminal; nothing elsewhere. */
 void progress_show(const struct train *t, double loss, double rate);
+
+/* Work memory of --optimizer muon for tensors like these; 0 without it. */
+size_t muon_bytes(const struct training *o, const struct parameter_info *info);
 
 /* A sample of what the model writes, on standard output. */
 void sample_show(struct train *t);

@@ -62,6 +62,10 @@ void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed
         if (writes_stream(p, i, s)) memset(w + i * p->rows * p->columns, 0, p->rows * p->columns * sizeof *w);
 }
 
+bool parameter_by_muon(const struct parameter_info *p) {
+    return p->decay && p->count > 0 && p->part >= PART_ATTENTION && p->part != PART_ROUTER;
+}
+
 /* Routers are not rounded: they are small, a choice that rounding turns costs more than all other rounding, and the
  * cosine router takes norms of the numbers as they are. */
 enum storage parameter_storage(const struct parameter_info *p, enum storage most) {

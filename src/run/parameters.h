@@ -38,6 +38,9 @@ size_t parameters_layout(struct parameter_info *info, size_t n, const struct siz
 /* Each tensor draws from its own sequence of random numbers, which does not depend on what others there are. */
 void parameter_initialize(const struct parameter_info *p, real *w, uint64_t seed, const struct sizes *s);
 
+/* Whether --optimizer muon is its own: it is made of matrices within the model, no embedding, head or router. */
+bool parameter_by_muon(const struct parameter_info *p);
+
 /* How a tensor is stored where matrices are stored as `most`. */
 enum storage parameter_storage(const struct parameter_info *p, enum storage most);
 

@@ -12,6 +12,8 @@
 static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
 static const char *const dtype_words[] = {"f32", "bf16", NULL};
 
+static const char *const optimizer_words[] = {"adamw", "muon", NULL};
+
 #define CACHE "data/cache"
 #define FIELD(name) offsetof(struct training, name)
 const struct option_spec training_options[] = {
@@ -89,6 +91,8 @@ const struct option_spec training_options[] = {
     {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
     {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
     {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
+    {"optimizer", 0, OPTION_CHOICE, FIELD(optimizer), "adamw", 0, 0, optimizer_words, "KIND",
+     "what updates the matrices within the model: AdamW, as all the rest, or Muon, at the same --lr", NULL},
     {"ema", 0, OPTION_REAL, FIELD(ema), "0", 0, 0.999999, NULL, "X",
      "decay of an average of the weights over the steps, which validations, samples and best.safetensors take (0: "
      "none)", NULL},
@@ -182,7 +186,8 @@ void training_tell(const struct training *o, bool masked, const struct option_gr
 
 /* Those that a run keeps for ever, and those of which it says when they have changed. */
 static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha", "part-weights", "languages",
-                                            "hide-patches", "hide-text", "hide-caption", "ema", NULL};
+                                            "hide-patches", "hide-text", "hide-caption", "ema", "optimizer",
+                                            NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
                                            "clip", "dtype", NULL};
@@ -232,6 +237,7 @@ static double rate_kept(const json_t *kept, int64_t step) {
 static json_t *kept_complete(const json_t *kept) {
     json_t *all = json_copy((json_t *)kept);
     if (!json_object_get(all, "ema")) json_object_set_new(all, "ema", json_real(0));
+    if (!json_object_get(all, "optimizer")) json_object_set_new(all, "optimizer", json_string(*optimizer_words));
     return all;
 }
 
