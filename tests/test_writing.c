@@ -65,7 +65,7 @@ static int models_make(void **state) {
 
 static struct model model_at(const char *path, tokenizer **t) {
     struct checkpoint c;
-    struct model m;
+    struct model m = {0};
     struct error err;
     const struct model_setup setup = {MODEL_INFER, 1, false, STORAGE_F32};
     if (!checkpoint_open(&c, path, &err) || !model_load(&m, &c, setup, &err))
@@ -441,7 +441,7 @@ static void healing_is_told(void **state) {
     size_t i, size;
     json_t *id;
     assert_non_null(healed);
-    assert_string_equal("The old " + 8 - strlen(healed), healed);
+    assert_string_equal(&"The old "[8 - strlen(healed)], healed);
     char *all = string_format("%s", "");
     json_array_foreach(json_object_get(line, "tokens"), i, id) {
         const char *piece = tokenizer_piece(t, (int32_t)json_integer_value(id), &size);
