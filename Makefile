@@ -30,12 +30,13 @@ FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 endif
 CFLAGS += -std=gnu11 $(FLAGS)
 CXXFLAGS += -std=gnu++17 $(FLAGS)
-LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -ledit -lz -lm
+LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -lz -lm
 LINK = $(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
-PARTS = mhmoe.c masked.c writing.c $(wildcard src/*/*.c tokenizer/*.c) $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
+PARTS = mhmoe.c masked.c writing.c $(filter-out src/run/lines.c,$(wildcard src/*/*.c)) $(wildcard tokenizer/*.c) \
+        $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.
 DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
@@ -59,6 +60,9 @@ TRAINER = $(patsubst %.c,$(BUILD)/%.o,$(wildcard trainer/*.c))
 $(PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(OBJECTS)
 	$(LINK) $(LDLIBS)
 $(BUILD)/train: $(TRAINER)
+# Lines are read by ./sample alone.
+$(BUILD)/sample: $(BUILD)/src/run/lines.o
+$(BUILD)/sample: LDLIBS += -ledit
 $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 	$(LINK) -lz
 $(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <omp.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include "../library/libmhmoe.h"
@@ -275,6 +276,7 @@ static void too_large_a_model_is_refused(void **state) {
 static int memory_child(unsigned long long bytes) {
     char text[4096];
     struct mhmoe_error err = {0};
+    omp_set_num_threads(1); /* others would take room for stacks and heaps of their own */
     text_read("/proc/self/statm", text, sizeof text);
     const rlim_t now = strtoull(text, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
     const struct rlimit limit = {now + bytes + ((rlim_t)24 << 20), RLIM_INFINITY}; /* the file is mapped */
