@@ -30,7 +30,7 @@ static bool memory_check(const struct checkpoint *c, struct model_setup setup, s
         !model_fits(&sizes, setup, err))
         return false;
     const struct model_cost cost = model_cost(&sizes, setup);
-    void *room = malloc(cost.parameter_bytes + cost.activation_bytes);
+    void *volatile room = malloc(cost.parameter_bytes + cost.activation_bytes); /* else a compiler may leave it out */
     free(room);
     return room || error_set(err, EXIT_MEMORY, "%s: out of memory (%zu bytes for this model)", c->path,
                              cost.parameter_bytes + cost.activation_bytes);

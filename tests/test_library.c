@@ -175,7 +175,9 @@ static void wrong_files_are_refused_by_name(void **state) {
     load_refuse("cut", MHMOE_INPUT, "");
     load_refuse("damaged", MHMOE_INPUT, "CRC");
     struct model m = letters_model_of(LETTERS_VOCAB);
-    json_t *metadata = metadata_make(config_to_string(&m.config));
+    char *text = config_to_string(&m.config);
+    json_t *metadata = metadata_make(text);
+    free(text);
     checkpoint_save("bare", &m, NULL, metadata);
     load_refuse("bare", MHMOE_INPUT, "tokenizer.model");
     json_decref(metadata);
