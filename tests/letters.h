@@ -66,6 +66,24 @@ static inline void model_save(const struct model *m, const char *path) {
     tokenizer_free(t);
 }
 
+/* After position p comes byte p of the text (n of them, shorter than SEQ and C), and then the end of text: no draw can
+ * choose another. */
+static inline struct model reciting_model(const char *text, size_t n) {
+    struct config config = small_config;
+    config.vocab = LETTERS_VOCAB;
+    config.seq = SEQ;
+    config.ffn = FFN_DENSE;
+    struct model m = model_make(&config, MODEL_INFER, 1);
+    const size_t C = m.sizes.C;
+    for (size_t p = 0; p <= n; p++) {
+        const size_t piece = p < n ? 2 + (unsigned char)text[p] : 1;
+        m.params.wte[piece * C + p] = 1;
+        m.params.wpe[p * C + p] = 100;
+    }
+    for (size_t c = 0; c < C; c++) m.params.lnfw[c] = 30;
+    return m;
+}
+
 /* Random weights in every tensor, except that bytes have embeddings, and so logits, of 0: the likeliest piece is then a
  * letter. */
 static inline struct model letters_model_as(int vocab, enum block_kind block) {

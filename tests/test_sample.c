@@ -18,21 +18,6 @@ static const char GOLDEN_START[] = "jjjjjjjjjjjacccdpppooodoooooooooooommlmm\n";
 /* After position p comes byte p of CHARACTERS, and after the last one the end: the position's embedding
  * points to that piece's, and all else is 0. */
 #define CHARACTERS "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" /* of 2, 3 and 4 bytes */
-static struct model bytes_model(void) {
-    struct config config = small_config;
-    config.vocab = LETTERS_VOCAB;
-    config.seq = SEQ;
-    config.ffn = FFN_DENSE;
-    struct model m = model_make(&config, MODEL_INFER, 1);
-    const size_t C = m.sizes.C, n = sizeof CHARACTERS - 1;
-    for (size_t p = 0; p <= n; p++) {
-        const size_t piece = p < n ? 2 + (unsigned char)CHARACTERS[p] : 1;
-        m.params.wte[piece * C + p] = 1;
-        m.params.wpe[p * C + p] = 100;
-    }
-    for (size_t c = 0; c < C; c++) m.params.lnfw[c] = 30; /* no draw can choose another */
-    return m;
-}
 
 /* The letters' model with each block. */
 static const char *const letters_models[BLOCKS] = {"letters/last.safetensors", "llama", "modern"};
@@ -40,7 +25,7 @@ static const char *const letters_models[BLOCKS] = {"letters/last.safetensors", "
 static int models_make(void **state) {
     (void)state;
     if (!workplace_enter()) return -1;
-    struct model letters = letters_model(), bytes = bytes_model();
+    struct model letters = letters_model(), bytes = reciting_model(CHARACTERS, sizeof CHARACTERS - 1);
     mkdir("letters", 0777);
     mkdir("bytes", 0777);
     model_save(&letters, "letters/last.safetensors");

@@ -90,28 +90,13 @@ static int session_close(struct session *s) {
     return WEXITSTATUS(status);
 }
 
-/* After position p comes byte p of CONTROLS, and then the end of text: as in test_sample.c. */
+/* After position p comes byte p of CONTROLS, and then the end of text (reciting_model). */
 #define CONTROLS "\x1b[m\x07\xc2\x9b\xff\t~\n"
-static struct model controls_model(void) {
-    struct config config = small_config;
-    config.vocab = LETTERS_VOCAB;
-    config.seq = SEQ;
-    config.ffn = FFN_DENSE;
-    struct model m = model_make(&config, MODEL_INFER, 1);
-    const size_t C = m.sizes.C, n = sizeof CONTROLS - 1;
-    for (size_t p = 0; p <= n; p++) {
-        const size_t piece = p < n ? 2 + (unsigned char)CONTROLS[p] : 1;
-        m.params.wte[piece * C + p] = 1;
-        m.params.wpe[p * C + p] = 100;
-    }
-    for (size_t c = 0; c < C; c++) m.params.lnfw[c] = 30;
-    return m;
-}
 
 static int models_make(void **state) {
     (void)state;
     if (!workplace_enter()) return -1;
-    struct model letters = letters_model(), controls = controls_model();
+    struct model letters = letters_model(), controls = reciting_model(CONTROLS, sizeof CONTROLS - 1);
     model_save(&letters, "letters");
     model_save(&controls, "controls");
     model_destroy(&letters);

@@ -12,23 +12,8 @@
 #include "letters.h"
 #include "pieces.h"
 
-/* After position p comes byte p of WORDS, and after the last one the end of text: as in test_sample.c. */
+/* After position p comes byte p of WORDS, and after the last one the end of text (reciting_model). */
 #define WORDS "ab\ncab\n"
-static struct model words_model(void) {
-    struct config config = small_config;
-    config.vocab = LETTERS_VOCAB;
-    config.seq = SEQ;
-    config.ffn = FFN_DENSE;
-    struct model m = model_make(&config, MODEL_INFER, 1);
-    const size_t C = m.sizes.C, n = sizeof WORDS - 1;
-    for (size_t p = 0; p <= n; p++) {
-        const size_t piece = p < n ? 2 + (unsigned char)WORDS[p] : 1;
-        m.params.wte[piece * C + p] = 1;
-        m.params.wpe[p * C + p] = 100;
-    }
-    for (size_t c = 0; c < C; c++) m.params.lnfw[c] = 30;
-    return m;
-}
 
 /* Weights at random, over a tokenizer with pieces of several letters; its metadata says how far it was trained. */
 static void pieces_model_save(const char *path) {
@@ -54,7 +39,7 @@ static void pieces_model_save(const char *path) {
 static int models_make(void **state) {
     (void)state;
     if (!workplace_enter()) return -1;
-    struct model letters = letters_model(), words = words_model();
+    struct model letters = letters_model(), words = reciting_model(WORDS, sizeof WORDS - 1);
     model_save(&letters, "letters");
     model_save(&words, "words");
     pieces_model_save("pieces");
