@@ -35,7 +35,7 @@ LINK = $(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
-PARTS = mhmoe.c masked.c writing.c $(filter-out src/run/lines.c,$(wildcard src/*/*.c)) $(wildcard tokenizer/*.c) \
+PARTS = mhmoe.c masked.c scoring.c writing.c $(filter-out src/run/lines.c,$(wildcard src/*/*.c)) $(wildcard tokenizer/*.c) \
         $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
 OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
 # The same sources in double: what the gradient tests link.

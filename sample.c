@@ -19,6 +19,7 @@
 #include "data/pictures.h"
 #include "masked.h"
 #include "mhmoe.h"
+#include "scoring.h"
 #include "src/base/util.h"
 #include "src/run/likelihood.h"
 #include "src/run/lines.h"
@@ -196,18 +197,21 @@ static bool prompt_read(const struct options *o, struct input *in, struct error 
     return true;
 }
 
-/* What is asked for instead of writing: one of these options, or NULL; and the next one, which must not be there. */
-static const char *mode_of(const struct options *o, const char **other) {
-    const struct {
-        const char *name;
-        bool given;
-    } modes[] = {{"score", o->score}, {"evaluate", o->evaluate}, {"complete", o->complete},
-                 {"fill", o->fill && !o->complete}, {"image", o->image && (o->complete || !o->fill)}};
+/* The first of n names that is one, or NULL; and the next, which must not be there. */
+static const char *name_given(const char *const *names, size_t n, const char **other) {
     const char *found[2] = {NULL, NULL};
-    for (size_t i = 0, n = 0; i < sizeof modes / sizeof *modes; i++)
-        if (modes[i].given && n < 2) found[n++] = modes[i].name;
+    for (size_t i = 0, count = 0; i < n && count < 2; i++)
+        if (names[i]) found[count++] = names[i];
     if (other) *other = found[1];
     return found[0];
+}
+
+/* What is asked for instead of writing: one of these options. */
+static const char *mode_of(const struct options *o, const char **other) {
+    const char *const names[] = {o->score ? "score" : NULL, o->evaluate ? "evaluate" : NULL,
+                                 o->complete ? "complete" : NULL, o->fill && !o->complete ? "fill" : NULL,
+                                 o->image && (o->complete || !o->fill) ? "image" : NULL};
+    return name_given(names, sizeof names / sizeof *names, other);
 }
 
 static bool input_read(const struct options *o, struct input *in, struct error *err) {
@@ -231,15 +235,11 @@ static bool is_changed(const struct options *o, const char *name) {
     return changed;
 }
 
-/* Where prompts come from: one of these options, or NULL; and the next one. */
+/* Where prompts come from: one of these options. */
 static const char *source_of(const struct options *o, const char **other) {
-    const char *all[] = {o->prompt ? "prompt" : NULL, o->prompt_file ? "prompt-file" : NULL,
-                         o->prompts ? "prompts" : NULL, o->interactive ? "interactive" : NULL};
-    const char *found[2] = {NULL, NULL};
-    for (size_t i = 0, n = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i] && n < 2) found[n++] = all[i];
-    if (other) *other = found[1];
-    return found[0];
+    const char *const names[] = {o->prompt ? "prompt" : NULL, o->prompt_file ? "prompt-file" : NULL,
+                                 o->prompts ? "prompts" : NULL, o->interactive ? "interactive" : NULL};
+    return name_given(names, sizeof names / sizeof *names, other);
 }
 
 /* An option of writing that differs from its default, or NULL. */
@@ -388,19 +388,6 @@ static bool texts_write(struct model *m, const tokenizer *t, const struct option
 }
 
 /* ---- Scoring a text ---- */
-
-/* Of the tokens of a span, of which the model has read the first `cached` already, what they cost: -log p, in nats. */
-static void span_score(struct model *m, const int32_t *tokens, const struct span *s, size_t cached, real *losses) {
-    const int32_t *window = tokens + s->start;
-    const size_t T = s->stop - 1 - s->start, from = s->from - 1 - s->start;
-    size_t count;
-    if (from > cached)
-        model_forward(m, &(struct batch){.B = 1, .T = from, .from = cached, .tokens = window + cached});
-    model_forward(m, &(struct batch){.B = 1, .T = T, .from = from, .tokens = window + from,
-                                     .targets = window + from + 1});
-    model_loss(m, 0, &count);
-    memcpy(losses, model_losses(m), count * sizeof *losses);
-}
 
 /* A line for each token of the span that was scored last, the first of which is at byte `offset` of the text. Returns
  * where the next one is. */
@@ -676,10 +663,8 @@ static bool model_open(const struct options *o, struct model *m, tokenizer **t, 
     struct checkpoint c;
     char *path = o->model ? checkpoint_path(o->model) : checkpoint_newest(err);
     if (!path || !checkpoint_open(&c, path, err)) return false;
-    bool ok = model_load(m, &c, setup, err) && (*t = tokenizer_from_checkpoint(&c, err));
-    if (ok && tokenizer_vocab(*t) != m->config.vocab)
-        ok = error_set(err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
-                       path, tokenizer_vocab(*t), m->config.vocab);
+    bool ok = model_load(m, &c, setup, err) && (*t = tokenizer_from_checkpoint(&c, err)) &&
+              tokenizer_fits(*t, m->config.vocab, path, err);
     const char *most = json_string_value(json_object_get(c.metadata, "language"));
     *language = string_format("%s", o->language ? o->language : most ? most : "");
     if (ok && masked) ok = masked_open(masked, m, *t, &c, err);

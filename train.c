@@ -154,7 +154,7 @@ static bool train_loop(struct train *t, struct error *err) {
  * diverged. */
 static bool train_finish(struct train *t, bool done, struct error *err) {
     struct error another;
-    progress_clear();
+    bar_clear();
     if (!t->saved && (done || err->code != EXIT_DIVERGED) && !run_save(t, done ? err : &another)) return false;
     if (!done) return false;
     if (patience_is_over(t, 0))

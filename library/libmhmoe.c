@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../mhmoe.h"
-#include "../src/run/likelihood.h"
+#include "../scoring.h"
 #include "../tokenizer/tokenizer.h"
 
 struct mhmoe {
@@ -40,9 +40,7 @@ static bool model_check(const struct mhmoe *m, const struct checkpoint *c, struc
     if (m->model.sizes.masked)
         return error_set(err, EXIT_MISMATCH, "%s: a masked model, which does not go on with a text; take one of text",
                          c->path);
-    return tokenizer_vocab(m->tokenizer) == m->model.config.vocab ||
-           error_set(err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
-                     c->path, tokenizer_vocab(m->tokenizer), m->model.config.vocab);
+    return tokenizer_fits(m->tokenizer, m->model.config.vocab, c->path, err);
 }
 
 mhmoe *mhmoe_load(const char *path, struct mhmoe_error *out) {
@@ -108,24 +106,16 @@ static int32_t *tokens_copy(const struct mhmoe *m, bool end_first, const int32_t
     return copy;
 }
 
-/* What the tokens of a span cost. */
-static void span_score(struct model *m, const int32_t *tokens, const struct span *s, double *logprobs) {
-    const int32_t *window = tokens + s->start;
-    const size_t T = s->stop - 1 - s->start, from = s->from - 1 - s->start;
-    size_t count;
-    if (from > 0) model_forward(m, &(struct batch){.B = 1, .T = from, .tokens = window});
-    model_forward(m, &(struct batch){.B = 1, .T = T, .from = from, .tokens = window + from,
-                                     .targets = window + from + 1});
-    model_loss(m, 0, &count);
-    for (size_t i = 0; i < count; i++) logprobs[i] = 0.0 - (double)model_losses(m)[i];
-}
-
 bool mhmoe_score(mhmoe *m, const int32_t *tokens, size_t n, double *logprobs, struct mhmoe_error *out) {
     struct error err;
     int32_t *ids = tokens_copy(m, true, tokens, n, &err);
     if (!ids) return error_give(out, &err);
-    for (struct span s = {.stop = 1}; span_next(&s, m->model.sizes.T, n + 1);)
-        span_score(&m->model, ids, &s, logprobs + s.from - 1);
+    real *losses = array_alloc(m->model.sizes.T, sizeof *losses);
+    for (struct span s = {.stop = 1}; span_next(&s, m->model.sizes.T, n + 1);) {
+        span_score(&m->model, ids, &s, 0, losses);
+        for (size_t i = s.from; i < s.stop; i++) logprobs[i - 1] = 0.0 - (double)losses[i - s.from];
+    }
+    free(losses);
     free(ids);
     return true;
 }

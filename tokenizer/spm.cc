@@ -483,6 +483,12 @@ int tokenizer_vocab(const tokenizer *t) {
     return static_cast<int>(t->pieces.size());
 }
 
+bool tokenizer_fits(const tokenizer *t, int vocab, const char *path, struct error *err) {
+    return tokenizer_vocab(t) == vocab ||
+           error_set(err, EXIT_MISMATCH, "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly",
+                     path, tokenizer_vocab(t), vocab);
+}
+
 int tokenizer_least(const tokenizer *t) {
     int least = RESERVED;
     for (int id = 0; id < tokenizer_vocab(t); id++) {

@@ -47,6 +47,10 @@ void tokenizer_free(tokenizer *t);
 const void *tokenizer_model(const tokenizer *t, size_t *size);
 uint64_t tokenizer_hash(const tokenizer *t); /* of those bytes */
 int tokenizer_vocab(const tokenizer *t);
+
+/* Whether it has the `vocab` pieces of the model that the file at `path` holds, too; EXIT_MISMATCH. */
+bool tokenizer_fits(const tokenizer *t, int vocab, const char *path, struct error *err);
+
 int tokenizer_least(const tokenizer *t); /* so many pieces it needs for the characters of its text alone */
 int32_t tokenizer_end_of_text(const tokenizer *t);
 

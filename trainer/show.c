@@ -9,8 +9,6 @@
 #include <unistd.h>
 #include "../tokenizer/writer.h"
 
-void progress_clear(void) { bar_clear(); }
-
 /* The curve takes what is left of a line of the terminal. */
 static void curve_show(const struct spark *spark, size_t taken) {
     const size_t columns = terminal_columns();
@@ -57,7 +55,7 @@ void sample_show(struct train *t) {
     struct writer writer = {.tokenizer = t->tokenizer, .text = {.out = stdout, .visible = isatty(STDOUT_FILENO)}};
     size_t n;
     int32_t *ids = prompt_encode(t->tokenizer, t->options.prompt, strlen(t->options.prompt), &n);
-    progress_clear();
+    bar_clear();
     printf("--- step %" PRId64 " ---\n%s", t->run.step, t->options.prompt);
     weights_exchange(t);
     model_generate(&t->model, ids, n, (size_t)t->options.sample_tokens, &sampler, writer_emit, &writer);

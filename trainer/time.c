@@ -59,7 +59,7 @@ void time_tell(const struct train *t, int64_t end) {
     const double step = t->pace.mean, seconds = run_seconds(t, t->run.step, end, end == t->options.steps, step);
     if (t->pace.steps != MEASURED || seconds < 1) return;
     char *duration = duration_format(seconds);
-    progress_clear();
+    bar_clear();
     fprintf(stderr, "time: about %s for the %" PRId64 " steps to come\n", duration, end - t->run.step);
     if (!t->options.resume && t->options.minutes == 0)
         size_tell(t, step, run_seconds(t, 0, t->options.steps, true, step));

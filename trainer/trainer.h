@@ -175,8 +175,6 @@ void time_tell(const struct train *t, int64_t end);
 /* What a run begins with: a line each for its model, its data and its directory. */
 void run_tell(const struct train *t);
 
-void progress_clear(void);
-
 /* A progress line on a terminal; nothing elsewhere. */
 void progress_show(const struct train *t, double loss, double rate);
 

@@ -84,7 +84,7 @@ static bool score_report(struct train *t, const struct score *s, const char *pre
     const bool final = strcmp(prefix, "final_") == 0;
     const size_t n = feed_parts(t->val_data);
     json_t *entry = entry_new(t);
-    progress_clear();
+    bar_clear();
     if (final && has_parts(t)) parts_tell(t->parts, n);
     score_tell(t->run.step, has_parts(t) ? "mean of the parts" : what, s);
     score_log(entry, prefix, s);

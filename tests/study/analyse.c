@@ -279,10 +279,7 @@ static bool subject_check(const struct model *m, const struct checkpoint *c, con
     if (m->sizes.LM == 0)
         return error_set(err, EXIT_INPUT,
                          "%s: a dense model has no experts to look at; name one of --ffn smoe or mhmoe", c->path);
-    if (tokenizer_vocab(own) != m->config.vocab)
-        return error_set(err, EXIT_MISMATCH,
-                         "%s: tokenizer of %d pieces, model of %d; the file was put together wrongly", c->path,
-                         tokenizer_vocab(own), m->config.vocab);
+    if (!tokenizer_fits(own, m->config.vocab, c->path, err)) return false;
     if (tokenizer_hash(own) != tokenizer_hash(first))
         return error_set(err, EXIT_MISMATCH,
                          "%s: made with another tokenizer than %s (%d pieces, %d); one text cannot be put to "
