@@ -196,19 +196,23 @@ static void product_run(struct product *p, bool serial) {
     guarded_free(workspace, bytes);
 }
 
-static void check(size_t M, size_t N, size_t K, size_t variant, const char *engine) {
+static void check_on(int some, size_t M, size_t N, size_t K, size_t variant, const char *engine) {
     struct product p = product_make(M, N, K, variant_of(variant));
     const int threads = omp_get_max_threads();
     float before[M];
     char what[80];
     snprintf(what, sizeof what, "%s, variant %zu", engine, variant);
     if (p.sums) memcpy(before, p.sums, sizeof before);
-    omp_set_num_threads(variant % 16 ? 1 : 2); /* starting two takes longer than the product */
+    omp_set_num_threads(some);
     product_run(&p, variant / 2 % 2);
     omp_set_num_threads(threads);
     product_check(&p, what);
     sums_check(&p, before, what);
     product_free(&p);
+}
+
+static void check(size_t M, size_t N, size_t K, size_t variant, const char *engine) {
+    check_on(variant % 16 ? 1 : 2, M, N, K, variant, engine); /* starting two takes longer than the product */
 }
 
 /* Around the rows and columns of one tile and of two, around steps of 32; every layout, packing, start, with and
@@ -251,6 +255,18 @@ static void large_shapes(const char *engine) {
 static void test_large_shapes(void **state) {
     (void)state;
     on_engines(large_shapes);
+}
+
+/* Cut both down and across, where tasks pack the part of B that they need, and where they do not. */
+static void wide_shapes(const char *engine) {
+    for (size_t variant = 0; variant < VARIANTS; variant += 7) {
+        check_on(16, 130, 300, 70, variant, engine);
+        check_on(7, 97, 131, 530, variant, engine);
+    }
+}
+static void test_wide_shapes(void **state) {
+    (void)state;
+    on_engines(wide_shapes);
 }
 
 /* ---- Operands that are stored in bf16 ---- */
@@ -712,6 +728,7 @@ int main(void) {
         cmocka_unit_test(test_small_shapes),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_large_shapes),
+        cmocka_unit_test(test_wide_shapes),
         cmocka_unit_test(test_stored_in_bf16),
         cmocka_unit_test(test_picks),
         cmocka_unit_test(test_workspace_of_experts),

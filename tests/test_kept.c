@@ -5,14 +5,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <omp.h>
 #include <stdlib.h>
 
+#include "../src/layers/ffn.h"
 #include "../src/math/activation.h"
 #include "../src/math/bf16.h"
 #include "../src/math/kernels.h"
 #include "../src/base/util.h"
 #include "bf16_plain.h"
 #include "guarded.h"
+#include "random_numbers.h"
 
 /* Every upper half, with lower halves around those that decide. */
 static void test_rounding(void **state) {
@@ -112,6 +115,77 @@ static void test_activations_in_bf16(void **state) {
     }
 }
 
+/* ---- A feed-forward layer ---- */
+
+/* W1 (F, S) and W2 (S, F), packed both ways. */
+static struct linear matrix_make(size_t IC, size_t OC, uint64_t seed) {
+    struct linear l = {.IC = IC, .OC = OC, .w = random_numbers(OC * IC, seed), .storage = STORAGE_BF16,
+                       .operands = OPERANDS_BF16, .dw = array_alloc(OC * IC, sizeof(real))};
+    void *packed = array_alloc(gemm_packed_bytes(STORAGE_BF16, IC, OC), 1);
+    void *packed_t = array_alloc(gemm_packed_bytes(STORAGE_BF16, OC, IC), 1);
+    gemm_pack_stored(packed, STORAGE_BF16, view_of(l.w, 1, IC), IC, OC);
+    gemm_pack_stored(packed_t, STORAGE_BF16, view_of(l.w, IC, 1), OC, IC);
+    l.packed = packed, l.packed_t = packed_t;
+    return l;
+}
+static void matrix_free(struct linear l) {
+    free((void *)l.w), free((void *)l.packed), free((void *)l.packed_t), free(l.dw);
+}
+
+static void *bf16_rows(size_t n, uint64_t seed) {
+    float *numbers = random_numbers(n, seed);
+    const struct kept k = {array_alloc(n, kept_bytes(true)), true};
+    kept_store(k, numbers, n);
+    free(numbers);
+    return k.data;
+}
+
+/* Chunk by chunk on any number of threads, the same bits as the products and the activation one after the other, of all
+ * rows: where the weights fit into a cache, and where all chunks go up before the first goes down. */
+static void layer_check(size_t S, size_t F, size_t rows, int threads) {
+    const int before = omp_get_max_threads();
+    const struct ffn f = {.act = ACTIVATION_GELU, .E = 1, .rows = rows, .up = matrix_make(S, F, 1),
+                          .down = matrix_make(F, S, 2)};
+    const struct kept in = {bf16_rows(rows * S, 3), true}, out = {bf16_rows(rows * S, 4), true};
+    const struct kept h = {bf16_rows(rows * F, 5), true}, dh = {bf16_rows(rows * F, 6), true};
+    const struct kept want_h = {bf16_rows(rows * F, 7), true}, act = {bf16_rows(rows * F, 8), true};
+    const struct kept want_dh = {bf16_rows(rows * F, 9), true}, want_out = {bf16_rows(rows * S, 10), true};
+    float *start = random_numbers(rows * S, 11), *numbers = random_numbers(rows * F, 12);
+    float *din = random_numbers(rows * S, 13), *want_din = random_numbers(rows * S, 14);
+    omp_set_num_threads(threads);
+    void *work = array_alloc(ffn_workspace_bytes(1, S, F, 1, rows, OPERANDS_BF16), 1);
+    ffn_forward(&f, out, h, in, start, work);
+    linear_forward(&f.up, numbers, in, NULL, rows);
+    kept_store(want_h, numbers, rows * F);
+    activation_forward(f.act, act, want_h, rows, F);
+    linear_forward(&f.down, numbers, act, start, rows);
+    kept_store(want_out, numbers, rows * S);
+    assert_memory_equal(h.data, want_h.data, rows * F * sizeof(bf16));
+    assert_memory_equal(out.data, want_out.data, rows * S * sizeof(bf16));
+    ffn_backward(&f, din, dh, start, h, in, work);
+    const struct gemm down = linear_din_product(&f.down, numbers, kept_real(start), NULL, rows);
+    gemm_serial(&down);
+    activation_backward(f.act, want_dh, numbers, want_h, rows, F);
+    const struct gemm up = linear_din_product(&f.up, want_din, want_dh, NULL, rows);
+    gemm_serial(&up);
+    assert_memory_equal(dh.data, want_dh.data, rows * F * sizeof(bf16));
+    assert_memory_equal(h.data, act.data, rows * F * sizeof(bf16));
+    assert_memory_equal(din, want_din, rows * S * sizeof(float));
+    omp_set_num_threads(before);
+    void *const all[] = {in.data, out.data, h.data, dh.data, want_h.data, act.data, want_dh.data, want_out.data, start,
+                         numbers, din, want_din, work};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    matrix_free(f.up), matrix_free(f.down);
+}
+
+static void test_layer(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 5; threads += 4) {
+        layer_check(70, 130, 300, threads);
+        layer_check(330, 930, 300, threads);
+    }
+}
+
 /* All of them, however many threads share them, and no other. */
 static void test_clearing(void **state) {
     (void)state;
@@ -134,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_rows_of_reals),
         cmocka_unit_test(test_all_rows),
         cmocka_unit_test(test_activations_in_bf16),
+        cmocka_unit_test(test_layer),
         cmocka_unit_test(test_clearing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

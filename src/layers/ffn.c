@@ -1,19 +1,21 @@
 /* A task is a chunk of rows of one expert: up, activation and down one after the other, so that the hidden layer, four
- * times as wide as the rest, is still in the cache when it is used again. Backward does the same for d-hidden
+ * times as wide as the rest, is still in the cache when it is used again. Where it is the weights of both that do not
+ * fit into the cache together, all chunks go up before the first goes down. Backward does the same for d-hidden
  * and d-input; the weights' gradients, which sum over all rows, follow as one grouped product. */
 #include "ffn.h"
 
 #include <omp.h>
 #include "../base/tasks.h"
 
-/* So few rows, a multiple of what a product computes at once, and so many, whose hidden layers take so many numbers. */
+/* So few rows, a multiple of what a product computes at once, and so many, whose hidden layers take so many numbers;
+ * and as many bytes of weights as a task goes through. */
 struct limits {
-    size_t least, most, step, hidden;
+    size_t least, most, step, hidden, weights;
 };
 static struct limits limits_of(enum operands operands) {
     /* weights in bf16 come from beyond the L2 cache, faster than memory, but a tile's work takes a tenth of the time */
-    if (operands == OPERANDS_BF16) return (struct limits){GEMM_TILES_ROWS, 128, GEMM_TILES_ROWS, 3 << 16};
-    return (struct limits){24, 96, GEMM_TILE_ROWS, 1 << 16}; /* half of a small L2 cache */
+    if (operands == OPERANDS_BF16) return (struct limits){GEMM_TILES_ROWS, 128, GEMM_TILES_ROWS, 3 << 16, 1 << 20};
+    return (struct limits){24, 96, GEMM_TILE_ROWS, 1 << 16, SIZE_MAX}; /* half of a small L2 cache */
 }
 
 static size_t rows_within(struct limits l, size_t rows) {
@@ -37,6 +39,19 @@ static size_t chunk_rows(const struct ffn *f) {
     struct limits l = limits_of(f->up.operands);
     l.most = rows_fitting(f->up.OC, f->up.operands);
     return rows_within(l, rows_all(f) / tasks);
+}
+
+/* How often all chunks are gone through, and which of the two layers, in the order in which they are run, each time. */
+enum { FIRST = 1, SECOND = 2 };
+struct passes {
+    int n, layers[2];
+};
+static struct passes passes_of(const struct ffn *f) {
+    const enum storage storage = gemm_storage(f->up.operands);
+    const size_t up = gemm_packed_bytes(storage, f->up.IC, f->up.OC);
+    const size_t down = gemm_packed_bytes(storage, f->down.IC, f->down.OC);
+    if (up + down <= limits_of(f->up.operands).weights) return (struct passes){1, {FIRST | SECOND}};
+    return (struct passes){2, {FIRST, SECOND}};
 }
 
 /* Expert e's chunks are tasks task_first[e]..task_first[e + 1]. */
@@ -111,30 +126,46 @@ static struct room room_of_thread(const struct ffn *f, real *scratch) {
     return (struct room){first + rows_fitting(width, f->up.operands) * width, {first, true}};
 }
 
+/* h = in W1^T + b1 */
+static void chunk_up(const struct ffn *f, const struct chunk *b, struct kept h, struct kept in, struct room room) {
+    real *numbers = kept_room(h, room.numbers);
+    const struct gemm up = up_product(f, &b->up, numbers, in, b->row, b->rows);
+    gemm_serial(&up);
+    kept_store(h, numbers, b->rows * f->up.OC);
+}
+
+/* out = start + act(h) W2^T + b2 */
+static void chunk_down(const struct ffn *f, const struct chunk *b, struct kept out, struct kept h, const real *start,
+                       struct room room) {
+    const size_t at = b->row * f->up.IC;
+    const struct kept to = kept_at(out, at);
+    real *numbers = kept_room(to, room.numbers);
+    const struct gemm down =
+        down_product(&b->down, numbers, room.activated, start ? start + at : NULL, b->rows, f->up.OC);
+    activation_forward(f->act, room.activated, h, b->rows, f->down.IC);
+    gemm_serial(&down);
+    kept_store(to, numbers, b->rows * f->up.IC);
+}
+
 void ffn_forward(const struct ffn *f, struct kept out, struct kept hidden, struct kept in, const real *start,
                  real *scratch) {
-    const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f), least = limits_of(f->up.operands).least;
+    const size_t width = f->up.OC, chunk = chunk_rows(f), least = limits_of(f->up.operands).least;
     if (!scratch && rows_all(f) < least * (size_t)omp_get_max_threads()) {
         forward_few(f, out.data, hidden.data, in, start);
         return;
     }
     size_t task_first[f->E + 1];
+    const struct passes passes = passes_of(f);
     tasks_number(f, chunk, task_first);
+    for (int pass = 0; pass < passes.n; pass++)
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t task = 0; task < task_first[f->E]; task++) {
-        const struct chunk b = chunk_of(f, task_first, chunk, task);
-        const struct kept h_kept = kept_at(hidden, b.row * width), out_kept = kept_at(out, b.row * S);
-        const struct room room = scratch ? room_of_thread(f, scratch) : (struct room){NULL, h_kept};
-        real *h = kept_room(h_kept, room.numbers), *o = kept_room(out_kept, room.numbers);
-        const struct gemm up = up_product(f, &b.up, h, in, b.row, b.rows);
-        const struct gemm down =
-            down_product(&b.down, o, room.activated, start ? start + b.row * S : NULL, b.rows, width);
-        gemm_serial(&up);
-        kept_store(h_kept, h, b.rows * width);
-        activation_forward(f->act, room.activated, h_kept, b.rows, f->down.IC);
-        gemm_serial(&down);
-        kept_store(out_kept, o, b.rows * S);
-    }
+        for (size_t task = 0; task < task_first[f->E]; task++) {
+            const struct chunk b = chunk_of(f, task_first, chunk, task);
+            const struct kept h = kept_at(hidden, b.row * width);
+            const struct room room = scratch ? room_of_thread(f, scratch) : (struct room){NULL, h};
+            if (passes.layers[pass] & FIRST) chunk_up(f, &b, h, in, room);
+            if (passes.layers[pass] & SECOND) chunk_down(f, &b, out, h, start, room);
+        }
 }
 
 size_t ffn_scratch_count(size_t hidden, size_t S, enum operands operands) {
@@ -146,19 +177,23 @@ static void inputs_backward(const struct ffn *f, real *din, struct kept d_hidden
                             struct kept hidden, real *scratch) {
     const size_t S = f->up.IC, width = f->up.OC, chunk = chunk_rows(f);
     size_t task_first[f->E + 1];
+    const struct passes passes = passes_of(f);
     tasks_number(f, chunk, task_first);
+    for (int pass = 0; pass < passes.n; pass++)
 #pragma omp parallel for schedule(dynamic, 1)
-    for (size_t task = 0; task < task_first[f->E]; task++) {
-        const struct chunk b = chunk_of(f, task_first, chunk, task);
-        const struct kept h_kept = kept_at(hidden, b.row * width), dh_kept = kept_at(d_hidden, b.row * width);
-        real *dh = kept_room(dh_kept, room_of_thread(f, scratch).numbers);
-        struct gemm down = linear_din_product(&b.down, dh, kept_real(dout + b.row * S), NULL, b.rows);
-        down.ldc = width;
-        const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh_kept, NULL, b.rows);
-        gemm_serial(&down);
-        activation_backward(f->act, dh_kept, dh, h_kept, b.rows, f->down.IC);
-        gemm_serial(&up);
-    }
+        for (size_t task = 0; task < task_first[f->E]; task++) {
+            const struct chunk b = chunk_of(f, task_first, chunk, task);
+            const struct kept h_kept = kept_at(hidden, b.row * width), dh_kept = kept_at(d_hidden, b.row * width);
+            real *dh = kept_room(dh_kept, room_of_thread(f, scratch).numbers);
+            struct gemm down = linear_din_product(&b.down, dh, kept_real(dout + b.row * S), NULL, b.rows);
+            down.ldc = width;
+            const struct gemm up = linear_din_product(&b.up, din + b.row * S, dh_kept, NULL, b.rows);
+            if (passes.layers[pass] & FIRST) {
+                gemm_serial(&down);
+                activation_backward(f->act, dh_kept, dh, h_kept, b.rows, f->down.IC);
+            }
+            if (passes.layers[pass] & SECOND) gemm_serial(&up);
+        }
 }
 
 /* dW2 += dout^T act(h),  dW1 += dh^T in, expert by expert, with the biases' gradients */

@@ -25,6 +25,7 @@ enum {
     OWN_NUMBERS = 1 << 15,  /* of B, where a task packs it for itself */
     BF16_ROWS = GEMM_TILES_ROWS, /* in bf16: two tiles, */
     BF16_BLOCK_ROWS = 8 * BF16_ROWS,
+    BF16_WIDE_ROWS = 3 * BF16_ROWS, /* of a block where it is B's numbers that are many (is_wide) */
     BF16_PART_BYTES = 5 << 17, /* of B: a part of the L2 cache of a machine with tiles */
     TILES_NUMBERS = BF16_BLOCK_ROWS * BLOCK_DEPTH, /* and what a block of A has of them */
 };
@@ -396,15 +397,23 @@ struct cut {
     size_t across, tasks; /* blocks side by side, and in all */
 };
 
+/* The weights' gradient of a large layer whose inputs are more than its outputs, in bf16: what moves most is then B, if
+ * every block of few rows reads it again. */
+static bool is_wide(const struct gemm *g) {
+    return in_bf16(g) && order_of(g) == K_MAJOR && g->M > BF16_WIDE_ROWS && g->N > g->M;
+}
+
 static struct cut cut_of(const struct gemm *g, double work) {
     const double share = work / (TASKS_A_THREAD * (double)omp_get_max_threads());
     const double own = (double)g->M * (double)g->N * (double)(g->K + 1);
-    const size_t wanted = own > share ? (size_t)(own / share) : 1;
+    const size_t pieces = own > share ? (size_t)(own / share) : 1;
+    const size_t wanted = is_wide(g) ? blocks_of(pieces, TASKS_A_THREAD) : pieces; /* each of those packs A again */
     const size_t most = rows_most(g), tall = rows_tall(g);
     struct cut cut = {.rows = most, .across = 1};
     if (g->M == 0 || g->N == 0) return cut;
     const size_t rows = g->M / wanted, limit = order_of(g) == K_MAJOR ? tall : most;
-    if (in_bf16(g)) /* few rows cost nothing, and rows that are packed by several do */
+    if (is_wide(g)) cut.rows = BF16_WIDE_ROWS;
+    else if (in_bf16(g)) /* few rows cost nothing, and rows that are packed by several do */
         cut.rows = rows < BF16_ROWS ? BF16_ROWS : rows < limit ? rows : limit;
     else if (order_of(g) == K_MAJOR) /* A is read along its memory's rows: as tall as can be */
         cut.rows = rows < most ? most : rows < tall ? rows : tall;
@@ -423,8 +432,11 @@ static double work_of(const struct gemm *problems, size_t n) {
     return work;
 }
 
-/* B is packed for everybody if several tasks need it. */
+/* B is packed for everybody if several tasks need it; */
 static bool packs_shared(const struct gemm *g, struct cut cut) { return !g->packed && g->M > cut.rows; }
+/* but where a few need a part each, they do so themselves, into their caches. (There is room for it in work memory all
+ * the same: with fewer rows, as when experts share them, it may be for everybody.) */
+static bool packs_apart(const struct gemm *g, struct cut cut) { return is_wide(g) && cut.across > 1; }
 
 size_t gemm_workspace_bytes(const struct gemm *problems, size_t n) {
     const double work = work_of(problems, n);
@@ -469,7 +481,7 @@ void gemm_run(const struct gemm *problems, size_t n, void *workspace) {
     for (size_t p = 0; p < n; p++) {
         const struct gemm *g = &problems[p];
         cuts[p] = cut_of(g, work);
-        const bool pack = packs_shared(g, cuts[p]);
+        const bool pack = packs_shared(g, cuts[p]) && !packs_apart(g, cuts[p]);
         packed[p] = pack ? workspace : g->packed;
         if (pack) workspace = (char *)workspace + gemm_packed_bytes(gemm_storage(g->operands), g->K, g->N);
         panel_first[p + 1] = panel_first[p] + (pack ? gemm_panels(g->N) : 0);
