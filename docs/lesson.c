@@ -105,7 +105,7 @@ static void forward_print(const struct model *m, const struct moe *moe, const re
     row_print("o", moe->joined, N, WIDTH);
     printf("E6  y = o W_merge^T\n");
     row_print("y", y, 1, CHANNELS);
-    printf("E7  E * sum of share times mean p: 3 * (1/4 P_0 + 2/4 P_1 + 1/4 P_2)\n");
+    printf("E7  E * sum of share_e pbar_e, the mean p: 3 * (1/4 pbar_0 + 2/4 pbar_1 + 1/4 pbar_2)\n");
     printf("    %-10s%8.4g\n", "balance", m->balance_sum[0]);
 }
 
@@ -124,7 +124,8 @@ static void backward_print(const struct model *m, const struct moe *moe, const r
     row_print("dZ", a->d_dispatched, slots, WIDTH);
     row_print("dW1", m->grads.expw1, EXPERTS, WIDTH);
     row_print("dW2", m->grads.expw2, EXPERTS, WIDTH);
-    printf("4.5 to 4.7  dp = dg where picked, plus 0.01 * 3 * share / 2 of E7; dr = p (dp - sum of p dp)\n");
+    printf("4.5 to 4.7  dp = dg where picked, plus alpha E share_e / N = 0.01 * 3 * share_e / 2 of E7;\n"
+           "            dr = p (dp - sum of p dp)\n");
     row_print("dr", a->d_scores, N, EXPERTS);
     printf("4.8 dW_router = dr^T xh; dxh = the dZ of a sub-token's slots (4.4) + dr W_router\n");
     row_print("dW_router", m->grads.routerw, EXPERTS, WIDTH);

@@ -153,7 +153,7 @@ static void test_every_pick_of_every_expert(void **state) {
 }
 
 /* A router of zeros finds all experts equal: everyone goes to experts 0 and 1, and E7 is exactly 1, since
- * each P_e is 1/E. 19 experts: a whole vector of them and a rest. */
+ * each pbar_e is 1/E. 19 experts: a whole vector of them and a rest. */
 static void test_ties_of_all(void **state) {
     (void)state;
     struct example b = example_random(2, 7, small_config.vocab, 8);

@@ -311,7 +311,7 @@ def moe(z, p, m, x, bias):
     if z.Fs:
         o = o + feed_forward(z, p, "shared", "w1 b1 w2 b2", m, xh)
     y = stack(z, p, "merge", m * z.merge, z.merge, o.reshape(x.shape))                 # E6
-    balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; f_e has no gradient
+    balance = z.E * (chosen.mean(0) / z.K * probs.mean(0)).sum()                    # E7; a share has no gradient
     return y, balance, r.logsumexp(1).square().mean(), chosen.sum(0), margin
 
 

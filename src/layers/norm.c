@@ -28,8 +28,8 @@ void norm_forward(const struct norm *n, struct kept out, const real *x, size_t r
     }
 }
 
-/* out = xhat * w + b, xhat = (x - m) * s: with g = dout * w,
- * dx = s * (g - mean(g) - xhat * mean(g * xhat)), the two means being the paths through m, if there is one, and s. */
+/* out = hat * w + b, hat = (x - m) * s, s the rstd of docs/MHMOE.md: with dhat = dout * w,
+ * dx = s * (dhat - mean(dhat) - hat * mean(dhat * hat)), the means being the paths through m, if any, and s. */
 static void row_backward(const struct norm *n, real *restrict dx, const real *restrict dout, const real *restrict x,
                          const real *kept) {
     const size_t C = n->C;

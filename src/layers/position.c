@@ -30,7 +30,7 @@ static const real *turn_of(const struct position *p, const struct batch *batch, 
     return p->turns ? p->turns + batch_position(batch, r) * (p->C / p->NH) : NULL;
 }
 
-/* y = s x, s = 1 / sqrt(mean of x^2 + epsilon), turned */
+/* turned = s x, turned by its position; s = 1 / sqrt(mean of x^2 + epsilon) */
 void position_forward(const struct position *p, struct kept qkv, real *raw, const struct batch *batch) {
     const size_t C = p->C, hs = C / p->NH, heads = p->turns || p->scales ? 2 * p->NH : 0;
     if (heads == 0 && qkv.data == raw) return;
@@ -47,7 +47,7 @@ void position_forward(const struct position *p, struct kept qkv, real *raw, cons
     }
 }
 
-/* dx = s (dy - y mean(y * dy)), turned back; y and dy are both turned, which leaves their product as it is. */
+/* dx = s (dy - y mean(y * dy)), turned back; y is `turned`, as dy is, which leaves their product as it is. */
 void position_backward(const struct position *p, real *dqkv, struct kept qkv, const struct batch *batch) {
     const size_t C = p->C, heads = 2 * p->NH, hs = C / p->NH;
     if (!p->turns && !p->scales) return;

@@ -32,16 +32,17 @@ static void scores_scale(const struct router *r, real *scores, const real *z, si
     }
 }
 
-/* z = x P^T,  r_ne = cos(z_n, w_e) / tau = z_n . w_e / (|z_n| |w_e| tau) */
+/* z = x W_proj^T,  r_ne = cos(z_n, w_e) / tau = z_n . w_e / (|z_n| |w_e| tau) */
 static void cosine_forward(const struct router *r, const struct routing *f, real *scores, struct kept x) {
     linear_forward(&r->project, f->projected, x, NULL, f->N);
     linear_forward(&r->scores, scores, kept_real(f->projected), NULL, f->N);
     scores_scale(r, scores, f->projected, f->N);
 }
 
-/* With norms and tau held constant, dq_ne = dr_ne / (|z_n| |w_e| tau) gives y = dq W and dW = dq^T z. A cosine
- * does not change with length, so the norms take from each gradient its part along its own vector:
- *   dz_n = y_n - z_n (z_n . y_n) / |z_n|^2,  the same for w_e;  dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e.dW_e */
+/* With norms and tau held constant, dc_ne = dr_ne / (|z_n| |w_e| tau) gives dz0 = dc W and dw0 = dc^T z. A
+ * cosine does not change with length, so the norms take from each gradient its part along its own vector:
+ *   dz_n = dz0_n - z_n (z_n . dz0_n) / |z_n|^2,  the same for w_e;
+ *   dlog_tau = -sum_ne dr_ne r_ne = -sum_e w_e . dw0_e */
 static void cosine_backward(const struct router *r, const struct routing *f, const struct router_gradients *g,
                             struct kept x) {
     const size_t E = r->E, D = r->project.OC, N = f->N;
@@ -97,7 +98,7 @@ void router_forward(const struct router *r, const struct routing *f, struct kept
     }
 }
 
-/* g_k = p_k / s, s = sum_j p_j over the chosen:  dp_k = (dg_k - sum_j dg_j g_j) / s, in place */
+/* g_k = p_k / psum, psum = sum_j p_j over the picks:  dp_k = (dg_k - sum_j dg_j g_j) / psum, in place */
 static void renormalize_backward(real *d_gates, const real *gates, const real *probs, const int32_t *picks,
                                  size_t K) {
     real sum = 0, dot = 0;
@@ -105,9 +106,9 @@ static void renormalize_backward(real *d_gates, const real *gates, const real *p
     for (size_t k = 0; k < K; k++) d_gates[k] = (d_gates[k] - dot) / (sum + (real)GATE_EPSILON);
 }
 
-/* From d_gates to d_scores: through the gates and E7 (balance = E sum_e f_e mean_n p_ne, f_e constant) to dp,
- * through p = softmax(r) and the z-loss, mean_n l_n^2 with l = log sum exp r and dl = p, to
- * dr = p (dp - sum p dp) + 2 l p / N. */
+/* From d_gates to d_scores: through the gates and E7 (E sum_e share_e pbar_e, the shares constant) to dp, through
+ * p = softmax(r) and the z-loss, beta mean_n l_n^2 with l = log sum exp r and dl = p, to
+ * dr = p (dp - sum p dp) + 2 beta l p / N. */
 static void scores_backward(const struct router *r, const struct routing *f, const struct router_gradients *g) {
     const size_t E = r->E, K = r->K, N = f->N;
     real d_balance[E]; /* by any p_ne, the same for all n */

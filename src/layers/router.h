@@ -14,7 +14,7 @@ struct router {
     bool renormalize;       /* the gates of a row sum to 1 */
     struct linear scores;   /* W (E, D): softmax: r = x W^T, D = S; cosine: a row is an expert's embedding */
     const real *bias;       /* (E) added to the probabilities for the choice, not in the gates */
-    struct linear project;  /* cosine: P (D, S) */
+    struct linear project;  /* cosine: W_proj (D, S) */
     const real *log_tau;    /* cosine: log of the temperature, one number */
     real *d_log_tau;        /* added to */
 };
@@ -46,7 +46,7 @@ void router_backward(const struct router *r, const struct routing *f, const stru
                      struct kept x);
 size_t router_workspace_bytes(enum router_kind kind, size_t E, size_t D, size_t S, size_t rows);
 
-/* E7: E sum_e f_e P_e; 1 at perfect balance. `mean` (E) is work memory. */
+/* E7: E sum_e share_e pbar_e; 1 at perfect balance. `mean` (E) is work memory. */
 double router_balance(const struct router *r, const struct routing *f, real *mean);
 /* mean_n (log sum exp r_n)^2 (ST-MoE): keeps scores small, which softmax alone does not see. */
 double router_z_loss(const struct routing *f);

@@ -17,7 +17,7 @@ static void gelu_rows_backward(real *dx, real *x, size_t rows, size_t C) {
         activation_backward(ACTIVATION_GELU, kept_real(dx + r * C), dx + r * C, kept_real(x + r * C), 1, C);
 }
 
-/* h_0 = in W_0^T + b_0,  h_i = gelu(h_{i-1}) W_i^T + b_i */
+/* hid_0 = in W_0^T + b_0,  hid_i = gelu(hid_{i-1}) W_i^T + b_i */
 void stack_forward(const struct stack *s, real *out, struct kept in, const real *start, size_t rows) {
     const size_t C = s->layers.IC, last = s->depth - 1;
     for (size_t i = 0; i <= last; i++) {
@@ -28,7 +28,7 @@ void stack_forward(const struct stack *s, real *out, struct kept in, const real 
     }
 }
 
-/* dh_{i-1} = (dh_i W_i) gelu'(h_{i-1}). Gradients go to and fro between two buffers; layer 0's ends in din. */
+/* dhid_{i-1} = (dhid_i W_i) gelu'(hid_{i-1}). Gradients go to and fro between two buffers; layer 0's ends in din. */
 void stack_backward(const struct stack *s, real *din, const real *dout, struct kept in, size_t rows) {
     const size_t C = s->layers.IC;
     for (size_t i = s->depth - 1; i > 0; i--) {
