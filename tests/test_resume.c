@@ -230,6 +230,33 @@ static void changes_are_told(void **state) {
     refuse(5, "--seed 4: the run in run was begun with 1", "leave it out", "train --resume run");
 }
 
+/* A finished run that gets more steps has its schedule drawn out, whichever it is: the step that follows and the last
+ * one have these rates, of 24 and 12 steps, by hand. Where the rate goes on as it was, nothing is said. */
+static void extended_runs_tell_their_jump(void **state) {
+    (void)state;
+    static const struct {
+        const char *schedule, *rates; /* next, last */
+    } all[] = {
+        {"wsd", "0.01; the last step had 0.00325"}, /* over 4 of 12: step 11 has 1/4 left; over 9 of 24: not yet */
+        {"wsd --decay-steps 75%", "0.007; the last step had 0.002"}, /* 1/9 left; 12/18 */
+        {"cosine", "0.0065; the last step had 0.00127"},  /* (1 + cos(8/9 pi)) / 2 = 0.0302; of 9/21: 0.6113 */
+        {"linear", "0.00614; the last step had 0.002"},   /* 1/9 and 12/21 left */
+        {"linear --final-lr 0", "0.00571; the last step had 0.00111"},
+        {"constant", NULL},
+        {"cosine --final-lr 1", NULL},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        run("rm -rf run && " TRAIN "--schedule %s --out run && train --resume run --steps 24 --until 13",
+            all[i].schedule);
+        char *note = string_format("train: note: the learning rate goes on at %s\n", all[i].rates ? all[i].rates : "");
+        if (all[i].rates ? !strstr(errors, note) : strstr(errors, "learning rate") != NULL)
+            fail_msg("%s: want '%s', got\n%s", all[i].schedule, note, errors);
+        free(note);
+        run("train --resume run --until 14"); /* it is said once */
+        assert_null(strstr(errors, "learning rate"));
+    }
+}
+
 /* Steps beyond a finished run take its learning rate up again: both rates are said. */
 static void jumps_of_the_rate_are_told(void **state) {
     (void)state;
@@ -531,6 +558,7 @@ int main(void) {
         cmocka_unit_test(directories_are_claimed_first),
         cmocka_unit_test(empty_names_are_refused),
         cmocka_unit_test(changes_are_told),
+        cmocka_unit_test(extended_runs_tell_their_jump),
         cmocka_unit_test(jumps_of_the_rate_are_told),
         cmocka_unit_test_setup(until_that_has_passed_is_told, half_run),
         cmocka_unit_test_setup(steps_that_are_past_change_nothing, half_run),
