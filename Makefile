@@ -2,6 +2,7 @@
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
 # make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
+# make check-documents  that every command of README and docs works (a minute; listed there: what takes longer)
 # make lesson     the MH-MoE layer on one token, forward and backward, in numbers to follow by hand
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make install    programs, manual pages, completions and libmhmoe below PREFIX=/usr/local (DESTDIR=, LEVELS=: install/README.md)
@@ -128,6 +129,9 @@ test: $(PROGRAMS) $(BUILD)/pages $(BUILD)/emoji $(BUILD)/analyse $(BUILD)/compar
 	sh tests/layout.sh
 	BUILD=$(BUILD) sh tests/run.sh $(TESTS:%=$(BUILD)/test_%)
 
+check-documents: all
+	BUILD=$(BUILD) bash tests/documents.sh
+
 # ./train's defaults on its default corpus; where that cannot be had, the text in this repository will do.
 demo: all $(BUILD)/austen
 	@if sh data/corpus.sh austen; then ./train; else \
@@ -176,6 +180,6 @@ include install/install.mk
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test demo demo-images compare analyse gallery lesson bench bench-torch clean
+.PHONY: all test check-documents demo demo-images compare analyse gallery lesson bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
