@@ -2,7 +2,7 @@
 # make demo       the whole way: corpus, tokenizer, training, plots, samples (about 4 minutes)
 # make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
-# make check-documents  that every command of README and docs works (a minute; listed there: what takes longer)
+# make check-documents  runs every command of README and docs, with a small text and few steps (a minute)
 # make lesson     the MH-MoE layer on one token, forward and backward, in numbers to follow by hand
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make install    programs, manual pages, completions and libmhmoe below PREFIX=/usr/local (DESTDIR=, LEVELS=: install/README.md)

@@ -25,6 +25,7 @@ long=$(cat <<'END'
 .ci/run          | make test TESTS="layer model"
 .ci/run          | make test TESTS="gemm layer"
 .ci/run          | .ci/run
+.ci/run          | make check-documents
 make test        | sh tests/layout.sh
 tests/install.sh | make install
 tests/install.sh | make install PREFIX="$HOME/.local"
