@@ -10,6 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build} source=$PWD work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+unset BUILD MAKEFLAGS MFLAGS # there it is called build
 documents="README.md data/README.md docs/MHMOE.md docs/RESULTS.md docs/SPEED.md install/README.md"
 
 # Blocks that are no commands, by their first lines. (Blocks of MHMOE.md are equations, but for lines with a program.)
