@@ -11,6 +11,7 @@
 #include <string.h>
 #include "src/math/attention.h"
 #include "src/layers/dispatch.h"
+#include "src/layers/documents.h"
 #include "src/layers/ffn.h"
 #include "src/layers/inputs.h"
 #include "src/math/kernels.h"
@@ -103,6 +104,8 @@ enum when { ALWAYS, BACKWARD, WHEN };
     X(lnf_kept,     real, ALWAYS,   R, 2)                                                       \
     X(logits,       real, ALWAYS,   LOGIT_ROWS, max_size(V, codes))                             \
     X(losses,       real, ALWAYS,   R)                                                          \
+    X(starts,       int32_t, ALWAYS, documents * (R + 1)) /* see src/layers/documents.h */       \
+    X(row_positions, int32_t, ALWAYS, documents * R)                                            \
     X(patch_of,     int32_t, ALWAYS, (P > 0) * R) /* see src/layers/inputs.h */                        \
     X(patches,      real, ALWAYS,   (P > 0) * R, C)                                             \
     X(own,          int32_t, ALWAYS, masked * R) /* see src/layers/scorer.h */                         \
@@ -171,7 +174,7 @@ static size_t activations_layout(struct slices *list, const struct sizes *s, str
     const size_t T = s->T, R = setup.batch * T, V = s->V, C = s->C, L = s->L, NH = s->NH, S = s->S, E = s->E,
                  K = s->K, F = s->F, Fs = s->Fs, Fd = s->Fd, D = s->D, W = s->W, head = s->head, merge = s->merge,
                  cosine = s->cosine, qk_norm = s->qk_norm, rotary = !s->learned, N = R * s->H, P = s->P,
-                 masked = s->masked, codes = s->codes, LOGIT_ROWS = logit_rows_for(s, R),
+                 masked = s->masked, codes = s->codes, documents = s->documents, LOGIT_ROWS = logit_rows_for(s, R),
                  wide = kept_bytes(keeps_bf16(setup));
     const size_t HEAD = head > 1 ? head - 1 : 0, MERGE = merge > 1 ? merge - 1 : 0;
     const size_t HIDDEN = W * max_size(s->LD ? R * Fd : 0, max_size(N * K * F, N * Fs));
@@ -556,11 +559,12 @@ void model_forward(struct model *m, const struct batch *batch) {
     struct activations *a = m->acts;
     const size_t L = m->sizes.L;
     a->batch = *batch;
+    if (m->sizes.documents && batch->from == 0) batch_split(&a->batch, DOCUMENT_TOKEN, a->starts, a->row_positions);
     a->rows = batch_rows(batch);
     work_ensure(m);
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
     const struct inputs inputs = inputs_of(m);
-    inputs_forward(&inputs, at(a->stream, 0), batch);
+    inputs_forward(&inputs, at(a->stream, 0), &a->batch);
     for (size_t l = 0; l < L; l++) block_forward(m, l);
     norm_forward(&norm, kept_real(a->lnf), at(a->stream, L), a->rows);
     m->forwards++;
@@ -618,13 +622,15 @@ void model_generate(struct model *m, const int32_t *prompt, size_t n, size_t cou
                     bool (*emit)(void *context, int32_t token), void *context) {
     const size_t T = m->sizes.T;
     int32_t *window = array_alloc(T, sizeof *window);
-    size_t kept = n < T ? n : T, done = 0; /* tokens in the window; positions computed */
+    const size_t start = m->sizes.documents ? document_start(prompt, n, DOCUMENT_TOKEN) : 0;
+    size_t kept = n - start < T ? n - start : T, done = 0; /* tokens in the window; positions computed */
     memcpy(window, prompt + n - kept, kept * sizeof *window);
     for (size_t i = 0; i < count; i++) {
         model_forward(m, &(struct batch){.B = 1, .T = kept, .from = done, .tokens = window + done});
         const int32_t token = sampler_pick(sampler, model_logits(m, kept - done - 1), m->sizes.V);
         done = is_training(m) && m->setup.recompute ? 0 : kept; /* a sample is worth no memory: all is computed again */
         if (!emit(context, token)) break;
+        if (m->sizes.documents && token == DOCUMENT_TOKEN) kept = done = 0;
         if (kept < T) window[kept++] = token;
         else { /* the window is full: the token is the last of the next one */
             kept = (T + 1) / 2;

@@ -139,7 +139,7 @@ void model_pack(struct model *m);
 /* Computes a batch up to the last layer norm, and remembers it (not what it points at) for loss and backward. With
  * `from` > 0 it continues a sequence whose first `from` tokens went through earlier calls (the KV cache, which
  * setup.recompute does without): outputs are those of the T - from new ones, with the bits they would have had in one
- * call. */
+ * call. With --documents a sequence that is continued so has no DOCUMENT_TOKEN but, perhaps, its first. */
 void model_forward(struct model *m, const struct batch *batch);
 
 /* Sum over the rows of the last forward of -log p(target), in nats; TARGET_NONE rows count nothing; *count receives

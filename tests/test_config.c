@@ -13,6 +13,7 @@
 /* All that a step of a model leaves. */
 static uint64_t step_hash(const struct config *config) {
     struct example b = example_random(2, 5, 37, 3);
+    b.tokens[3] = DOCUMENT_TOKEN; /* what --documents heeds */
     struct model m = model_make(config, MODEL_TRAIN, 2);
     model_initialize(&m, 4);
     const double loss = model_gradients(&m, &b);
@@ -387,14 +388,15 @@ static void test_checkpoint_without_task(void **state) {
     struct error err;
     char *all = config_to_string(&config);
     json_t *object = json_loads(all, 0, NULL);
-    const char *const new_keys[] = {"task", "size", "patch", "codes"};
-    for (size_t i = 0; i < 4; i++) assert_int_equal(json_object_del(object, new_keys[i]), 0);
+    const char *const new_keys[] = {"task", "size", "patch", "codes", "documents"};
+    for (size_t i = 0; i < 5; i++) assert_int_equal(json_object_del(object, new_keys[i]), 0);
     char *old = json_dumps(object, JSON_COMPACT);
     model_write(&m, old);
     assert_true(checkpoint_open(&c, MODEL, &err));
     if (!config_from_checkpoint(&read, &c, &err)) fail_msg("%s", err.text);
     char *got = config_to_string(&read);
     assert_int_equal(read.task, TASK_TEXT);
+    assert_false(read.documents);
     assert_string_equal(got, all);
     checkpoint_close(&c);
     json_object_set_new(object, "task", json_string("masked")); /* who says that says the rest */

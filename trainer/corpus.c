@@ -123,6 +123,9 @@ bool data_open(struct train *t, char **corpora, size_t n, const struct checkpoin
         return error_set(err, EXIT_MISMATCH, "%s: made with another tokenizer than %s; name the corpus again",
                          t->data_dir, earlier ? earlier->path : o->tokenizer ? o->tokenizer : "its own");
     t->config.vocab = tokenizer_vocab(t->tokenizer);
+    if (t->config.documents && tokenizer_end_of_text(t->tokenizer) != DOCUMENT_TOKEN)
+        return error_set(err, EXIT_MISMATCH, "--documents: the tokenizer has another end of text (got id %d, want %d); "
+                         "leave out --tokenizer, or --documents", tokenizer_end_of_text(t->tokenizer), DOCUMENT_TOKEN);
     return true;
 }
 

@@ -26,6 +26,9 @@ const struct option_spec model_options[] = {
      "side of a patch in pixels (masked); a picture is (size / patch)^2 of them", NULL},
     {"codes", 0, OPTION_INT, FIELD(codes), "512", 2, 1 << 16, NULL, "N",
      "visual codes: what hidden patches are told apart by (masked)", NULL},
+    {"documents", 0, OPTION_FLAG, FIELD(documents), "false", 0, 0, NULL, NULL,
+     "attention stops at the ends of texts: a token sees, and counts its position from, the start of its own (text)",
+     NULL},
     {"vocab", 0, OPTION_INT, FIELD(vocab), "4096", 259, 1 << 24, NULL, "N",
      "tokens in the vocabulary (256 of them are single bytes)", NULL},
     {"seq", 0, OPTION_INT, FIELD(seq), "128", 1, 1 << 20, NULL, "N", "sequence length in tokens", NULL},
@@ -168,7 +171,10 @@ static bool block_check(const struct config *c, struct sizes *s, struct error *e
                         .NH = (size_t)c->attn_heads, .W = activation_width((enum activation)c->activation),
                         .Fd = hidden_default(c, (size_t)c->channels), .learned = c->position == POSITION_LEARNED,
                         .bias = c->bias, .shift = c->bias && c->norm == NORM_LAYER, .untied = !c->tie,
-                        .qk_norm = c->qk_norm, .zero_start = c->zero_start};
+                        .qk_norm = c->qk_norm, .documents = c->documents, .zero_start = c->zero_start};
+    if (c->documents && c->task == TASK_MASKED)
+        return error_set(err, EXIT_USAGE, "--documents: with --task masked each text is by itself already; leave it "
+                         "out");
     if (s->C % s->NH)
         return error_set(err, EXIT_USAGE, "--channels %d is not divisible by --attn-heads %d; use --channels %zu",
                          c->channels, c->attn_heads, channels_fitting(c));
@@ -284,6 +290,11 @@ static void task_complete(json_t *object) {
     json_decref(all);
 }
 
+/* Before attention could stop at their ends, all documents were one. */
+static void documents_complete(json_t *object) {
+    if (!json_object_get(object, "documents")) json_object_set_new(object, "documents", json_false());
+}
+
 bool config_from_checkpoint(struct config *config, const struct checkpoint *c, struct error *err) {
     const struct option_group group = {model_options, config};
     struct sizes sizes;
@@ -295,6 +306,7 @@ bool config_from_checkpoint(struct config *config, const struct checkpoint *c, s
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &bad);
     block_complete(object);
     task_complete(object);
+    documents_complete(object);
     const bool good = object ? options_from_json(&group, object, &why) && config_check(config, &sizes, &why)
                              : error_set(&why, EXIT_INPUT, "not JSON (%s)", bad.text);
     json_decref(object);

@@ -12,12 +12,15 @@
 enum ffn_kind { FFN_DENSE, FFN_SMOE, FFN_MHMOE };
 enum balance { BALANCE_AUX, BALANCE_BIAS, BALANCE_NONE };
 enum task_kind { TASK_TEXT, TASK_MASKED };
+/* The end of a text, as our tokenizers number it: the token before a document, from which its first one is foretold. */
+enum { DOCUMENT_TOKEN = 1 };
 enum block_kind { BLOCK_GPT2, BLOCK_LLAMA, BLOCK_MODERN, BLOCKS };
 
 /* What the user chooses: one field an option, see model_options in config.c. */
 struct config {
     int task;              /* enum task_kind: what is learnt */
     int size, patch, codes; /* TASK_MASKED: a picture's side and a patch's in pixels (size 0: no pictures); codebook */
+    bool documents;        /* a token sees nothing before its document, which DOCUMENT_TOKEN begins */
     int vocab, seq, layers, channels, attn_heads;
     int block;             /* enum block_kind: what the seven that follow are where they are not given */
     int norm;              /* enum norm_kind */
@@ -51,7 +54,7 @@ struct sizes {
     size_t V, T, C, L, NH, H, S, E, K, F, Fs, Fd, D, W, LM, LD;
     size_t head, merge;    /* layers in the stack; 0: none */
     size_t masked, P, Q, codes; /* TASK_MASKED; patches of a picture, numbers a patch, visual codes (0: no pictures) */
-    size_t cosine, shared, learned, bias, shift, untied, qk_norm; /* 1 or 0; shift: norms have biases */
+    size_t cosine, shared, learned, bias, shift, untied, qk_norm, documents; /* 1 or 0; shift: norms have biases */
     bool zero_start;
 };
 
