@@ -6,7 +6,7 @@
 #include "src/run/likelihood.h"
 
 /* Of the tokens of a span, of which the model has read the first `cached` already, what they cost: -log p, in nats,
- * into losses (at most T). */
+ * into losses (at most T). Where --documents has texts begin within the span, the cache is not asked. */
 void span_score(struct model *m, const int32_t *tokens, const struct span *s, size_t cached, real *losses);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../scoring.h"
 #include "../src/layers/documents.h"
 #include "small_model.h"
 
@@ -194,6 +195,62 @@ static void test_generate(void **state) {
     assert_true(ends > 5);
 }
 
+/* ---- Scoring ---- */
+
+/* Losses (n + 1) of tokens 1..n-1, span by span, each of which goes on from a cache that has `share` quarters of what
+ * it only reads. */
+static void spans_score(struct model *m, const int32_t *tokens, size_t n, size_t share, real *losses) {
+    for (struct span s = {.stop = 1}; span_next(&s, SEQ, n);) {
+        const size_t cached = (s.from - 1 - s.start) * share / 4;
+        if (cached > 0) model_forward(m, &(struct batch){.B = 1, .T = cached, .tokens = tokens + s.start});
+        losses[s.stop] = -1;
+        span_score(m, tokens, &s, cached, losses + s.from);
+        assert_true(losses[s.stop] == -1); /* which is not of the span */
+    }
+}
+
+/* The same, where every token is what one training window says last that ends before it. */
+static void windows_score(struct model *whole, const int32_t *tokens, size_t n, real *losses) {
+    size_t count;
+    for (struct span s = {.stop = 1}; span_next(&s, SEQ, n);)
+        for (size_t i = s.from; i < s.stop; i++) {
+            const size_t T = i - s.start;
+            int32_t targets[SEQ];
+            for (size_t t = 0; t < T; t++) targets[t] = t < T - 1 ? TARGET_NONE : tokens[i];
+            model_forward(whole, &(struct batch){.B = 1, .T = T, .tokens = tokens + s.start, .targets = targets});
+            losses[i] = (real)model_loss(whole, 0, &count);
+        }
+}
+
+/* Whether a text begins in what is only read, in what is scored, in neither, or where one meets the other: through the
+ * cache a token gets what it gets in a whole window, to the bit. A model without the option sees across. */
+static void test_score(void **state) {
+    (void)state;
+    static const size_t begins[][4] = {{0, 0, 0, 0}, {0, 3, 44, 101}, {20, 21, 41, 42}, {40, 60, 61, 62},
+                                       {1, 59, 80, 81}};
+    for (size_t kind = 0; kind < 3 * COUNT(begins); kind++) {
+        struct config config = documents_config(kind % 3);
+        struct example e = documents_example(3, begins[kind / 3], 4);
+        struct model m = documents_model(&config, MODEL_INFER, 1, false, STORAGE_F32),
+                     whole = documents_model(&config, MODEL_TRAIN, 1, false, STORAGE_F32);
+        config.documents = false;
+        struct model plain = documents_model(&config, MODEL_INFER, 1, false, STORAGE_F32);
+        real want[3 * SEQ + 1] = {[3 * SEQ] = -1}, got[3 * SEQ + 1] = {0};
+        windows_score(&whole, e.tokens, 3 * SEQ, want);
+        for (size_t share = 0; share <= 4; share++) {
+            spans_score(&m, e.tokens, 3 * SEQ, share, got);
+            assert_memory_equal(got, want, sizeof got);
+        }
+        spans_score(&plain, e.tokens, 3 * SEQ, 0, got);
+        assert_int_equal(memcmp(got, want, sizeof got) == 0, kind / 3 == 0); /* the first has one text */
+        model_overrun_check(&m);
+        example_free(&e);
+        model_destroy(&m);
+        model_destroy(&whole);
+        model_destroy(&plain);
+    }
+}
+
 /* A masked model's texts are by themselves already. */
 static void test_masked_refusal(void **state) {
     (void)state;
@@ -210,7 +267,8 @@ static void test_masked_refusal(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_split),     cmocka_unit_test(test_document_start), cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_generate),       cmocka_unit_test(test_masked_refusal),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_generate),       cmocka_unit_test(test_score),
+        cmocka_unit_test(test_masked_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,9 +12,9 @@
 #include "letters.h"
 #include "prose.h"
 
-/* Of every block, and one with pieces of several letters, trained a little. */
-enum { MODELS = 4 };
-static const char *const models[MODELS] = {"gpt2", "llama", "modern", "runs/prose"};
+/* Of every block, and two with pieces of several letters, trained a little. */
+enum { MODELS = 5 };
+static const char *const models[MODELS] = {"gpt2", "llama", "modern", "runs/prose", "runs/documents"};
 
 static int models_make(void **state) {
     (void)state;
@@ -25,9 +25,10 @@ static int models_make(void **state) {
         model_destroy(&m);
     }
     prose_save("prose.txt", 300, 5);
-    run("train prose.txt --out runs/prose --vocab 340 --seq 17 --layers 2 --channels 12 --attn-heads 3 --moe-heads 2 "
-        "--experts 5 --topk 2 --expert-hidden 7 --batch 3 --steps 40 --warmup 1 --lr 0.01 --eval-every 0 "
-        "--sample-every 0");
+    for (int documents = 0; documents < 2; documents++)
+        run("train prose.txt --out %s --vocab 340 --seq 17 --layers 2 --channels 12 --attn-heads 3 --moe-heads 2 "
+            "--experts 5 --topk 2 --expert-hidden 7 --batch 3 --steps 40 --warmup 1 --lr 0.01 --eval-every 0 "
+            "--sample-every 0 %s", models[BLOCKS + documents], documents ? "--documents" : "");
     return 0;
 }
 
