@@ -12,6 +12,7 @@
 #include "src/math/attention.h"
 #include "src/layers/dispatch.h"
 #include "src/layers/documents.h"
+#include "src/layers/dropout.h"
 #include "src/layers/ffn.h"
 #include "src/layers/inputs.h"
 #include "src/math/kernels.h"
@@ -442,7 +443,7 @@ static void heads_forward(const struct model *m, const struct moe *moe, struct k
     rows_keep(moe->xh, xh, m->acts->rows, m->sizes.C);
 }
 
-/* out (R,C) = residual + MH-MoE(x); x (R,C) is the normalised stream. */
+/* out (R,C) = residual (or NULL for zeros) + MH-MoE(x); x (R,C) is the normalised stream. */
 static void moe_forward(struct model *m, size_t lm, real *out, struct kept x, const real *residual) {
     const struct sizes *s = &m->sizes;
     const size_t rows = m->acts->rows;
@@ -501,6 +502,7 @@ struct block {
     struct position position;
     struct attention attention;
     struct ffn dense;
+    struct dropout drop_attention, drop_ffn;
     struct kept ln1, all_qkv, new_qkv, att, ln2, fc; /* new_qkv: behind the KV cache */
     real *in, *middle, *out;
 };
@@ -515,6 +517,8 @@ static struct block block_of(const struct model *m, size_t l) {
         .qkv = LINEAR(m, qkvw, qkvb, l), .project = LINEAR(m, attprojw, attprojb, l),
         .position = {C, m->sizes.NH, a->turns, at(a->qk_scales, l)},
         .attention = {C, m->sizes.NH, operands_of(m->setup, m->setup.storage), at(a->lse, l), m->work},
+        .drop_attention = dropout_at(a->batch.dropout, l, SITE_ATTENTION),
+        .drop_ffn = dropout_at(a->batch.dropout, l, SITE_FFN),
         .in = at(a->stream, l), .ln1 = KEPT(m, a->ln1, l), .all_qkv = KEPT(m, a->qkv, l), .att = KEPT(m, a->att, l),
         .middle = at(a->middle, l), .ln2 = KEPT(m, a->ln2, l), .out = at(a->stream, l + 1),
     };
@@ -529,26 +533,33 @@ static struct block block_of(const struct model *m, size_t l) {
 static void block_forward(struct model *m, size_t l) {
     const struct activations *a = m->acts;
     const struct block b = block_of(m, l);
+    const size_t C = m->sizes.C;
+    const real *residual = dropout_start(&b.drop_ffn, b.middle);
     real *qkv = kept_room(b.new_qkv, a->d_qkv);
     norm_forward(&b.norm1, b.ln1, b.in, a->rows);
     linear_forward(&b.qkv, qkv, b.ln1, NULL, a->rows);
     position_forward(&b.position, b.new_qkv, qkv, &a->batch);
     attention_forward(&b.attention, b.att, b.all_qkv, &a->batch);
-    linear_forward(&b.project, b.middle, b.att, b.in, a->rows);
+    linear_forward(&b.project, b.middle, b.att, dropout_start(&b.drop_attention, b.in), a->rows);
+    dropout_forward(&b.drop_attention, b.middle, b.in, a->rows, C);
     norm_forward(&b.norm2, b.ln2, b.middle, a->rows);
-    if (b.is_moe) moe_forward(m, b.i, b.out, b.ln2, b.middle);
-    else ffn_forward(&b.dense, kept_real(b.out), b.fc, b.ln2, b.middle, hidden_scratch(m));
+    if (b.is_moe) moe_forward(m, b.i, b.out, b.ln2, residual);
+    else ffn_forward(&b.dense, kept_real(b.out), b.fc, b.ln2, residual, hidden_scratch(m));
+    dropout_forward(&b.drop_ffn, b.out, b.middle, a->rows, C);
 }
 
-/* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. */
+/* d_stream (R,C) is the gradient of the stream: of what follows on entry, of what goes in on return. What dropout left
+ * of it lies, for the feed-forward layer, where attention's gradient will, and for attention where norms' will. */
 static void block_backward(struct model *m, size_t l, double router_scale) {
     const struct activations *a = m->acts;
     const struct block b = block_of(m, l);
-    const real *d_ln2 = a->d_norm;
-    if (b.is_moe) d_ln2 = moe_backward(m, b.i, a->d_stream, b.ln2, router_scale);
-    else ffn_backward(&b.dense, a->d_norm, kept_of(m, a->d_hidden), a->d_stream, b.fc, b.ln2, m->work);
+    const size_t C = m->sizes.C;
+    const real *d_ln2 = a->d_norm, *d_out = dropout_backward(&b.drop_ffn, a->d_att, a->d_stream, a->rows, C);
+    if (b.is_moe) d_ln2 = moe_backward(m, b.i, d_out, b.ln2, router_scale);
+    else ffn_backward(&b.dense, a->d_norm, kept_of(m, a->d_hidden), d_out, b.fc, b.ln2, m->work);
     norm_backward(&b.norm2, a->d_stream, d_ln2, b.middle, a->rows);
-    linear_backward(&b.project, a->d_att, a->d_stream, b.att, NULL, a->rows, m->work);
+    d_out = dropout_backward(&b.drop_attention, a->d_norm, a->d_stream, a->rows, C);
+    linear_backward(&b.project, a->d_att, d_out, b.att, NULL, a->rows, m->work);
     attention_backward(&b.attention, a->d_qkv, a->d_att, b.all_qkv, b.att, &a->batch);
     position_backward(&b.position, a->d_qkv, b.all_qkv, &a->batch);
     linear_backward(&b.qkv, a->d_norm, a->d_qkv, b.ln1, NULL, a->rows, m->work);
@@ -558,6 +569,7 @@ static void block_backward(struct model *m, size_t l, double router_scale) {
 void model_forward(struct model *m, const struct batch *batch) {
     struct activations *a = m->acts;
     const size_t L = m->sizes.L;
+    const struct dropout drop = dropout_at(batch->dropout, 0, SITE_INPUTS);
     a->batch = *batch;
     if (m->sizes.documents && batch->from == 0) batch_split(&a->batch, DOCUMENT_TOKEN, a->starts, a->row_positions);
     a->rows = batch_rows(batch);
@@ -565,6 +577,7 @@ void model_forward(struct model *m, const struct batch *batch) {
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
     const struct inputs inputs = inputs_of(m);
     inputs_forward(&inputs, at(a->stream, 0), &a->batch);
+    dropout_forward(&drop, at(a->stream, 0), NULL, a->rows, m->sizes.C);
     for (size_t l = 0; l < L; l++) block_forward(m, l);
     norm_forward(&norm, kept_real(a->lnf), at(a->stream, L), a->rows);
     m->forwards++;
@@ -609,12 +622,14 @@ void model_backward(struct model *m, double router_scale) {
     const size_t C = m->sizes.C, L = m->sizes.L;
     const struct norm norm = NORM(m, lnfw, lnfb, 0, a->lnf_kept);
     const struct inputs inputs = inputs_of(m);
+    const struct dropout drop = dropout_at(a->batch.dropout, 0, SITE_INPUTS);
     reals_clear(a->d_stream, a->rows * C);
     norm_backward(&norm, a->d_stream, a->d_norm, at(a->stream, L), a->rows);
     for (size_t l = L; l-- > 0;) {
         if (m->setup.recompute && l < L - 1) block_recompute(m, l);
         block_backward(m, l, router_scale);
     }
+    dropout_backward(&drop, a->d_stream, a->d_stream, a->rows, C);
     inputs_backward(&inputs, a->d_stream, &a->batch);
 }
 

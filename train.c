@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "data/inputs.h"
+#include "src/layers/dropout.h"
 #include "src/math/kernels.h"
 #include "src/run/optimizer.h"
 #include "src/run/stop.h"
@@ -61,6 +62,7 @@ static bool step_do(struct train *t, struct step *s, struct error *err) {
     reals_clear(m->grad_memory, m->n_parameters);
     model_clear_statistics(m);
     for (size_t a = 0; a < batches; a++) {
+        t->batches[a].dropout = dropout_of(o->dropout, (uint64_t)o->seed, (uint64_t)t->run.step, a);
         model_forward(m, &t->batches[a]);
         sum += model_loss(m, 1 / (double)targets, &count);
         model_backward(m, 1 / (double)o->accumulate);

@@ -140,6 +140,8 @@ static void test_residual(void **state) {
         assert_memory_equal(out, want, sizeof out);
         residual_forward(b, a, b, n);
         assert_memory_equal(b, want, sizeof out);
+        residual_forward(out, NULL, b, n);
+        assert_memory_equal(out, want, sizeof out);
     }
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../src/layers/dropout.h"
 #include "../src/run/optimizer.h"
 #include "../src/math/vecmath.h"
 #include "small_model.h"
@@ -504,6 +505,29 @@ static void test_differences_of_masked_models(void **state) {
     comparison_end(&c);
 }
 
+/* With masks that stay as they are while parameters move: every kind of layer, on sequences of one length and on those
+ * of a masked model. */
+static void test_differences_of_dropout(void **state) {
+    (void)state;
+    static const enum ffn_kind kinds[] = {FFN_MHMOE, FFN_SMOE, FFN_DENSE};
+    struct comparison c = {0};
+    for (int i = 0; i < 3 * 3 * 2; i++) {
+        struct config config = i / 3 % 3 == 2 ? small_config : config_other(small_config);
+        struct sizes s;
+        struct error err;
+        config.ffn = kinds[i % 3];
+        config.shared_hidden *= config.ffn != FFN_DENSE;
+        config.merge_depth -= i / 3 % 3 == 1 ? 2 : i / 3 % 3 / 2; /* 3, 1, none */
+        if (i / 9) config = config_masked(config_modern(config), 4);
+        if (!config_check(&config, &s, &err)) fail_msg("%s", err.text);
+        struct example b = i / 9 ? masked_random(&s, 5, 21) : example_random(2, 9, config.vocab, 21);
+        b.batch.dropout = dropout_of(0.1 + 0.4 * (i % 2), 24, 25, 26);
+        gradients_check_of(&b, &config, 4, &c);
+        example_free(&b);
+    }
+    comparison_end(&c);
+}
+
 /* What a block is made of, as digits. */
 enum { NORM, POSITION, ACTIVATION, BIAS, TIE, QK_NORM, DIGITS };
 static const char *const mixed_words[DIGITS][4] = {
@@ -836,6 +860,7 @@ int main(void) {
         cmocka_unit_test(test_differences_of_every_depth),
         cmocka_unit_test(test_differences_of_every_sight),
         cmocka_unit_test(test_differences_of_masked_models),
+        cmocka_unit_test(test_differences_of_dropout),
         cmocka_unit_test(test_differences_of_every_block),
         cmocka_unit_test(test_backward_adds),
         cmocka_unit_test(test_batch_is_sum_of_sequences),

@@ -210,6 +210,7 @@ static void changes_are_told(void **state) {
         {"--beta1 0.5", "--beta1 is 0.5 now; it was 0.9"},
         {"--beta2 0.5", "--beta2 is 0.5 now; it was 0.99"},
         {"--clip 2", "--clip is 2.0 now; it was 1.0"},
+        {"--dropout 0.25", "--dropout is 0.25 now; it was 0.0"},
         {"--lr 0.0123456789", "--lr is 0.0123457 now; it was 0.01"}, /* as many digits as one reads */
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {

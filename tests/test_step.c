@@ -16,6 +16,7 @@
 
 #include "../data/loader.h"
 #include "../mhmoe.h"
+#include "../src/layers/dropout.h"
 #include "command.h"
 #include "prose.h"
 #include "runs.h"
@@ -31,6 +32,7 @@ struct setting {
     const char *more;
     double embedding_lr; /* 0: not given */
     int decay;           /* of WSD; 0: cosine */
+    double dropout;
 };
 
 /* Odd sizes, and what the settings choose: the coefficients of E7 and of the z-loss, a bias' step, the cosine router's
@@ -48,27 +50,27 @@ struct setting {
 static const struct setting settings[] = {
     {"clipped", MODEL_OPTIONS "--balance-weight 0.5 --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.5, 0.05, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, "", 0, 0},
+     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, "--dropout 0.25", 0, 0, 0.25},
     {"bias", MODEL_OPTIONS "--balance bias --bias-step 0.0625 --router cosine --router-dim 3 --head-depth 2",
      {MODEL(FFN_MHMOE, 0.01, 0, 0.0625, 3), .tie = true, .head_depth = 2, .moe_every = 2, .balance = BALANCE_BIAS,
       .router = ROUTER_COSINE},
-     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, "", 0, 0},
+     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, "", 0, 0, 0},
     {"recomputed", MODEL_OPTIONS "--shared-hidden 5 --moe-residual --renormalize --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.01, 0.05, 1e-3, 16), .head_depth = 1, .moe_every = 2, .shared_hidden = 5,
       .moe_residual = true, .renormalize = true},
-     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie", 2.5, 0},
+     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie --dropout 0.1", 2.5, 0, 0.1},
     {"sparse", MODEL_OPTIONS "--ffn smoe --balance none --z-weight 0.5 --moe-every 1",
      {MODEL(FFN_SMOE, 0.01, 0.5, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 1, .balance = BALANCE_NONE},
-     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--decay-steps 3", 0.3, 3},
+     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--decay-steps 3", 0.3, 3, 0},
     {"dense", MODEL_OPTIONS "--ffn dense",
      {MODEL(FFN_DENSE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "", 0, 0},
+     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "--dropout 0.5", 0, 0, 0.5},
 };
 
 /* What the options' defaults mean: --help says so. */
 static const struct setting defaults = {
     "default", MODEL_OPTIONS, {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-    8, 1, 1, 2, 2e-3, 0, 0.02, 0.9, 0.99, 1, NULL, 8, 2};
+    8, 1, 1, 2, 2e-3, 0, 0.02, 0.9, 0.99, 1, NULL, 8, 2, 0};
 
 /* A tokenizer of some text, and a text of so few windows that all of them come within the steps: among them the last
  * one, whose targets are masked in part. */
@@ -164,7 +166,9 @@ static struct figures gradients_add(struct plain *p, int step, double *load) {
             for (size_t i = 0; counting && i < B * T; i++) f.targets += targets[i] != TARGET_NONE;
             if (counting) continue;
             model_clear_statistics(m);
-            model_forward(m, &(struct batch){.B = B, .T = T, .tokens = inputs, .targets = targets});
+            model_forward(m, &(struct batch){.B = B, .T = T, .tokens = inputs, .targets = targets,
+                                             .dropout = dropout_of(s->dropout, (uint64_t)s->seed, (uint64_t)step - 1,
+                                                                   (uint64_t)a)});
             f.loss += model_loss(m, 1 / (double)f.targets, &count) / (double)f.targets;
             model_backward(m, 1 / (double)s->accumulate);
             for (size_t lm = 0; lm < LM; lm++) {

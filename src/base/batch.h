@@ -12,6 +12,12 @@ enum { TARGET_NONE = -1 }; /* a row without a target: no loss */
  * is not shown. Only where the model has pictures (see src/layers/inputs.h). */
 enum { TOKEN_PATCH = -1, TOKEN_HIDDEN = -2 };
 
+/* What is left out of a pass at random: see src/layers/dropout.h. */
+struct dropout {
+    double share; /* of the numbers, in [0, 1); 0: nothing */
+    uint64_t key; /* which ones */
+};
+
 struct batch {
     size_t B, T;            /* sequences, and positions of each; with offsets, of the longest */
     size_t from;            /* positions that are in the KV cache already: only with B = 1, and without offsets */
@@ -26,6 +32,7 @@ struct batch {
     const int32_t *ends;
     const int32_t *targets; /* (rows), or NULL where no loss is asked for; from V on: V + visual code */
     const real *patches;    /* (n, Q) those of rows whose token is TOKEN_PATCH, in their order; or NULL */
+    struct dropout dropout; /* in training's steps alone */
 };
 
 /* Those that are computed. */

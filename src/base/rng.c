@@ -4,15 +4,6 @@
 
 #include <math.h>
 
-#define GOLDEN 0x9e3779b97f4a7c15u /* 2^64 / golden ratio: the increment of SplitMix64 */
-
-/* The output function of SplitMix64: a bijection of 64 bits that looks random; 0 maps to 0. */
-static uint64_t bits_mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* Stream 0 of a seed is the standard seeding; other streams start SplitMix64 far from it. */
 void rng_seed(struct rng *rng, uint64_t seed, uint64_t sequence) {
     uint64_t state = seed ^ bits_mix(sequence);

@@ -10,7 +10,7 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 void residual_forward(real *out, const real *a, const real *b, size_t n) {
 #pragma omp parallel for if (n > FEW_NUMBERS)
-    for (size_t i = 0; i < n; i++) out[i] = a[i] + b[i];
+    for (size_t i = 0; i < n; i++) out[i] = (a ? a[i] : 0) + b[i];
 }
 
 void reals_clear(real *x, size_t n) {

@@ -14,7 +14,7 @@
 #include "../base/real.h"
 #include "bf16.h"
 
-/* out = a + b; out may be either. */
+/* out = a (NULL: zeros) + b; out may be either. */
 void residual_forward(real *out, const real *a, const real *b, size_t n);
 
 /* x (n) = 0. */

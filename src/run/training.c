@@ -91,6 +91,9 @@ const struct option_spec training_options[] = {
     {"beta1", 0, OPTION_REAL, FIELD(beta1), "0.9", 0, 0.999999, NULL, "X", "AdamW's decay of the mean", NULL},
     {"beta2", 0, OPTION_REAL, FIELD(beta2), "0.99", 0, 0.999999, NULL, "X", "AdamW's decay of the square", NULL},
     {"clip", 0, OPTION_REAL, FIELD(clip), "1", 0, 1e9, NULL, "X", "highest gradient norm (0: any)", NULL},
+    {"dropout", 0, OPTION_REAL, FIELD(dropout), "0", 0, 0.999999, NULL, "P",
+     "share of the numbers that a step leaves out at random, of the embeddings and of what attention and the "
+     "feed-forward layer add (not of attention's weights); validations and samples leave out none", NULL},
     {"optimizer", 0, OPTION_CHOICE, FIELD(optimizer), "adamw", 0, 0, optimizer_words, "KIND",
      "what updates the matrices within the model: AdamW, as all the rest, or Muon, at the same --lr", NULL},
     {"ema", 0, OPTION_REAL, FIELD(ema), "0", 0, 0.999999, NULL, "X",
@@ -190,7 +193,7 @@ static const char *const fixed_options[] = {"seed", "eval-windows", "part-alpha"
                                             NULL};
 static const char *const told_options[] = {"steps", "batch", "accumulate", "lr", "embedding-lr", "schedule",
                                            "decay-steps", "final-lr", "warmup", "weight-decay", "beta1", "beta2",
-                                           "clip", "dtype", NULL};
+                                           "clip", "dropout", "dtype", NULL};
 
 /* The values of these options. New reference. */
 static json_t *options_some(const struct training *o, const char *const *names) {
@@ -237,6 +240,7 @@ static double rate_kept(const json_t *kept, int64_t step) {
 static json_t *kept_complete(const json_t *kept) {
     json_t *all = json_copy((json_t *)kept);
     if (!json_object_get(all, "ema")) json_object_set_new(all, "ema", json_real(0));
+    if (!json_object_get(all, "dropout")) json_object_set_new(all, "dropout", json_real(0));
     if (!json_object_get(all, "optimizer")) json_object_set_new(all, "optimizer", json_string(*optimizer_words));
     return all;
 }
@@ -246,7 +250,7 @@ bool training_resume(const struct training *o, const json_t *kept, int64_t step,
            *begun = kept_complete(kept);
     const bool ok = options_fixed(fixed, begun, dir, err);
     size_t changes = 0;
-    for (struct option_difference d; ok && options_differ(told, kept, &d); changes++) {
+    for (struct option_difference d; ok && options_differ(told, begun, &d); changes++) {
         note_print("--%s is %s now; it was %s", d.name, d.mine, d.theirs);
         json_object_del(told, d.name);
         option_difference_free(&d);
