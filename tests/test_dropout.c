@@ -225,9 +225,12 @@ static void stream_expect(double *stream, const struct model *m, const struct ba
     const size_t C = m->sizes.C;
     const struct dropout inputs = dropout_at(b->dropout, 0, SITE_INPUTS);
     real *mask = mask_of(&inputs, ROWS, C);
-    for (size_t i = 0; i < ROWS * C; i++)
-        stream[i] = mask[i] * (m->params.wte[(size_t)b->tokens[i / C] * C + i % C] +
-                               m->params.wpe[i / C % SEQ * C + i % C]);
+    for (size_t r = 0, t = 0; r < ROWS; r++, t++) {
+        if (r % SEQ == 0 || (m->config.documents && b->tokens[r] == DOCUMENT_TOKEN)) t = 0;
+        for (size_t c = 0; c < C; c++)
+            stream[r * C + c] = mask[r * C + c] * (m->params.wte[(size_t)b->tokens[r] * C + c] +
+                                                   m->params.wpe[t * C + c]);
+    }
     free(mask);
     for (size_t l = 0; l < m->sizes.L; l++) {
         const struct dropout attention = dropout_at(b->dropout, l, SITE_ATTENTION),
@@ -244,10 +247,12 @@ static void stream_expect(double *stream, const struct model *m, const struct ba
  * else. */
 static void it_stands_where_gpt2_has_it(void **state) {
     (void)state;
-    for (int kind = 0; kind < 3; kind++) {
-        const struct config config = model_config(kind);
+    for (int kind = 0; kind < 3 * 2; kind++) {
+        struct config config = model_config(kind);
+        config.documents = kind / 3;
         struct model m = model_make(&config, MODEL_TRAIN, B);
         struct example e = example_random(B, SEQ, config.vocab, 62);
+        e.tokens[4] = e.tokens[SEQ + 3] = DOCUMENT_TOKEN;
         const size_t C = m.sizes.C, V = m.sizes.V;
         double stream[ROWS * C];
         biases_alone(&m);

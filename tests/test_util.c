@@ -470,6 +470,17 @@ static void test_rng_seed(void **state) {
         for (int j = 0; j < i; j++) assert_true(seen[i % 2][i / 2] != seen[j % 2][j / 2]);
 }
 
+/* What SplitMix64 draws from the seed 1234567, in any order; and a generator's state is the first of its seed. */
+static void test_rng_at(void **state) {
+    (void)state;
+    static const uint64_t want[] = {6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                    4593380528125082431u, 16408922859458223821u};
+    struct rng rng;
+    for (size_t i = 5; i-- > 0;) assert_true(rng_at(1234567, i) == want[i]);
+    rng_seed(&rng, 9, 0);
+    for (size_t i = 0; i < 4; i++) assert_true(rng_at(9, i) == rng.s[i]);
+}
+
 static void test_rng_uniform(void **state) {
     (void)state;
     enum { N = 1000003 };
@@ -636,7 +647,7 @@ int main(void) {
         cmocka_unit_test(test_atomic_order),      cmocka_unit_test(test_atomic_steps_fail),
         cmocka_unit_test(test_threads_start),
         cmocka_unit_test(test_rng_next),          cmocka_unit_test(test_rng_seed),
-        cmocka_unit_test(test_rng_uniform),
+        cmocka_unit_test(test_rng_at),            cmocka_unit_test(test_rng_uniform),
         cmocka_unit_test(test_rng_below),
         cmocka_unit_test(test_rng_normal),
         cmocka_unit_test(test_shuffle_bijection), cmocka_unit_test(test_shuffle_uniform),
