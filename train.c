@@ -186,7 +186,7 @@ static bool model_open(struct train *t, const struct checkpoint *resumed, struct
     const struct training *o = &t->options;
     if (!model_create(m, &t->config, setup_of(o), err)) return false;
     t->moment_memory = array_alloc(2 * m->n_parameters, sizeof(real));
-    if (o->optimizer) t->muon_memory = array_alloc(muon_bytes(o, m->info), 1);
+    if (o->optimizer == OPTIMIZER_MUON) t->muon_memory = array_alloc(muon_bytes(o, m->info), 1);
     if (o->ema > 0) t->average_memory = array_alloc(m->n_parameters, sizeof(real));
     t->batches = array_alloc((size_t)o->accumulate, sizeof *t->batches);
     return resumed ? run_restore(t, resumed, err) : run_begin(t, err);

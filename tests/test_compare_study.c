@@ -199,7 +199,8 @@ static void test_runs(void **state) {
                                         "--threads=2",   "--seed=3",
                                         "--steps=50",    "--warmup=35",
                                         "--lr=0.002",    "--batch=8",
-                                        "--eval-every=5"};
+                                        "--eval-every=5", "--eval-windows=64",
+                                        "--sample-every=0", "--optimizer=adamw"};
     for (size_t i = 0; i < sizeof start / sizeof *start; i++) {
         if (i != 6) assert_string_equal(w.items[i], start[i]);
         else assert_true(strtod(w.items[i] + strlen("--lr="), NULL) == 0.002);

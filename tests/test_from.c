@@ -14,7 +14,7 @@
 enum { C = 12, L = 5, FD = 4 * C, STEPS = 12 };
 #define RUN " --cache cache --batch 3 --lr 0.01 --warmup 3 --eval-windows 5 --final-windows 5 --sample-every 0 "
 #define SHAPE "--block gpt2 --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 --moe-heads 3 --experts 6 "
-#define SOURCE "train corpus.txt" RUN SHAPE "--steps 12 --eval-every 0 "
+#define SOURCE "train corpus.txt" RUN SHAPE "--steps 12 --eval-every 0 --optimizer adamw "
 #define FROM "train corpus.txt" RUN "--steps 0 --out run --from "
 #define PLAIN "train corpus.txt" RUN SHAPE "--tokenizer model --steps 0 --out plain "
 

@@ -163,7 +163,7 @@ static void patience_is_resumed(void **state) {
 /* What is better begins the count anew; and nobody waits who was not asked to. */
 static void patience_is_of_validations_in_a_row(void **state) {
     (void)state;
-    run(MODEL "--steps 24 --eval-every 3 --patience 1 --lr 0.01 --out run && " MODEL
+    run(MODEL "--steps 24 --eval-every 3 --patience 1 --lr 0.01 --optimizer adamw --out run && " MODEL
               "--steps 24 --eval-every 3 --lr 0 --out other");
     assert_int_equal(step_of("run"), 24);
     assert_int_equal(step_of("other"), 24);
@@ -338,14 +338,14 @@ static void tensors_equal(const struct checkpoint *a, const struct checkpoint *b
 /* Weights and moments are those of the last step, not of the best one; AdamW's correction counts the steps of both. */
 static void moments_are_kept(void **state) {
     (void)state;
-    run(MODEL "--steps 6 --eval-every 2 --lr 0.5 --out run && train other.txt --cache cache --from run --keep-moments "
-              "--steps 0 --out other");
+    run(MODEL "--steps 6 --eval-every 2 --lr 0.5 --optimizer adamw --out run && train other.txt --cache cache "
+              "--from run --keep-moments --optimizer adamw --steps 0 --out other");
     struct checkpoint a = checkpoint_at("run", "last.safetensors"), b = checkpoint_at("other", "last.safetensors");
     tensors_equal(&a, &b, "");
     assert_string_equal(metadata(&b, "moment_steps"), "6");
     assert_string_equal(metadata(&b, "step"), "0");
-    run("train other.txt --cache cache --from run --keep-moments --steps 1 --warmup 0 --lr 0.01 --embedding-lr 1 "
-        "--weight-decay 0 --schedule constant --beta1 0.9 --beta2 0.99 --out whole");
+    run("train other.txt --cache cache --from run --keep-moments --optimizer adamw --steps 1 --warmup 0 --lr 0.01 "
+        "--embedding-lr 1 --weight-decay 0 --schedule constant --beta1 0.9 --beta2 0.99 --out whole");
     struct checkpoint c = checkpoint_at("whole", "last.safetensors");
     const float *w0 = tensor_named(&b, "qkvw")->data, *w1 = tensor_named(&c, "qkvw")->data;
     const float *m = tensor_named(&c, "adam_m.qkvw")->data, *v = tensor_named(&c, "adam_v.qkvw")->data;
@@ -354,8 +354,8 @@ static void moments_are_kept(void **state) {
         expect_near(w1[i], w0[i] - move, 1e-6);
     }
     checkpoint_close(&c);
-    run("rm -r whole && train other.txt --cache cache --from other --keep-moments --steps 3 --out whole && "
-        "train --resume whole --steps 4");
+    run("rm -r whole && train other.txt --cache cache --from other --keep-moments --optimizer adamw --steps 3 "
+        "--out whole && train --resume whole --steps 4");
     c = checkpoint_at("whole", "last.safetensors");
     assert_string_equal(metadata(&c, "moment_steps"), "6");
     checkpoint_close(&a);

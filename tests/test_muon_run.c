@@ -17,7 +17,8 @@ static int corpus_make(void **state) {
     (void)state;
     if (!workplace_enter()) return -1;
     prose_save("corpus.txt", 300, 1);
-    return system(MODEL "--optimizer muon --out whole >whole.txt 2>&1 && " MODEL "--out plain >plain.txt 2>&1");
+    return system(MODEL "--optimizer muon --out whole >whole.txt 2>&1 && "
+                  MODEL "--optimizer adamw --out plain >plain.txt 2>&1");
 }
 
 static bool all_zero(const struct tensor *t) {
@@ -62,7 +63,7 @@ static void resumed_runs_are_whole(void **state) {
 static void moments_are_of_one_optimizer(void **state) {
     (void)state;
     refuse(5, "--keep-moments: those in whole/last.safetensors are of --optimizer muon", "take that",
-           "train --from whole --keep-moments --steps 1 --out other");
+           "train --from whole --keep-moments --steps 1 --optimizer adamw --out other");
     refuse(5, "--keep-moments: those in plain/last.safetensors are of --optimizer adamw", "take that",
            "train --from plain --keep-moments --steps 1 --optimizer muon --out another");
     run("train --from whole --keep-moments --steps 1 --optimizer muon --out third");
@@ -76,14 +77,29 @@ static double memory_of(const char *options) {
 /* Twice the largest tensor, qkvw, and two squares of each of its two matrices; B packed aside, once more at most. */
 static void memory_is_counted(void **state) {
     (void)state;
-    const double more = memory_of("--optimizer muon") - memory_of(""), numbers = 2 * 2 * (3 + 1) * 240 * 240;
+    const double numbers = 2 * 2 * (3 + 1) * 240 * 240;
+    const double more = memory_of("--optimizer muon") - memory_of("--optimizer adamw");
     assert_true(more >= 4e-6 * numbers - 0.11 && more <= 2 * 4e-6 * numbers);
+}
+
+/* Who says nothing of it has Muon; a run of an earlier version, which says nothing of it, AdamW. */
+static void it_is_the_default(void **state) {
+    (void)state;
+    run(MODEL "--out run3");
+    checkpoints_compare("whole", "run3", "last.safetensors");
+    run("cp -r plain earlier && sed -i '/^optimizer = /d; /^ema = /d' earlier/config && "
+        "train --resume earlier --steps 6");
+    run("cp -r plain later && train --resume later --steps 6");
+    checkpoints_compare("later", "earlier", "last.safetensors");
+    logs_compare("later", "earlier");
+    run("grep -q '\"step\":6' earlier/log.jsonl");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matrices_are_muons), cmocka_unit_test(resumed_runs_are_whole),
         cmocka_unit_test(moments_are_of_one_optimizer), cmocka_unit_test(memory_is_counted),
+        cmocka_unit_test(it_is_the_default),
     };
     return cmocka_run_group_tests(tests, corpus_make, workplace_remove);
 }

@@ -1,6 +1,6 @@
 /* Steps of ./train against the same steps written out plainly: schedule, clipping, accumulation, weight decay and
- * AdamW, one number at a time in double. The gradients come from the model's own functions, which test_model and
- * test_layer hold to finite differences and to a plain layer.
+ * AdamW, one number at a time in double, and Muon, a matrix at a time. The gradients come from the model's own
+ * functions, which test_model and test_layer hold to finite differences and to a plain layer.
  *
  * A run with --until k stops after k steps of the same schedule, so its checkpoint shows what the run was at that step.
  * From there the plain step has the same gradients as the real one, bit for bit, and must arrive at the checkpoint of
@@ -18,6 +18,7 @@
 #include "../mhmoe.h"
 #include "../src/layers/dropout.h"
 #include "command.h"
+#include "muon_plain.h"
 #include "prose.h"
 #include "runs.h"
 
@@ -33,6 +34,7 @@ struct setting {
     double embedding_lr; /* 0: not given */
     int decay;           /* of WSD; 0: cosine */
     double dropout;
+    bool muon;
 };
 
 /* Odd sizes, and what the settings choose: the coefficients of E7 and of the z-loss, a bias' step, the cosine router's
@@ -50,27 +52,30 @@ struct setting {
 static const struct setting settings[] = {
     {"clipped", MODEL_OPTIONS "--balance-weight 0.5 --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.5, 0.05, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, "--dropout 0.25", 0, 0, 0.25},
+     2, 3, 4, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0.05, "--dropout 0.25", 0, 0, 0.25, false},
     {"bias", MODEL_OPTIONS "--balance bias --bias-step 0.0625 --router cosine --router-dim 3 --head-depth 2",
      {MODEL(FFN_MHMOE, 0.01, 0, 0.0625, 3), .tie = true, .head_depth = 2, .moe_every = 2, .balance = BALANCE_BIAS,
       .router = ROUTER_COSINE},
-     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, "", 0, 0, 0},
+     2, 3, 1, 3, 0.02, 0.3, 0.3, 0.7, 0.93, 0, "", 0, 0, 0, false},
     {"recomputed", MODEL_OPTIONS "--shared-hidden 5 --moe-residual --renormalize --z-weight 0.05",
      {MODEL(FFN_MHMOE, 0.01, 0.05, 1e-3, 16), .head_depth = 1, .moe_every = 2, .shared_hidden = 5,
       .moe_residual = true, .renormalize = true},
-     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie --dropout 0.1", 2.5, 0, 0.1},
+     3, 2, 2, 0, 0.01, 0, 1, 0.93, 0.7, 1e9, "--recompute --threads 2 --no-tie --dropout 0.1", 2.5, 0, 0.1, false},
     {"sparse", MODEL_OPTIONS "--ffn smoe --balance none --z-weight 0.5 --moe-every 1",
      {MODEL(FFN_SMOE, 0.01, 0.5, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 1, .balance = BALANCE_NONE},
-     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--decay-steps 3", 0.3, 3, 0},
+     5, 1, 3, 1, 0.03, 0.2, 0, 0, 0.5, 0.1, "--decay-steps 3", 0.3, 3, 0, false},
     {"dense", MODEL_OPTIONS "--ffn dense",
      {MODEL(FFN_DENSE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "--dropout 0.5", 0, 0, 0.5},
+     7, 1, 1000000, 1, 0.01, 0.5, 10, 0.5, 0, 0, "--dropout 0.5", 0, 0, 0.5, false},
+    {"muon", MODEL_OPTIONS "--shared-hidden 5",
+     {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2, .shared_hidden = 5},
+     2, 3, 4, 1, 0.02, 0.3, 3, 0.7, 0.93, 0.05, "--decay-steps 3", 3, 3, 0, true},
 };
 
 /* What the options' defaults mean: --help says so. */
 static const struct setting defaults = {
     "default", MODEL_OPTIONS, {MODEL(FFN_MHMOE, 0.01, 0, 1e-3, 16), .tie = true, .head_depth = 1, .moe_every = 2},
-    8, 1, 1, 2, 2e-3, 0, 0.02, 0.9, 0.99, 1, NULL, 8, 2, 0};
+    8, 1, 1, 2, 2e-3, 0, 0.02, 0.9, 0.99, 1, NULL, 8, 2, 0, true};
 
 /* A tokenizer of some text, and a text of so few windows that all of them come within the steps: among them the last
  * one, whose targets are masked in part. */
@@ -89,9 +94,11 @@ static void steps_train(const struct setting *s, int until) {
     const char *more = s->more ? s->more : "";
     const double embedding_lr = s->embedding_lr > 0 ? s->embedding_lr : 1;
     char *rule = s->more ? string_format("--batch %d --accumulate %d --seed %d --lr %g --final-lr %g --weight-decay %g "
-                                         "--beta1 %g --beta2 %g --clip %g --embedding-lr %g --schedule %s",
+                                         "--beta1 %g --beta2 %g --clip %g --embedding-lr %g --schedule %s "
+                                         "--optimizer %s",
                                          s->batch, s->accumulate, s->seed, s->lr, s->final_lr, s->weight_decay,
-                                         s->beta1, s->beta2, s->clip, embedding_lr, s->decay ? "wsd" : "cosine")
+                                         s->beta1, s->beta2, s->clip, embedding_lr, s->decay ? "wsd" : "cosine",
+                                         s->muon ? "muon" : "adamw")
                          : string_format("%s", "");
     run("rm -rf run && train few.txt --val corpus.txt --tokenizer tokenizer.model --cache cache --steps %d "
         "--until %d --warmup %g "
@@ -225,14 +232,47 @@ static double faster(const struct setting *s, const char *name) {
     return s->embedding_lr > 0 && (!strcmp(name, "wte") || !strcmp(name, "lmhead")) ? s->embedding_lr : 1;
 }
 
+/* What Muon updates: matrices within the model. */
+static bool is_muons(const char *name) {
+    return decays(name) && strcmp(name, "wte") && strcmp(name, "lmhead") && strncmp(name, "router", 6);
+}
+
+/* All matrices of a tensor by Muon. Five products of three enlarge rounding: to less than 1e-4 of the move. */
+static void matrices_expect(const struct plain *p, const struct parameter_info *info, double clip, double lr, int step,
+                            const struct state *got) {
+    const size_t size = info->rows * info->columns;
+    const double longest = info->rows > info->columns ? (double)info->rows : (double)info->columns;
+    const double scale = lr * 0.2 * sqrt(longest);
+    char *what = string_format("%s, step %d", p->setting->name, step);
+    double X[size];
+    for (size_t at = info->offset; at < info->offset + info->count; at += size) {
+        for (size_t i = 0; i < size; i++) {
+            const double g = clip * p->model.grad_memory[at + i], m = 0.95 * p->state.m[at + i] + 0.05 * g;
+            expect(what, "m", at + i, got->m[at + i], m, 2e-6 * (fabs(p->state.m[at + i]) + fabs(g)));
+            expect(what, "v", at + i, got->v[at + i], 0, 0);
+            X[i] = 0.95 * m + 0.05 * g;
+        }
+        orthogonal_plain(X, info->rows, info->columns);
+        for (size_t i = 0; i < size; i++) {
+            const double old = p->state.parameters[at + i], kept = old - lr * p->setting->weight_decay * old;
+            expect(what, info->name, i, got->parameters[at + i], kept - scale * X[i], 1e-4 * scale + 2e-7 * fabs(old));
+        }
+    }
+    free(what);
+}
+
 /* Every number that the real step changed. */
 static void update_expect(const struct plain *p, const struct figures *f, int step, const struct state *got) {
     const struct model *m = &p->model;
     const double limit = p->setting->clip, clip = limit > 0 && f->norm > limit ? limit / f->norm : 1;
-    for (size_t t = 0; t < PARAMETER_TENSORS; t++)
-        for (size_t i = 0; i < m->info[t].count; i++)
-            number_expect(p, &m->info[t], i, clip * m->grad_memory[m->info[t].offset + i],
-                          f->lr * faster(p->setting, m->info[t].name), step, got);
+    for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
+        const struct parameter_info *info = &m->info[t];
+        const double lr = f->lr * faster(p->setting, info->name);
+        if (p->setting->muon && is_muons(info->name)) matrices_expect(p, info, clip, lr, step, got);
+        else
+            for (size_t i = 0; i < info->count; i++)
+                number_expect(p, info, i, clip * m->grad_memory[info->offset + i], lr, step, got);
+    }
 }
 
 /* Each expert's bias goes one step up where it had less than an even share of this step's picks, down where it had

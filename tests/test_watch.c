@@ -21,7 +21,7 @@ enum { SEQ = 17, BATCH = 2, ACCUMULATE = 3, LAYERS = 2, EXPERTS = 5, SHOWN = 7 }
 #define MODEL                                                                                                 \
     "train corpus.txt --block gpt2 --cache cache --vocab 301 --seq 17 --layers 5 --channels 12 --attn-heads 3 " \
     "--moe-heads 2 --experts 5 --topk 2 --expert-hidden 7 --batch 2 --accumulate 3 --warmup 2 --lr 0.02 "      \
-    "--eval-windows 3 "
+    "--eval-windows 3 --optimizer adamw "
 
 static int corpora_make(void **state) {
     (void)state;

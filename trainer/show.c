@@ -93,7 +93,7 @@ static void epochs_show(const struct train *t) {
 
 size_t muon_bytes(const struct training *o, const struct parameter_info *info) {
     size_t most = 0;
-    for (size_t i = 0; o->optimizer && i < PARAMETER_TENSORS; i++) {
+    for (size_t i = 0; o->optimizer == OPTIMIZER_MUON && i < PARAMETER_TENSORS; i++) {
         const struct matrices of = matrices_of(&info[i]);
         const size_t bytes = parameter_by_muon(&info[i]) ? muon_work_bytes(&of) : 0;
         if (bytes > most) most = bytes;

@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include "../base/real.h"
 
+/* What updates the matrices within a model; all else is always AdamW's. */
+enum optimizer_kind { OPTIMIZER_ADAMW, OPTIMIZER_MUON };
+
 struct adamw {
     double beta1, beta2, epsilon, weight_decay;
 };

@@ -12,7 +12,7 @@
 static const char *const schedule_words[] = {"cosine", "linear", "wsd", "constant", NULL};
 static const char *const dtype_words[] = {"f32", "bf16", NULL};
 
-static const char *const optimizer_words[] = {"adamw", "muon", NULL};
+static const char *const optimizer_words[] = {"adamw", "muon", NULL}; /* of enum optimizer_kind */
 
 #define CACHE "data/cache"
 #define FIELD(name) offsetof(struct training, name)
@@ -94,8 +94,9 @@ const struct option_spec training_options[] = {
     {"dropout", 0, OPTION_REAL, FIELD(dropout), "0", 0, 0.999999, NULL, "P",
      "share of the numbers that a step leaves out at random, of the embeddings and of what attention and the "
      "feed-forward layer add (not of attention's weights); validations and samples leave out none", NULL},
-    {"optimizer", 0, OPTION_CHOICE, FIELD(optimizer), "adamw", 0, 0, optimizer_words, "KIND",
-     "what updates the matrices within the model: AdamW, as all the rest, or Muon, at the same --lr", NULL},
+    {"optimizer", 0, OPTION_CHOICE, FIELD(optimizer), "muon", 0, 0, optimizer_words, "KIND",
+     "what updates the matrices within the model: AdamW, as all the rest, or Muon, at the same --lr, which learns more "
+     "in the same time", NULL},
     {"ema", 0, OPTION_REAL, FIELD(ema), "0", 0, 0.999999, NULL, "X",
      "decay of an average of the weights over the steps, which validations, samples and best.safetensors take (0: "
      "none)", NULL},
@@ -125,6 +126,7 @@ const struct option_spec training_options[] = {
 void training_set_earlier(struct training *o) {
     o->embedding_lr = 1;
     o->schedule = SCHEDULE_COSINE;
+    o->optimizer = OPTIMIZER_ADAMW;
 }
 
 void training_place(struct training *o) {
@@ -241,7 +243,8 @@ static json_t *kept_complete(const json_t *kept) {
     json_t *all = json_copy((json_t *)kept);
     if (!json_object_get(all, "ema")) json_object_set_new(all, "ema", json_real(0));
     if (!json_object_get(all, "dropout")) json_object_set_new(all, "dropout", json_real(0));
-    if (!json_object_get(all, "optimizer")) json_object_set_new(all, "optimizer", json_string(*optimizer_words));
+    if (!json_object_get(all, "optimizer"))
+        json_object_set_new(all, "optimizer", json_string(optimizer_words[OPTIMIZER_ADAMW]));
     return all;
 }
 

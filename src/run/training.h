@@ -12,7 +12,7 @@ struct training {
     int64_t steps, until, seed, eval_every, save_every, sample_every;
     int batch, accumulate, threads, eval_windows, final_windows, sample_tokens, keep, patience;
     int schedule, dtype, preset; /* enum schedule_kind; enum storage, f32 or bf16; see preset.h */
-    int optimizer;               /* 1: muon */
+    int optimizer;               /* enum optimizer_kind */
     double lr, embedding_lr, final_lr, weight_decay, beta1, beta2, clip, dropout, ema, part_alpha;
     double hide_patches, hide_text, hide_caption, minutes, save_minutes;
     bool dry_run, plot, tensorboard, keep_moments, recompute, parts;

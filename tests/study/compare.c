@@ -63,7 +63,7 @@ static const struct option_spec compare_options[] = {
     {"part-weights", 0, OPTION_STRING, FIELD(part_weights), NULL, 0, 0, NULL, "LIST",
      "the same by explicit weights, as in en=2,de=1", NULL},
     {"common", 0, OPTION_STRING, FIELD(common), NULL, 0, 0, NULL, "OPTIONS",
-     "more options of ./train for all models, as in '--embedding-lr 4 --schedule wsd'", NULL},
+     "more options of ./train for all models, as in '--embedding-lr 4 --optimizer muon' (the papers' is AdamW)", NULL},
     {"mhmoe", 0, OPTION_STRING, FIELD(mhmoe), NULL, 0, 0, NULL, "OPTIONS",
      "more options of ./train for the study's MH-MoE models, as in '--renormalize --z-weight 1e-3'", NULL},
     {"train", 0, OPTION_STRING, FIELD(train), "./train", 0, 0, NULL, "FILE", "the program that trains", NULL},

@@ -251,6 +251,7 @@ void command_start(struct words *w, const struct request *r, const struct study_
     words_add(w, "--eval-every=%" PRId64, eval_every(run->steps));
     words_add(w, "--eval-windows=%d", r->eval_windows);
     words_add(w, "--sample-every=0");
+    words_add(w, "--optimizer=adamw"); /* the papers'; --common may say another */
     words_add(w, "--vocab=%d", r->vocab);
     if (r->parts) words_add(w, "--parts");
     if (r->part_alpha) words_add(w, "--part-alpha=%s", r->part_alpha);
