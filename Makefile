@@ -31,16 +31,16 @@ FLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fr
 endif
 CFLAGS += -std=gnu11 $(FLAGS)
 CXXFLAGS += -std=gnu++17 $(FLAGS)
-LDLIBS = -lsentencepiece_train -lsentencepiece -ljansson -lpng -lz -lm
+LDLIBS = -lsentencepiece_train -lsentencepiece -lpcre2-8 -ljansson -lpng -lz -lm
 LINK = $(CXX) $(CXXFLAGS) $(LDFLAGS) -o $@ $^
 
 # What is in data/ but is a program of its own, or part of one.
 CORPORA = austen emoji maker pages passages questions wordnet
-PARTS = mhmoe.c masked.c scoring.c writing.c $(filter-out src/run/lines.c,$(wildcard src/*/*.c)) $(wildcard tokenizer/*.c) \
-        $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
-OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o
+PARTS = mhmoe.c masked.c scoring.c writing.c $(filter-out src/run/lines.c,$(wildcard src/*/*.c)) \
+        $(wildcard tokenizer/*.c foreign/*.c) $(filter-out $(CORPORA:%=data/%.c),$(wildcard data/*.c))
+OBJECTS = $(PARTS:%.c=$(BUILD)/%.o) $(BUILD)/tokenizer/spm.o $(BUILD)/foreign/modeling_mhmoe.o
 # The same sources in double: what the gradient tests link.
-DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o
+DOUBLES = $(PARTS:%.c=$(BUILD)/double/%.o) $(BUILD)/tokenizer/spm.o $(BUILD)/foreign/modeling_mhmoe.o
 
 TESTS = $(patsubst tests/test_%.c,%,$(wildcard tests/test_*.c))
 IN_DOUBLE = kernels attention position inputs scorer ffn router layer model masked muon
@@ -64,6 +64,14 @@ $(BUILD)/train: $(TRAINER)
 # Lines are read by ./sample alone.
 $(BUILD)/sample: $(BUILD)/src/run/lines.o
 $(BUILD)/sample: LDLIBS += -ledit
+# The modelling file that an export brings along: as a string in the program, which then needs no file beside it.
+$(BUILD)/foreign/modeling_mhmoe.c: foreign/modeling_mhmoe.py Makefile
+	@mkdir -p $(@D)
+	{ echo '#include "foreign/modeling.h"'; echo 'const char modeling_mhmoe[] = {'; \
+	  od -An -v -tx1 $< | sed 's/[0-9a-f][0-9a-f]/0x&,/g'; echo '0};'; } >$@
+$(BUILD)/foreign/modeling_mhmoe.o: $(BUILD)/foreign/modeling_mhmoe.c
+	$(CC) $(CFLAGS) -I. -c -o $@ $<
+
 $(BUILD)/austen: $(BUILD)/data/austen.o $(BUILD)/src/base/util.o
 	$(LINK) -lz
 $(BUILD)/data/pages.o: CFLAGS += $(shell xml2-config --cflags)
@@ -169,6 +177,12 @@ PYTHON ?= /usr/bin/python3
 bench-torch: $(BUILD)/bench
 	$(PYTHON) tests/bench/torch_bench.py --bench $(BUILD)/bench
 
+# What other programs make of an export: llama.cpp and tokenizers.js from npm, then transformers or PyTorch alone.
+check-readers: all
+	sh tests/readers/node.sh $(BUILD)
+	rm -rf $(BUILD)/models && sh tests/readers/models.sh $(BUILD) $(BUILD)/models
+	$(PYTHON) tests/readers/transformers_check.py $(BUILD)/models
+
 # It includes mhmoe.c, whose arrays it shows.
 $(BUILD)/lesson: $(BUILD)/docs/lesson.o $(filter-out $(BUILD)/mhmoe.o,$(OBJECTS))
 	$(LINK) $(LDLIBS)
@@ -180,6 +194,6 @@ include install/install.mk
 clean:
 	rm -rf $(BUILD) train sample
 
-.PHONY: all test check-documents demo demo-images compare analyse gallery lesson bench bench-torch clean
+.PHONY: all test check-documents check-readers demo demo-images compare analyse gallery lesson bench bench-torch clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -3,11 +3,14 @@
 # sh setup.sh [--ci]     --ci: also what .ci/run needs (a second compiler, what packages and reads manuals)
 set -eu
 
-packages="gcc g++ make libsentencepiece-dev libjansson-dev zlib1g-dev libpng-dev libxml2-dev libedit-dev
+packages="gcc g++ make libsentencepiece-dev libpcre2-dev libjansson-dev zlib1g-dev libpng-dev libxml2-dev libedit-dev
 libcmocka-dev"
 case "${1-}" in
     '') ;;
-    --ci) packages="$packages clang libomp-dev debhelper dpkg-dev fakeroot pkgconf groff mandoc zsh fish" ;;
+    --ci)
+        packages="$packages clang libomp-dev debhelper dpkg-dev fakeroot pkgconf groff mandoc zsh fish"
+        command -v npm >/dev/null || packages="$packages nodejs npm" # others' nodejs brings npm along
+        ;;
     *) echo "setup.sh: unknown argument '$1' (want --ci or nothing)" >&2; exit 2 ;;
 esac
 
@@ -20,8 +23,8 @@ give_up() {
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     give_up "this system has no apt" \
-        "a C and C++ compiler with OpenMP, make, and the headers of sentencepiece, jansson, zlib, libpng, libxml2, libedit \
-and cmocka"
+        "a C and C++ compiler with OpenMP, make, and the headers of sentencepiece, pcre2, jansson, zlib, libpng, libxml2, \
+libedit and cmocka"
 fi
 
 missing=

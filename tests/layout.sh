@@ -19,7 +19,7 @@ forbid() {
 # Every source file but the tests and those named.
 others() {
     for file in *.c *.h trainer/*.[ch] src/*.[ch] src/*/*.[ch] data/*.[ch] tokenizer/*.[ch] tokenizer/*.cc \
-        library/*.[ch] install/*.c docs/*.c; do
+        foreign/*.[ch] library/*.[ch] install/*.c docs/*.c; do
         [ -f "$file" ] || continue
         case " $* " in *" $file "*) ;; *) echo "$file" ;; esac
     done
@@ -33,6 +33,8 @@ forbid "src/run knows only the rest of src/" '"(.*/)?(mhmoe|data/|tokenizer/|tes
 forbid "tokenizer/ knows only src/" '".*(mhmoe\.h|data/)' tokenizer/*.[ch] tokenizer/*.cc
 forbid "data/ knows only tokenizer/ and src/" '".*mhmoe\.h' data/*.[ch]
 forbid "the model knows only src/" '"(\.\./)?(data|tokenizer)/' mhmoe.[ch]
+forbid "foreign/ knows the model, tokenizer/ and src/" '"(.*/)?(data|library)/' foreign/*.[ch]
+forbid "PCRE2 is behind byte_level.h" '<pcre2' $(others tokenizer/byte_level.c)
 forbid "trainer/ is part of ./train alone" '"(.*/)?trainer/' $(others train.c) tests/*.[ch] tests/*/*.[ch]
 forbid "the library is for other programs" '"(.*/)?library/' $(others) tests/study/*.[ch]
 forbid "programs and parts do without the tests" '".*tests/' $(others)

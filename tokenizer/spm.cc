@@ -1,4 +1,5 @@
-/* SentencePiece behind tokenizer.h. What it adds is exactness: SentencePiece alone is lossy.
+/* SentencePiece behind tokenizer.h (and, for models of other programs, byte_level.h). What it adds is exactness:
+ * SentencePiece alone is lossy.
  *
  * Text is cut into spans that the BPE model carries exactly: valid UTF-8 without NUL and without the two
  * characters SentencePiece uses itself (U+2581 stands for a space, U+2585 for the unknown). All other bytes
@@ -12,6 +13,7 @@ extern "C" {
 #include "../src/base/progress.h"
 #include "../src/base/util.h"
 }
+#include "byte_level.h"
 #include "tokenizer.h"
 
 #include <sentencepiece_processor.h>
@@ -33,6 +35,7 @@ extern "C" {
 #include <unistd.h>
 
 struct tokenizer {
+    std::unique_ptr<byte_level, decltype(&byte_level_free)> bytes{nullptr, byte_level_free}; /* or: */
     sentencepiece::SentencePieceProcessor processor;
     std::string model;
     std::vector<std::string> pieces; /* (vocab) the bytes each id stands for */
@@ -350,6 +353,26 @@ bool tables_fill(struct tokenizer *t) {
     return true;
 }
 
+/* The same of a byte-level one; what is wrong with it, or NULL. */
+const char *byte_level_load(struct tokenizer *t, std::string_view model, char room[256]) {
+    const char *problem;
+    t->bytes.reset(byte_level_create(model.data(), model.size(), room, &problem));
+    if (problem) return problem;
+    t->end_of_text = byte_level_end_of_text(t->bytes.get());
+    for (int id = 0; id < byte_level_vocab(t->bytes.get()); id++) {
+        size_t size;
+        const char *bytes = byte_level_piece(t->bytes.get(), id, &size);
+        t->pieces.emplace_back(bytes, size);
+    }
+    return nullptr;
+}
+
+const char *sentencepiece_load(struct tokenizer *t, std::string_view model) {
+    if (const char *problem = model_problem(model)) return problem;
+    if (!t->processor.LoadFromSerializedProto(model).ok()) return "not a valid model";
+    return tables_fill(t) ? nullptr : "lacks the end-of-text piece or byte pieces";
+}
+
 /* The ids of a span, or of one byte that no span can hold. */
 bool span_encode(const struct tokenizer *t, std::string_view text, std::vector<int> *ids) {
     if (span_length(text.data(), text.size()) > 0 && t->processor.Encode(text, ids).ok()) return true;
@@ -424,9 +447,9 @@ tokenizer *tokenizer_from_memory(const void *model, size_t size, const char *nam
     return guarded([&]() -> tokenizer * {
         const std::string_view bytes(static_cast<const char *>(model), size);
         auto t = std::make_unique<tokenizer>();
-        const char *problem = model_problem(bytes);
-        if (!problem && !t->processor.LoadFromSerializedProto(bytes).ok()) problem = "not a valid model";
-        if (!problem && !tables_fill(t.get())) problem = "lacks the end-of-text piece or byte pieces";
+        char room[256];
+        const bool json = !bytes.empty() && bytes[0] == '{'; /* SentencePiece's begins with a field's number */
+        const char *problem = json ? byte_level_load(t.get(), bytes, room) : sentencepiece_load(t.get(), bytes);
         if (problem) {
             error_set(err, EXIT_INPUT, "%s: tokenizer: %s; want one that train made", name, problem);
             return nullptr;
@@ -491,6 +514,7 @@ bool tokenizer_fits(const tokenizer *t, int vocab, const char *path, struct erro
 
 int tokenizer_least(const tokenizer *t) {
     int least = RESERVED;
+    if (t->bytes) return 1 + 256;
     for (int id = 0; id < tokenizer_vocab(t); id++) {
         const std::string &piece = t->pieces[id];
         least += !piece.empty() && !t->processor.IsByte(id) && char_length(piece.data(), piece.size()) == piece.size();
@@ -505,6 +529,7 @@ int32_t tokenizer_end_of_text(const tokenizer *t) {
 void tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t **ids, size_t *count,
                       size_t *capacity) {
     std::vector<int> span;
+    if (t->bytes) return byte_level_encode(t->bytes.get(), text, size, ids, count, capacity);
     for (size_t at = 0; at < size;) {
         const size_t length = std::max<size_t>(span_length(text + at, size - at), 1);
         guarded([&] { return span_encode(t, std::string_view(text + at, length), &span); });
@@ -522,4 +547,19 @@ const char *tokenizer_piece(const tokenizer *t, int32_t id, size_t *size) {
     }
     *size = t->pieces[id].size();
     return t->pieces[id].data();
+}
+
+enum tokenizer_kind tokenizer_kind(const tokenizer *t) {
+    return t->bytes ? TOKENIZER_BYTE_LEVEL : TOKENIZER_SENTENCEPIECE;
+}
+
+struct piece tokenizer_entry(const tokenizer *t, int32_t id) {
+    if (t->bytes)
+        return {byte_level_text(t->bytes.get(), id), 0, t->pieces[id].empty() ? PIECE_CONTROL : PIECE_NORMAL};
+    const auto &p = t->processor;
+    const enum piece_kind kind = p.IsControl(id)   ? PIECE_CONTROL
+                                 : p.IsUnknown(id) ? PIECE_UNKNOWN
+                                 : p.IsByte(id)    ? PIECE_BYTE
+                                                   : PIECE_NORMAL;
+    return {p.IdToPiece(id).c_str(), p.GetScore(id), kind};
 }

@@ -1,9 +1,10 @@
-/* The tokenizer: byte-exact SentencePiece BPE behind a C interface.
+/* The tokenizer: byte-exact SentencePiece BPE behind a C interface; and GPT-2's (byte_level.h), which comes with its
+ * weights and is not trained here.
  *
  * spm.cc is the only C++ in the program. Any byte string encodes, and decode(encode(s)) == s for every
  * one of them, invalid UTF-8, NUL and U+2581 included: what the BPE model cannot carry goes through its
- * 256 byte pieces. A tokenizer travels as one block of memory (the serialized SentencePiece model),
- * which is what a checkpoint stores. */
+ * 256 byte pieces. A tokenizer travels as one block of memory (the serialized SentencePiece model, or JSON), which
+ * is what a checkpoint stores. */
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
@@ -55,7 +56,8 @@ int tokenizer_least(const tokenizer *t); /* so many pieces it needs for the char
 int32_t tokenizer_end_of_text(const tokenizer *t);
 
 /* Appends the ids of text[0..size) to *ids (malloc'ed, grown as needed; *count in use, *capacity allocated).
- * Pieces never reach from one line into the next, so text cut behind newlines (\n+) encodes the same.
+ * Pieces never reach from one line into the next, so text cut behind newlines (\n+) encodes the same; of a byte-level
+ * one but for the blanks around the cut.
  * Thread-safe on one tokenizer. */
 void tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t **ids, size_t *count,
                       size_t *capacity);
@@ -63,6 +65,21 @@ void tokenizer_encode(const tokenizer *t, const char *text, size_t size, int32_t
 /* The bytes id stands for (0 for end-of-text and other control pieces): decoding is the concatenation of
  * pieces. Valid while t lives; ids outside the vocabulary give size 0. */
 const char *tokenizer_piece(const tokenizer *t, int32_t id, size_t *size);
+
+/* The two kinds there are. */
+enum tokenizer_kind { TOKENIZER_SENTENCEPIECE, TOKENIZER_BYTE_LEVEL };
+enum tokenizer_kind tokenizer_kind(const tokenizer *t);
+
+/* What a file for another program says of a token: its text as SentencePiece writes it (spaces as U+2581, bytes as
+ * "<0x0A>") or GPT-2 (each byte as a letter), and of SentencePiece's how early it is merged, more for earlier ones.
+ * Valid while t lives. */
+enum piece_kind { PIECE_NORMAL = 1, PIECE_UNKNOWN = 2, PIECE_CONTROL = 3, PIECE_BYTE = 6 }; /* SentencePiece's */
+struct piece {
+    const char *text;
+    float score;
+    enum piece_kind kind;
+};
+struct piece tokenizer_entry(const tokenizer *t, int32_t id);
 
 #ifdef __cplusplus
 }

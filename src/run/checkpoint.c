@@ -35,6 +35,9 @@ static const struct {
     [DTYPE_F64] = {"F64", 8},
     [DTYPE_I64] = {"I64", 8},
     [DTYPE_U8] = {"U8", 1},
+    [DTYPE_F16] = {"F16", 2},
+    [DTYPE_BF16] = {"BF16", 2},
+    [DTYPE_BOOL] = {"BOOL", 1},
 };
 
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
@@ -216,8 +219,8 @@ static bool header_verify(const struct checkpoint *c, char *header, size_t size,
                        stored);
 }
 
-/* The header, verified and parsed; *data_at receives where the tensors' bytes begin. */
-static json_t *header_read(const struct checkpoint *c, size_t *data_at, struct error *err) {
+/* The header, parsed and, if it is `ours`, verified; *data_at receives where the tensors' bytes begin. */
+static json_t *header_read(const struct checkpoint *c, bool ours, size_t *data_at, struct error *err) {
     uint64_t size;
     memcpy(&size, c->map, sizeof size);
     size_t room = c->map_bytes - sizeof size;
@@ -237,7 +240,7 @@ static json_t *header_read(const struct checkpoint *c, size_t *data_at, struct e
     if (!json_is_object(root)) {
         input_error(c, err, "header: not a JSON object (%s at byte %zu)", root ? "no { found" : bad.text,
                     sizeof size + (root ? 0 : (size_t)bad.position));
-    } else if (header_verify(c, text, size, err)) {
+    } else if (!ours || header_verify(c, text, size, err)) {
         free(text);
         return root;
     }
@@ -302,7 +305,7 @@ static bool tensor_parse(const struct checkpoint *c, struct tensor *t, const cha
     int type = 0;
     while (type < DTYPES && (!dtype || strcmp(dtype, dtypes[type].name) != 0)) type++;
     if (type == DTYPES) {
-        return input_error(c, err, "tensor %s: unknown dtype (got %s, want F32, F64, I64 or U8)", name,
+        return input_error(c, err, "tensor %s: unknown dtype (got %s, want F32, F64, I64, U8, F16, BF16 or BOOL)", name,
                            dtype ? dtype : "none");
     }
     t->dtype = (enum dtype)type;
@@ -353,15 +356,41 @@ static bool tensors_parse(struct checkpoint *c, const json_t *root, size_t data_
     return layout_check(c, data_at, err);
 }
 
-bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err) {
+static bool file_open(struct checkpoint *c, const char *path, bool ours, struct error *err) {
     *c = (struct checkpoint){.path = string_format("%s", path)};
     size_t data_at;
-    json_t *root = file_map(c, err) ? header_read(c, &data_at, err) : NULL;
+    json_t *root = file_map(c, err) ? header_read(c, ours, &data_at, err) : NULL;
     c->metadata = json_incref(json_object_get(root, "__metadata__"));
+    if (root && !ours && !c->metadata) c->metadata = json_object();
     bool ok = root && metadata_check(c, err) && tensors_parse(c, root, data_at, err);
     json_decref(root);
     if (!ok) checkpoint_close(c);
     return ok;
+}
+
+bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err) {
+    return file_open(c, path, true, err);
+}
+bool safetensors_open(struct checkpoint *c, const char *path, struct error *err) {
+    return file_open(c, path, false, err);
+}
+
+void checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n) {
+    *c = (struct checkpoint){.path = string_format("%s", path), .tensors = array_alloc(n, sizeof *tensors), .n = n};
+    memcpy(c->tensors, tensors, n * sizeof *tensors);
+    for (size_t i = 0; i < n; i++) c->map_bytes += tensor_bytes(&tensors[i]);
+    c->map = mmap(NULL, c->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (c->map == MAP_FAILED) {
+        struct error err;
+        error_set(&err, EXIT_MEMORY, "%s: out of memory (%zu bytes for its tensors)", path, c->map_bytes);
+        error_exit(&err);
+    }
+    for (size_t i = 0, at = 0; i < n; at += tensor_bytes(&c->tensors[i++])) c->tensors[i].data = (char *)c->map + at;
+}
+
+void checkpoint_seal(struct checkpoint *c, json_t *metadata) {
+    c->metadata = metadata_with_crcs(metadata, c->tensors, c->n);
+    json_decref(metadata);
 }
 
 void checkpoint_close(struct checkpoint *c) {
@@ -435,7 +464,11 @@ char *checkpoint_path(const char *run) {
     char *path = string_format("%s/best.safetensors", run);
     if (stat(path, &info) == 0) return path;
     free(path);
-    return string_format("%s/last.safetensors", run);
+    path = string_format("%s/model.safetensors", run);
+    char *last = string_format("%s/last.safetensors", run);
+    const bool foreign = stat(last, &info) != 0 && stat(path, &info) == 0;
+    free(foreign ? last : path);
+    return foreign ? path : last;
 }
 
 char *checkpoint_directory(const struct checkpoint *c) {

@@ -11,7 +11,8 @@
 #include "../base/util.h"
 
 enum { TENSOR_DIMS = 4 };
-enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I64, DTYPE_U8 };
+enum dtype { DTYPE_F32, DTYPE_F64, DTYPE_I64, DTYPE_U8, DTYPE_F16, DTYPE_BF16, DTYPE_BOOL }; /* the last three: of other
+                                                                                              programs */
 
 /* A named, shaped view of somebody's memory. */
 struct tensor {
@@ -49,6 +50,15 @@ struct checkpoint {
 
 /* EXIT_INPUT with the file, the place and what was expected when anything is wrong. */
 bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err);
+
+/* The same of a safetensors file that may be another program's: CRCs are neither wanted nor checked, and where it has
+ * no metadata that is empty. Its data may lie at any byte. */
+bool safetensors_open(struct checkpoint *c, const char *path, struct error *err);
+
+/* One that is in no file: n tensors with these names, dtypes and shapes, all zeros, for the caller to fill in; then
+ * sealed with metadata (stolen; CRCs are added), it is like one that was opened. `path` is for messages. */
+void checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n);
+void checkpoint_seal(struct checkpoint *c, json_t *metadata);
 void checkpoint_close(struct checkpoint *c);
 
 /* NULL if there is no such tensor. Does not verify its CRC. */
@@ -62,7 +72,8 @@ bool checkpoint_read(const struct checkpoint *c, const struct tensor *want, stru
 void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size, struct error *err);
 
 /* What the user means by the name of a run: in a directory its best.safetensors, or where there is none its
- * last.safetensors; else the file itself. malloc'ed. */
+ * last.safetensors, or if there is only that model.safetensors, which is another program's; else the file itself.
+ * malloc'ed. */
 char *checkpoint_path(const char *run);
 
 /* The directory that it is in, which a run that goes on with its data is named after. malloc'ed. */
