@@ -17,6 +17,8 @@
 #include <unistd.h>
 #include "data/mask.h"
 #include "data/pictures.h"
+#include "foreign/export.h"
+#include "foreign/import.h"
 #include "masked.h"
 #include "mhmoe.h"
 #include "scoring.h"
@@ -31,7 +33,7 @@
 
 struct options {
     char *model, *prompt, *prompt_file, *prompts, *score, *evaluate, *image, *fill, *complete, *hide, *out, *language;
-    int tokens, samples, top_k, penalty_last, threads, weights, logprobs, length;
+    int tokens, samples, top_k, penalty_last, threads, weights, logprobs, length, export;
     double temperature, typical, top_p, min_p, repetition, frequency, presence;
     struct option_list stop, logit_bias;
     int64_t seed; /* -1: random */
@@ -108,6 +110,9 @@ static const struct option_spec sample_options[] = {
     {"hide", 0, OPTION_BYTES, FIELD(hide), NULL, 0, 0, NULL, "X,Y,W,H",
      "a rectangle in the model's pixels, from the left and from the top", NULL},
     {"out", 'o', OPTION_BYTES, FIELD(out), NULL, 0, 0, NULL, "FILE", "the PNG file to write", NULL},
+    {"export", 0, OPTION_CHOICE, FIELD(export), "none", 0, 0, export_words, "FORMAT",
+     "write the model for transformers into the directory that --out names, or as a file for llama.cpp", "With other "
+     "programs"},
     {0},
 };
 
@@ -124,6 +129,7 @@ static const struct program_info program = {
     "  ./sample --image cat.png\n"
     "  ./sample --image cat.png --fill 'a [MASK] cat'\n"
     "  ./sample --complete cat.png --hide 16,16,24,24 --out whole.png\n"
+    "  ./sample --export gguf --out my.gguf\n"
     "\n"
     "A token is chosen in the order of llama.cpp: --logit-bias and --ignore-end, penalties, --top-k,\n"
     "--typical, --top-p, --min-p, --temperature; each works on what the ones before it left. --json tells\n"
@@ -208,7 +214,8 @@ static const char *name_given(const char *const *names, size_t n, const char **o
 
 /* What is asked for instead of writing: one of these options. */
 static const char *mode_of(const struct options *o, const char **other) {
-    const char *const names[] = {o->score ? "score" : NULL, o->evaluate ? "evaluate" : NULL,
+    const char *const names[] = {o->export ? "export" : NULL, o->score ? "score" : NULL,
+                                 o->evaluate ? "evaluate" : NULL,
                                  o->complete ? "complete" : NULL, o->fill && !o->complete ? "fill" : NULL,
                                  o->image && (o->complete || !o->fill) ? "image" : NULL};
     return name_given(names, sizeof names / sizeof *names, other);
@@ -277,12 +284,15 @@ static bool modes_check(const struct options *o, struct error *err) {
         bool idle;
     } all[] = {{"logprobs", "score or --json", o->logprobs > 0 && !o->score && !o->json},
                {"hide", "complete", o->hide && !o->complete},
-               {"out", "complete", o->out && !o->complete}, {"length", "image", o->length && (!o->image || o->fill)},
+               {"out", "complete or --export", o->out && !o->complete && !o->export},
+               {"length", "image", o->length && (!o->image || o->fill)},
                {"language", "image", o->language && !o->image && !o->fill}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].idle)
             return error_set(err, EXIT_USAGE, "--%s is of no use without --%s%s; name a %s", all[i].option,
                              all[i].without, o->image && o->fill ? " alone" : "", i == 0 ? "text to score" : "picture");
+    if (o->export && !o->out)
+        return error_set(err, EXIT_USAGE, "--export: the directory (hf) or file (gguf) to write goes behind --out");
     if (o->complete && !(o->hide && o->out))
         return error_set(err, EXIT_USAGE, "--complete: what is to be painted goes behind --hide X,Y,W,H, and where to "
                          "behind --out FILE; give both");
@@ -294,7 +304,7 @@ static bool options_check(const struct options *o, struct error *err) {
     const char *other, *mode = mode_of(o, &other), *idle = mode ? writing_option(o) : NULL;
     if (other) return error_set(err, EXIT_USAGE, "--%s and --%s both given; choose one", mode, other);
     if (idle) return error_set(err, EXIT_USAGE, "--%s is of no use with --%s, which %s; leave it out", idle, mode,
-                               o->score || o->evaluate ? "writes no text" : "takes what is likeliest");
+                               o->score || o->evaluate || o->export ? "writes no text" : "takes what is likeliest");
     return modes_check(o, err) && writing_check(o, err);
 }
 
@@ -662,7 +672,7 @@ static bool model_open(const struct options *o, struct model *m, tokenizer **t, 
     const struct model_setup setup = {MODEL_INFER, 1, false, (enum storage)o->weights};
     struct checkpoint c;
     char *path = o->model ? checkpoint_path(o->model) : checkpoint_newest(err);
-    if (!path || !checkpoint_open(&c, path, err)) return false;
+    if (!path || !source_open(&c, path, err)) return false;
     bool ok = model_load(m, &c, setup, err) && (*t = tokenizer_from_checkpoint(&c, err)) &&
               tokenizer_fits(*t, m->config.vocab, path, err);
     const char *most = json_string_value(json_object_get(c.metadata, "language"));
@@ -698,7 +708,9 @@ int main(int argc, char **argv) {
     const bool fills = options.image || options.fill || options.complete;
     if (!model_open(&options, &model, &t, fills ? &masked : NULL, &language, &err)) error_exit(&err);
 
-    if (options.evaluate) questions_ask(&model, t, name_of(options.evaluate), &input.questions);
+    if (options.export) {
+        if (!model_export(&model, t, (enum export_format)options.export, options.out, &err)) error_exit(&err);
+    } else if (options.evaluate) questions_ask(&model, t, name_of(options.evaluate), &input.questions);
     else if (options.score) text_score(&model, t, &options, &input);
     else if (!(fills ? masked_answer(&masked, &options, language, &err)
                      : texts_write(&model, t, &options, &input, &err)))

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include "../foreign/import.h"
 #include "../src/run/match.h"
 #include "../src/run/preset.h"
 
@@ -49,7 +50,7 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
 /* With --from the other model's options are what the command line does not say. */
 static bool config_from(struct train *t, const char *from, bool moments, struct error *err) {
     char *path = moments && directory_exists(from) ? string_format("%s/last.safetensors", from) : checkpoint_path(from);
-    const bool ok = checkpoint_open(&t->source, path, err) && config_from_checkpoint(&t->config, &t->source, err);
+    const bool ok = source_open(&t->source, path, err) && config_from_checkpoint(&t->config, &t->source, err);
     free(path);
     return ok;
 }
@@ -108,6 +109,15 @@ static bool options_agree(const struct train *t, struct error *err) {
     return true;
 }
 
+/* Without a corpus a model of --from goes on with the data that it was trained on, which one of another program has not
+ * brought along. */
+static bool data_named(const struct train *t, int corpora, struct error *err) {
+    if (!t->options.from || corpora > 0 || t->options.dry_run) return true;
+    return json_object_get(t->source.metadata, "data_dir") ||
+           error_set(err, EXIT_USAGE, "--from %s: weights without the data that they were trained on; name a text",
+                     t->options.from);
+}
+
 int options_read(struct train *t, int argc, char **argv, struct error *err) {
     struct option_group groups[GROUPS];
     option_groups(t, groups);
@@ -135,6 +145,7 @@ int options_read(struct train *t, int argc, char **argv, struct error *err) {
     if (first >= 0 && t->options.resume && t->options.out)
         return error_set(err, EXIT_USAGE, "--out and --resume both given; a resumed run stays in its directory"), -1;
     if (first >= 0 && t->options.match && !match_baseline(groups, t->given, &program, model_moe_layer, err)) return -1;
+    if (first >= 0 && !data_named(t, argc - first, err)) return -1;
     return first >= 0 && !options_agree(t, err) ? -1 : first;
 }
 
