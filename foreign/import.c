@@ -78,7 +78,8 @@ static bool gpt2_config(struct config *c, const char *path, const json_t *config
         }
         json_object_set(options, names[i][0], value);
     }
-    const bool ok = options_from_json(&group, options, &why) && config_check(c, &sizes, &why);
+    const bool ok = options_from_json(&group, options, &why) && config_check(c, &sizes, &why) &&
+                    model_fits(&sizes, (struct model_setup){.use = MODEL_INFER, .batch = 1}, &why);
     json_decref(options);
     return ok || error_set(err, EXIT_INPUT, "%s: as a model of ours: %s", path, why.text);
 }
@@ -124,25 +125,35 @@ static char *shape_words(const size_t *shape, int dims) {
     return text;
 }
 
-static bool place_read(const struct place *p, real *ours, const struct checkpoint *theirs, struct error *err) {
-    const struct tensor *t = theirs_find(theirs, p->name);
+/* Whether a tensor of theirs can be this piece of ours. */
+static bool place_check(const struct place *p, const struct tensor *t, const struct checkpoint *theirs,
+                        struct error *err) {
     if (!t)
         return error_set(err, EXIT_INPUT, "%s: tensor %s: missing; fetch the file again, or take another model",
                          theirs->path, p->name);
     if (!is_numbers(t))
         return error_set(err, EXIT_INPUT, "%s: tensor %s: is not of F32, F64, F16 or BF16; take another file",
                          theirs->path, t->name);
-    if (t->dims != p->dims || memcmp(t->shape, p->shape, (size_t)p->dims * sizeof *p->shape) != 0) {
-        char *got = shape_words(t->shape, t->dims), *want = shape_words(p->shape, p->dims);
-        error_set(err, EXIT_MISMATCH, "%s: tensor %s: wrong shape (got %s, want %s, by config.json); take both from "
-                  "one model", theirs->path, t->name, got, want);
-        free(got);
-        free(want);
-        return false;
+    if (t->dims == p->dims && memcmp(t->shape, p->shape, (size_t)p->dims * sizeof *p->shape) == 0) return true;
+    char *got = shape_words(t->shape, t->dims), *want = shape_words(p->shape, p->dims);
+    error_set(err, EXIT_MISMATCH, "%s: tensor %s: wrong shape (got %s, want %s, by config.json); take both from one "
+              "model", theirs->path, t->name, got, want);
+    free(got);
+    free(want);
+    return false;
+}
+
+static bool place_fill(const struct place *p, const struct tensor *t, real *ours, const struct checkpoint *theirs,
+                       struct error *err) {
+    size_t bad = p->count;
+#pragma omp parallel for reduction(min : bad)
+    for (size_t i = 0; i < p->count; i++) {
+        const float x = number_at(t, i);
+        if (!isfinite(x) && i < bad) bad = i;
+        ours[place_at(p, i)] = x;
     }
-#pragma omp parallel for
-    for (size_t i = 0; i < p->count; i++) ours[place_at(p, i)] = number_at(t, i);
-    return true;
+    return bad == p->count || error_set(err, EXIT_INPUT, "%s: tensor %s: number %zu is not finite (got %g); take "
+                                        "another file", theirs->path, t->name, bad, (double)number_at(t, bad));
 }
 
 /* What is there beside the weights: the causal mask, and the output head once more. */
@@ -152,53 +163,76 @@ static bool is_idle(const char *name) {
            (end && (strcmp(end, ".attn.bias") == 0 || strcmp(end, ".attn.masked_bias") == 0));
 }
 
-/* Fills the tensors of c, which are those of such a model, and a tokenizer. */
-static bool weights_read(struct checkpoint *c, const struct model *m, const struct checkpoint *theirs,
-                         struct error *err) {
-    bool *used = array_alloc(theirs->n + 1, sizeof *used), ok = true;
-    for (const struct renaming *row = foreigns[FOREIGN_GPT2].hf; ok && row->ours; row++) {
-        const struct tensor *ours = checkpoint_find(c, row->ours);
-        const size_t count = ours ? renaming_count(row, &m->sizes) : 0;
-        for (size_t i = 0; ok && i < count; i++) {
-            const struct place p = renaming_place(row, &m->config, &m->sizes, ours, i);
-            ok = place_read(&p, ours->data, theirs, err);
-            if (ok) used[theirs_find(theirs, p.name) - theirs->tensors] = true;
-        }
+struct reading {
+    const struct config *config;
+    const struct sizes *sizes;
+    const struct checkpoint *theirs;
+    bool fill; /* or only look whether all is there and fits, and nothing else is */
+};
+
+/* Our tensor, piece by piece. */
+static bool row_read(const struct reading *r, const struct renaming *row, const struct tensor *ours, bool *used,
+                     struct error *err) {
+    const size_t count = renaming_count(row, r->sizes);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        const struct place p = renaming_place(row, r->config, r->sizes, ours, i);
+        const struct tensor *t = theirs_find(r->theirs, p.name);
+        ok = place_check(&p, t, r->theirs, err) && (!r->fill || place_fill(&p, t, ours->data, r->theirs, err));
+        if (ok) used[t - r->theirs->tensors] = true;
     }
-    for (size_t i = 0; ok && i < theirs->n; i++)
-        if (!used[i] && !is_idle(theirs->tensors[i].name))
+    return ok;
+}
+
+static bool weights_read(const struct reading *r, const struct tensor *ours, size_t n, struct error *err) {
+    const struct tensor *theirs = r->theirs->tensors;
+    bool *used = array_alloc(r->theirs->n + 1, sizeof *used), ok = true;
+    for (const struct renaming *row = foreigns[FOREIGN_GPT2].hf; ok && row->ours; row++)
+        for (size_t i = 0; ok && i < n; i++)
+            if (strcmp(ours[i].name, row->ours) == 0) ok = row_read(r, row, &ours[i], used, err);
+    for (size_t i = 0; ok && i < r->theirs->n; i++)
+        if (!used[i] && !is_idle(theirs[i].name))
             ok = error_set(err, EXIT_INPUT, "%s: tensor %s: GPT-2 has none of this name; take a plain GPT2LMHeadModel",
-                           theirs->path, theirs->tensors[i].name);
+                           r->theirs->path, theirs[i].name);
     free(used);
     return ok;
 }
 
 /* ---- All of it ---- */
 
-/* As many tokens as the weights are for. */
-static bool vocabulary_check(const char *dir, const char *model, size_t size, const struct config *config,
+/* As many tokens as the weights are for, and the same end of a text, if config.json names one (else -1). */
+static bool vocabulary_check(const struct vocabulary *v, const struct config *config, json_int_t end,
                              struct error *err) {
-    tokenizer *t = tokenizer_from_memory(model, size, dir, err);
-    const int vocab = t ? tokenizer_vocab(t) : 0;
-    if (t) tokenizer_free(t);
-    return t && (vocab == config->vocab ||
-                 error_set(err, EXIT_MISMATCH, "%s: a vocabulary of %d tokens beside weights for %d; take both from "
-                           "one model", dir, vocab, config->vocab));
+    tokenizer *t = tokenizer_from_memory(v->model, v->size, v->name, err);
+    if (!t) return false;
+    const int vocab = tokenizer_vocab(t);
+    const int32_t ours = tokenizer_end_of_text(t);
+    tokenizer_free(t);
+    if (vocab != config->vocab)
+        return error_set(err, EXIT_MISMATCH, "%s: a vocabulary of %d tokens beside weights for %d; take both from one "
+                         "model", v->name, vocab, config->vocab);
+    return end < 0 || end == ours ||
+           error_set(err, EXIT_MISMATCH, "%s: a text ends with token %d, by config.json with %lld (eos_token_id); take "
+                     "both from one model", v->name, ours, (long long)end);
 }
 
-/* The checkpoint of a model with this vocabulary, whose tensors are theirs. */
-static bool checkpoint_make(struct checkpoint *c, const struct config *config, char *vocabulary, size_t size,
+/* The checkpoint of a model with this vocabulary, whose tensors are theirs. There is no memory for it before everything
+ * fits: a config.json may say any size. */
+static bool checkpoint_make(struct checkpoint *c, const struct config *config, const struct vocabulary *v,
                             const struct checkpoint *theirs, struct error *err) {
-    struct tensor tensors[MODEL_TENSORS + 1];
-    struct model m;
-    if (!model_create(&m, config, (struct model_setup){MODEL_INFER, 1, false, STORAGE_F32}, err)) return false;
-    const size_t n = model_state(&m, tensors);
-    tensors[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {size}};
-    checkpoint_create(c, theirs->path, tensors, n + 1);
-    memcpy(c->tensors[n].data, vocabulary, size);
-    const bool ok = weights_read(c, &m, theirs, err);
-    model_destroy(&m);
-    if (!ok) {
+    struct parameter_info info[PARAMETER_TENSORS];
+    struct tensor tensors[PARAMETER_TENSORS + 1];
+    struct sizes sizes;
+    struct reading reading = {config, &sizes, theirs, false};
+    if (!config_check(config, &sizes, err)) return false;
+    model_layout(info, &sizes);
+    const size_t n = parameters_named(info, PARAMETER_TENSORS, NULL, "", tensors);
+    tensors[n] = (struct tensor){.name = "tokenizer.model", .dtype = DTYPE_U8, .dims = 1, .shape = {v->size}};
+    if (!weights_read(&reading, tensors, n, err) || !checkpoint_create(c, theirs->path, tensors, n + 1, err))
+        return false;
+    memcpy(c->tensors[n].data, v->model, v->size);
+    reading.fill = true;
+    if (!weights_read(&reading, c->tensors, n, err)) {
         checkpoint_close(c);
         return false;
     }
@@ -211,18 +245,30 @@ static bool checkpoint_make(struct checkpoint *c, const struct config *config, c
 static bool foreign_open(struct checkpoint *c, const struct checkpoint *theirs, const char *config_path,
                          struct error *err) {
     struct config config;
+    struct vocabulary vocabulary = {0};
     json_t *said = json_file_read(config_path, err), *end = json_object_get(said, "eos_token_id");
-    bool ok = said && gpt2_config(&config, config_path, said, err);
-    char *dir = checkpoint_directory(theirs);
     const json_int_t end_id = json_is_integer(end) ? json_integer_value(end) : -1;
-    size_t size = 0;
-    char *vocabulary = ok ? vocabulary_read(dir, end_id, &size, err) : NULL;
-    ok = vocabulary && vocabulary_check(dir, vocabulary, size, &config, err) &&
-         checkpoint_make(c, &config, vocabulary, size, theirs, err);
+    char *dir = checkpoint_directory(theirs);
+    const bool ok = said && gpt2_config(&config, config_path, said, err) &&
+                    vocabulary_read(&vocabulary, dir, end_id, err) &&
+                    vocabulary_check(&vocabulary, &config, end_id, err) &&
+                    checkpoint_make(c, &config, &vocabulary, theirs, err);
     json_decref(said);
-    free(vocabulary);
+    vocabulary_free(&vocabulary);
     free(dir);
     return ok;
+}
+
+/* What is no checkpoint of ours may be theirs, without what says what its weights are of. */
+static bool alone_error(const char *path, struct error *err) {
+    struct checkpoint c;
+    struct error unused;
+    if (!safetensors_open(&c, path, &unused)) return false;
+    if (theirs_find(&c, "transformer.wte.weight"))
+        error_set(err, EXIT_INPUT, "%s: another program's weights without a config.json beside them; fetch it, too, "
+                  "with vocab.json and merges.txt", path);
+    checkpoint_close(&c);
+    return false;
 }
 
 bool source_open(struct checkpoint *c, const char *path, struct error *err) {
@@ -230,7 +276,8 @@ bool source_open(struct checkpoint *c, const char *path, struct error *err) {
     char *dir = slash ? string_format("%.*s", (int)(slash - path), path) : string_format(".");
     char *config = file_beside(dir, "config.json");
     struct checkpoint theirs;
-    bool ours = !file_is_there(config), ok = ours || safetensors_open(&theirs, path, err);
+    const bool beside = file_is_there(config);
+    bool ours = !beside, ok = ours || safetensors_open(&theirs, path, err);
     if (ok && !ours) {
         const char *format = json_string_value(json_object_get(theirs.metadata, "format"));
         ours = format && strcmp(format, MODEL_FORMAT) == 0;
@@ -239,5 +286,5 @@ bool source_open(struct checkpoint *c, const char *path, struct error *err) {
     }
     free(dir);
     free(config);
-    return ok && (!ours || checkpoint_open(c, path, err));
+    return ok && (!ours || checkpoint_open(c, path, err) || (!beside && alone_error(path, err)));
 }

@@ -31,13 +31,15 @@ static json_t *merges_read(const char *path, struct error *err) {
     size_t size;
     char *text = file_contents(fopen(path, "rb"), path, &size, err), *next;
     json_t *merges = text ? json_array() : NULL;
-    for (char *line = text; line && *line; line = next) {
-        const size_t length = strcspn(line, "\r\n");
-        next = line + length + (line[length] == '\r') + (line[length] != 0);
-        line[length] = 0;
+    for (char *line = text; line && line < text + size; line = next) {
+        char *stop = memchr(line, '\n', (size_t)(text + size - line));
+        if (!stop) stop = text + size;
+        next = stop + 1;
+        if (stop > line && stop[-1] == '\r') stop--;
+        const size_t length = (size_t)(stop - line);
         if (length == 0 || (line == text && strncmp(line, version, sizeof version - 1) == 0)) continue;
-        if (json_array_append_new(merges, json_string(line)) == 0) continue;
-        error_set(err, EXIT_INPUT, "%s: byte %zu: not UTF-8; fetch it again", path, (size_t)(line - text));
+        if (!memchr(line, 0, length) && json_array_append_new(merges, json_stringn(line, length)) == 0) continue;
+        error_set(err, EXIT_INPUT, "%s: byte %zu: not a line of UTF-8; fetch it again", path, (size_t)(line - text));
         json_decref(merges);
         merges = NULL;
         break;
@@ -48,18 +50,31 @@ static json_t *merges_read(const char *path, struct error *err) {
 
 /* ---- tokenizer.json ---- */
 
+static bool has_text(const json_t *object, const char *key) {
+    return json_string_length(json_object_get(object, key)) > 0; /* 0 of what is no string */
+}
+
 /* NULL, or what is not as in GPT-2's. */
-static const char *document_differs(const json_t *document) {
-    const json_t *model = json_object_get(document, "model"), *before = json_object_get(document, "pre_tokenizer");
+static const char *model_differs(const json_t *model) {
     const char *type = json_string_value(json_object_get(model, "type"));
-    const char *cut = json_string_value(json_object_get(before, "type"));
     if (type && strcmp(type, "BPE") != 0) return "model: not BPE";
     if (!json_is_object(json_object_get(model, "vocab")) || !json_is_array(json_object_get(model, "merges")))
         return "model: no vocab and merges";
+    if (json_number_value(json_object_get(model, "dropout")) != 0) return "model: dropout: merges by chance";
+    if (json_is_true(json_object_get(model, "ignore_merges"))) return "model: ignore_merges: words without merges";
+    if (!has_text(model, "continuing_subword_prefix") && !has_text(model, "end_of_word_suffix")) return NULL;
+    return "model: letters before or behind parts of words";
+}
+
+static const char *document_differs(const json_t *document) {
+    const json_t *before = json_object_get(document, "pre_tokenizer");
+    const json_t *normalizer = json_object_get(document, "normalizer");
+    const char *cut = json_string_value(json_object_get(before, "type"));
+    const char *problem = model_differs(json_object_get(document, "model"));
+    if (problem) return problem;
     if (!cut || strcmp(cut, "ByteLevel") != 0) return "pre_tokenizer: not ByteLevel";
     if (json_is_true(json_object_get(before, "add_prefix_space"))) return "pre_tokenizer: adds a space";
     if (json_is_false(json_object_get(before, "use_regex"))) return "pre_tokenizer: cuts no words";
-    const json_t *normalizer = json_object_get(document, "normalizer");
     return normalizer && !json_is_null(normalizer) ? "normalizer: there is one" : NULL;
 }
 
@@ -93,7 +108,7 @@ static bool document_read(const char *path, json_t **vocab, json_t **merges, str
 
 /* ---- Either ---- */
 
-/* The token of an id. */
+/* The token of an id; GPT-2's, if there is none. */
 static const char *token_of(const json_t *vocab, json_int_t id) {
     const char *token;
     json_t *value;
@@ -102,31 +117,44 @@ static const char *token_of(const json_t *vocab, json_int_t id) {
     return "<|endoftext|>";
 }
 
-static char *model_write(json_t *vocab, json_t *merges, json_int_t end, size_t *size) {
+static void model_write(struct vocabulary *v, json_t *vocab, json_t *merges, json_int_t end) {
     json_t *model = json_pack("{s:s, s:o, s:o}", "end_of_text", token_of(vocab, end), "vocab", vocab, "merges", merges);
-    char *text = json_dumps(model, JSON_COMPACT);
+    v->model = json_dumps(model, JSON_COMPACT);
     json_decref(model);
-    *size = strlen(text);
-    return text;
+    v->size = strlen(v->model);
 }
 
-char *vocabulary_read(const char *dir, json_int_t end, size_t *size, struct error *err) {
+bool vocabulary_read(struct vocabulary *v, const char *dir, json_int_t end, struct error *err) {
     char *words = file_beside(dir, "vocab.json"), *lines = file_beside(dir, "merges.txt");
-    char *document = file_beside(dir, "tokenizer.json"), *ours = file_beside(dir, "tokenizer.model"), *model = NULL;
+    char *document = file_beside(dir, "tokenizer.json"), *ours = file_beside(dir, "tokenizer.model");
     json_t *vocab = NULL, *merges = NULL;
+    *v = (struct vocabulary){0};
     if (file_is_there(words)) {
+        v->name = string_format("%s and merges.txt", words);
         vocab = json_file_read(words, err);
         merges = vocab ? merges_read(lines, err) : NULL;
-    } else if (file_is_there(ours)) model = file_contents(fopen(ours, "rb"), ours, size, err);
-    else if (file_is_there(document)) document_read(document, &vocab, &merges, err);
-    else
+    } else if (file_is_there(ours)) {
+        v->name = string_format("%s", ours);
+        v->model = file_contents(fopen(ours, "rb"), ours, &v->size, err);
+    } else if (file_is_there(document)) {
+        v->name = string_format("%s", document);
+        document_read(document, &vocab, &merges, err);
+    } else
         error_set(err, EXIT_INPUT, "%s: no vocabulary beside the weights (want vocab.json and merges.txt, "
                   "tokenizer.json, or a tokenizer.model of ours); fetch it, too", dir);
-    if (vocab && merges) model = model_write(vocab, merges, end, size);
+    if (vocab && merges) model_write(v, vocab, merges, end);
     else json_decref(vocab);
     free(words);
     free(lines);
     free(document);
     free(ours);
-    return model;
+    if (v->model) return true;
+    vocabulary_free(v);
+    return false;
+}
+
+void vocabulary_free(struct vocabulary *v) {
+    free(v->name);
+    free(v->model);
+    *v = (struct vocabulary){0};
 }

@@ -10,8 +10,15 @@ char *file_beside(const char *dir, const char *name);
 bool file_is_there(const char *path);
 json_t *json_file_read(const char *path, struct error *err); /* an object, or NULL and EXIT_INPUT */
 
+struct vocabulary {
+    char *name;  /* of the file or files it is from */
+    char *model; /* for tokenizer_from_memory */
+    size_t size;
+};
+
 /* The text of DIR/vocab.json with merges.txt, or of tokenizer.json, as byte_level.h says; or DIR/tokenizer.model as it
- * is. `end` is the id of the end of text, -1: that of <|endoftext|>. malloc'ed; NULL and EXIT_INPUT on failure. */
-char *vocabulary_read(const char *dir, json_int_t end, size_t *size, struct error *err);
+ * is. `end` is the id of the end of text; where there is no such id (-1 is none) it is <|endoftext|>'s. EXIT_INPUT. */
+bool vocabulary_read(struct vocabulary *v, const char *dir, json_int_t end, struct error *err);
+void vocabulary_free(struct vocabulary *v);
 
 #endif

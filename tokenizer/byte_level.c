@@ -113,7 +113,7 @@ static bool pieces_read(struct byte_level *b, char room[256]) {
     return true;
 }
 
-/* Entry i of the model's merges: two tokens, the two of which as one are a third. */
+/* Entry i of the model's merges: two tokens, the two of which as one are a third (not the end of text). */
 static bool merge_read(struct byte_level *b, size_t i, char room[256]) {
     const char *line = json_string_value(json_array_get(json_object_get(b->model, "merges"), i));
     const char *blank = line ? strchr(line, ' ') : NULL;
@@ -122,7 +122,8 @@ static bool merge_read(struct byte_level *b, size_t i, char room[256]) {
         b->merges[i] = (struct merge){id_of(b, left), id_of(b, blank + 1), id_of(b, both), i};
         free(left);
         free(both);
-        if (b->merges[i].left >= 0 && b->merges[i].right >= 0 && b->merges[i].merged >= 0) return true;
+        const int32_t merged = b->merges[i].merged;
+        if (b->merges[i].left >= 0 && b->merges[i].right >= 0 && merged >= 0 && b->pieces[merged]) return true;
     }
     snprintf(room, 256, "merges: number %zu, '%.100s', is not two tokens that are a third", i + 1, line ? line : "");
     return false;
@@ -134,6 +135,12 @@ static bool merges_read(struct byte_level *b, char room[256]) {
     for (size_t i = 0; i < b->n_merges; i++)
         if (!merge_read(b, i, room)) return false;
     qsort(b->merges, b->n_merges, sizeof *b->merges, merge_order);
+    for (size_t i = 1; i < b->n_merges; i++)
+        if (merge_order(&b->merges[i - 1], &b->merges[i]) == 0) {
+            snprintf(room, 256, "merges: '%.100s %.100s' is there twice", b->texts[b->merges[i].left],
+                     b->texts[b->merges[i].right]);
+            return false;
+        }
     return true;
 }
 

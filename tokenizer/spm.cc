@@ -451,7 +451,8 @@ tokenizer *tokenizer_from_memory(const void *model, size_t size, const char *nam
         const bool json = !bytes.empty() && bytes[0] == '{'; /* SentencePiece's begins with a field's number */
         const char *problem = json ? byte_level_load(t.get(), bytes, room) : sentencepiece_load(t.get(), bytes);
         if (problem) {
-            error_set(err, EXIT_INPUT, "%s: tokenizer: %s; want one that train made", name, problem);
+            error_set(err, EXIT_INPUT, "%s: tokenizer: %s; want %s", name, problem,
+                      json ? "one as GPT-2's" : "one that train made");
             return nullptr;
         }
         t->model = bytes;

@@ -375,17 +375,20 @@ bool safetensors_open(struct checkpoint *c, const char *path, struct error *err)
     return file_open(c, path, false, err);
 }
 
-void checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n) {
+bool checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n,
+                       struct error *err) {
     *c = (struct checkpoint){.path = string_format("%s", path), .tensors = array_alloc(n, sizeof *tensors), .n = n};
     memcpy(c->tensors, tensors, n * sizeof *tensors);
     for (size_t i = 0; i < n; i++) c->map_bytes += tensor_bytes(&tensors[i]);
     c->map = mmap(NULL, c->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (c->map == MAP_FAILED) {
-        struct error err;
-        error_set(&err, EXIT_MEMORY, "%s: out of memory (%zu bytes for its tensors)", path, c->map_bytes);
-        error_exit(&err);
+        error_set(err, EXIT_MEMORY, "%s: out of memory (%zu bytes for its tensors)", path, c->map_bytes);
+        c->map = NULL;
+        checkpoint_close(c);
+        return false;
     }
     for (size_t i = 0, at = 0; i < n; at += tensor_bytes(&c->tensors[i++])) c->tensors[i].data = (char *)c->map + at;
+    return true;
 }
 
 void checkpoint_seal(struct checkpoint *c, json_t *metadata) {
@@ -466,7 +469,9 @@ char *checkpoint_path(const char *run) {
     free(path);
     path = string_format("%s/model.safetensors", run);
     char *last = string_format("%s/last.safetensors", run);
-    const bool foreign = stat(last, &info) != 0 && stat(path, &info) == 0;
+    char *config = string_format("%s/config.json", run);
+    const bool foreign = stat(last, &info) != 0 && (stat(path, &info) == 0 || stat(config, &info) == 0);
+    free(config);
     free(foreign ? last : path);
     return foreign ? path : last;
 }

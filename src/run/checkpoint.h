@@ -56,8 +56,10 @@ bool checkpoint_open(struct checkpoint *c, const char *path, struct error *err);
 bool safetensors_open(struct checkpoint *c, const char *path, struct error *err);
 
 /* One that is in no file: n tensors with these names, dtypes and shapes, all zeros, for the caller to fill in; then
- * sealed with metadata (stolen; CRCs are added), it is like one that was opened. `path` is for messages. */
-void checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n);
+ * sealed with metadata (stolen; CRCs are added), it is like one that was opened. `path` is for messages.
+ * EXIT_MEMORY. */
+bool checkpoint_create(struct checkpoint *c, const char *path, const struct tensor *tensors, size_t n,
+                       struct error *err);
 void checkpoint_seal(struct checkpoint *c, json_t *metadata);
 void checkpoint_close(struct checkpoint *c);
 
@@ -72,8 +74,8 @@ bool checkpoint_read(const struct checkpoint *c, const struct tensor *want, stru
 void *checkpoint_copy(const struct checkpoint *c, const char *name, size_t *size, struct error *err);
 
 /* What the user means by the name of a run: in a directory its best.safetensors, or where there is none its
- * last.safetensors, or if there is only that model.safetensors, which is another program's; else the file itself.
- * malloc'ed. */
+ * last.safetensors, or without that, beside a config.json or if it is there, model.safetensors, which is another
+ * program's; else the file itself. malloc'ed. */
 char *checkpoint_path(const char *run);
 
 /* The directory that it is in, which a run that goes on with its data is named after. malloc'ed. */

@@ -133,7 +133,7 @@ size_t parameters_named(const struct parameter_info *info, size_t n, real *block
     for (const struct parameter_info *p = info; p < info + n; p++) {
         if (p->count == 0) continue;
         *t = (struct tensor){.dtype = sizeof(real) == 4 ? DTYPE_F32 : DTYPE_F64, .dims = (int)p->dims,
-                             .data = block + p->offset};
+                             .data = block ? block + p->offset : NULL};
         snprintf(t->name, sizeof t->name, "%s%s", prefix, p->name);
         memcpy(t->shape, p->shape, sizeof t->shape);
         t++;

@@ -61,7 +61,8 @@ double parameter_multiply_adds(const struct parameter_info *p, const struct size
  * layer) when it multiplies so many rows at a time. */
 size_t parameter_work_bytes(const struct parameter_info *p, const struct sizes *s, size_t rows, enum operands operands);
 
-/* A block of these as named tensors, prefix + the list's name, without those of no elements. Returns how many. */
+/* A block of these as named tensors, prefix + the list's name, without those of no elements (NULL: without data, too).
+ * Returns how many. */
 size_t parameters_named(const struct parameter_info *info, size_t n, real *block, const char *prefix,
                         struct tensor *out);
 
