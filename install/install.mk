@@ -9,7 +9,7 @@ VERSION := $(shell sed -n 's/^.define OPTIONS_VERSION "\([^"]*\)".*/\1/p' src/ru
 SONAME = libmhmoe.so.1
 # What an installed corpus.sh and questions.sh run.
 HELPERS = austen pages emoji questions
-LIBRARY_LIBS = -lsentencepiece -lsentencepiece_train -ljansson -lz -lm
+LIBRARY_LIBS = -lsentencepiece -lsentencepiece_train -lpcre2-8 -ljansson -lz -lm
 
 # The library's own objects are taken out of all by what they need of each other, starting from its functions. In the
 # archive they are one object, whose other names are local: its users may have an array_alloc or a model_load, too.

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "../foreign/import.h"
 #include "../mhmoe.h"
 #include "../scoring.h"
 #include "../tokenizer/tokenizer.h"
@@ -48,7 +49,7 @@ mhmoe *mhmoe_load(const char *path, struct mhmoe_error *out) {
     struct checkpoint c;
     struct error err;
     char *file = checkpoint_path(path);
-    const bool opened = checkpoint_open(&c, file, &err);
+    const bool opened = source_open(&c, file, &err);
     free(file);
     if (!opened) return error_give(out, &err), NULL;
     struct mhmoe *m = array_alloc(1, sizeof *m);

@@ -49,8 +49,9 @@ typedef struct mhmoe mhmoe;
 /* The version of the library that is running, as "0.1". */
 MHMOE_API const char *mhmoe_version(void);
 
-/* A checkpoint (.safetensors), or a run's directory: its best.safetensors, or else its last.safetensors. NULL on
- * failure. To be released with mhmoe_free, which takes NULL, too. */
+/* A checkpoint (.safetensors), or a run's directory: its best.safetensors, or else its last.safetensors. Or GPT-2 as
+ * transformers keeps it: a directory with model.safetensors, config.json, vocab.json and merges.txt. NULL on failure.
+ * To be released with mhmoe_free, which takes NULL, too. */
 MHMOE_API mhmoe *mhmoe_load(const char *path, struct mhmoe_error *err);
 MHMOE_API void mhmoe_free(mhmoe *m);
 
