@@ -109,7 +109,8 @@ static const struct option_spec sample_options[] = {
      "paint what --hide names of a picture, and write it to --out; with --fill TEXT as that says", NULL},
     {"hide", 0, OPTION_BYTES, FIELD(hide), NULL, 0, 0, NULL, "X,Y,W,H",
      "a rectangle in the model's pixels, from the left and from the top", NULL},
-    {"out", 'o', OPTION_BYTES, FIELD(out), NULL, 0, 0, NULL, "FILE", "the PNG file to write", NULL},
+    {"out", 'o', OPTION_BYTES, FIELD(out), NULL, 0, 0, NULL, "FILE",
+     "the PNG file to write; with --export the file, or the directory", NULL},
     {"export", 0, OPTION_CHOICE, FIELD(export), "none", 0, 0, export_words, "FORMAT",
      "write the model for transformers into the directory that --out names, or as a file for llama.cpp", "With other "
      "programs"},
@@ -280,17 +281,17 @@ static bool writing_check(const struct options *o, struct error *err) {
 /* Options of some of these modes alone. */
 static bool modes_check(const struct options *o, struct error *err) {
     const struct {
-        const char *option, *without;
+        const char *option, *without, *remedy;
         bool idle;
-    } all[] = {{"logprobs", "score or --json", o->logprobs > 0 && !o->score && !o->json},
-               {"hide", "complete", o->hide && !o->complete},
-               {"out", "complete or --export", o->out && !o->complete && !o->export},
-               {"length", "image", o->length && (!o->image || o->fill)},
-               {"language", "image", o->language && !o->image && !o->fill}};
+    } all[] = {{"logprobs", "score or --json", "name a text to score", o->logprobs > 0 && !o->score && !o->json},
+               {"hide", "complete", "name a picture", o->hide && !o->complete},
+               {"out", "complete or --export", "name a picture or a format", o->out && !o->complete && !o->export},
+               {"length", o->image ? "image alone" : "image", "name a picture", o->length && (!o->image || o->fill)},
+               {"language", "image", "name a picture", o->language && !o->image && !o->fill}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].idle)
-            return error_set(err, EXIT_USAGE, "--%s is of no use without --%s%s; name a %s", all[i].option,
-                             all[i].without, o->image && o->fill ? " alone" : "", i == 0 ? "text to score" : "picture");
+            return error_set(err, EXIT_USAGE, "--%s is of no use without --%s; %s", all[i].option, all[i].without,
+                             all[i].remedy);
     if (o->export && !o->out)
         return error_set(err, EXIT_USAGE, "--export: the directory (hf) or file (gguf) to write goes behind --out");
     if (o->complete && !(o->hide && o->out))
