@@ -264,6 +264,9 @@ static void models_that_are_none(void **state) {
     refused_with("merges", "", json_string("ab "), "number 3");
     refused_with("merges", "", json_string("zz b"), "number 3");
     refused_with("merges", "", json_integer(1), "number 3");
+    refused_with("merges", "", json_string("a b"), "merges: 'a b' is there twice");
+    refused_with("merges", "", json_string("ab c"), "merges: 'ab c' is there twice");
+    refused_with("", "end_of_text", json_string("abc"), "number 2, 'ab c', is not two tokens that are a third");
 }
 
 /* A byte without a token: renamed to two letters, which no merge makes. */
