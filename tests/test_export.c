@@ -817,6 +817,12 @@ static void options_that_do_not_go_together(void **state) {
     refuse(EXIT_USAGE, "--export and --score both given", "choose one", "sample --export hf --out x --score y");
     refuse(EXIT_USAGE, "--prompt is of no use with --export", "leave it out", "sample --export hf --out x --prompt y");
     refuse(EXIT_USAGE, "--export: bad value", "hf or gguf", "sample --export onnx --out x");
+    refuse(EXIT_USAGE, "--out is of no use without --complete or --export", "name a picture or a format",
+           "sample --out x");
+    refuse(EXIT_USAGE, "--tokens is of no use with --export, which writes no text", "leave it out",
+           "sample --export gguf --out x --tokens 3");
+    run("sample --help");
+    assert_non_null(strstr(output, "the PNG file to write; with --export the file, or the directory"));
 }
 
 int main(void) {

@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include "../foreign/export.h"
 #include "../library/libmhmoe.h"
 #include "../src/base/text.h"
 #include "command.h"
@@ -252,6 +253,53 @@ static void nothing_is_printed(void **state) {
     assert_int_equal(file_size("printed"), 0);
 }
 
+/* ---- Of another program ---- */
+
+/* A dense GPT-2 with the letters, as transformers keeps it; returns how many numbers it is of. */
+static size_t gpt2_export(const char *dir, int layers, int channels) {
+    struct config config = small_config;
+    struct error err;
+    config.vocab = LETTERS_VOCAB;
+    config.seq = SEQ;
+    config.layers = layers;
+    config.channels = channels;
+    config.ffn = FFN_DENSE;
+    struct model m = model_random(&config, MODEL_INFER, 1, 3);
+    tokenizer *t = letters_tokenizer();
+    if (!model_export(&m, t, EXPORT_HF, dir, &err)) fail_msg("%s", err.text);
+    model_save(&m, "namesake");
+    const size_t n = m.n_parameters;
+    tokenizer_free(t);
+    model_destroy(&m);
+    return n;
+}
+
+static void gpt2_is_read(void **state) {
+    (void)state;
+    static const char *const paths[] = {"gpt2", "gpt2/model.safetensors"};
+    gpt2_export("gpt2", 3, 12);
+    mhmoe *ours = handle_open("namesake");
+    for (int i = 0; i < 2; i++) {
+        mhmoe *m = handle_open(paths[i]);
+        int32_t tokens[30];
+        double want[30], got[30];
+        struct mhmoe_error err;
+        const size_t n = mhmoe_tokenize(m, "abcde fghij klmno abcab ", 24, tokens, 30);
+        assert_int_equal(mhmoe_end_of_text(m), 1);
+        assert_true(mhmoe_score(ours, tokens, n, want, &err) && mhmoe_score(m, tokens, n, got, &err));
+        assert_memory_equal(got, want, n * sizeof *want);
+        mhmoe_free(m);
+    }
+    mhmoe_free(ours);
+    run("rm gpt2/tokenizer.model gpt2/tokenizer.json");
+    struct mhmoe_error err = {0};
+    assert_null(mhmoe_load("gpt2", &err));
+    assert_int_equal(err.code, MHMOE_INPUT);
+    assert_non_null(strstr(err.text, "gpt2: no vocabulary beside the weights"));
+}
+
+/* ---- Memory ---- */
+
 #ifndef __SANITIZE_ADDRESS__ /* which needs memory of its own */
 /* In a process that may have no more than a few megabytes beyond what it has. */
 static void too_large_a_model_is_refused(void **state) {
@@ -268,6 +316,8 @@ static void too_large_a_model_is_refused(void **state) {
     const rlim_t bytes = m.n_parameters * sizeof(real);
     model_destroy(&m);
     assert_true(bytes > (rlim_t)30 << 20);
+    const rlim_t theirs = gpt2_export("wide", 10, 384) * sizeof(real); /* there is room to map it, and not for a copy */
+    assert_true(theirs < bytes && 2 * theirs > bytes + ((rlim_t)24 << 20));
     char *command = string_format("/proc/%d/exe %llu", (int)getpid(), (unsigned long long)bytes);
     const int code = command_run(command);
     free(command);
@@ -284,9 +334,11 @@ static int memory_child(unsigned long long bytes) {
     const struct rlimit limit = {now + bytes + ((rlim_t)24 << 20), RLIM_INFINITY}; /* the file is mapped */
     if (setrlimit(RLIMIT_AS, &limit) != 0) return 2;
     const bool refused = !mhmoe_load("large", &err) && err.code == MHMOE_MEMORY && strstr(err.text, "large: out of");
+    const bool too = !mhmoe_load("wide", &err) && err.code == MHMOE_MEMORY &&
+                     strstr(err.text, "wide/model.safetensors: out of memory");
     mhmoe *small = mhmoe_load("run", &err); /* and others go on */
     mhmoe_free(small);
-    return refused && small ? 0 : 1;
+    return refused && too && small ? 0 : 1;
 }
 #endif
 
@@ -338,6 +390,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(wrong_files_are_refused_by_name),
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(nothing_is_printed),
+        cmocka_unit_test(gpt2_is_read),
 #ifndef __SANITIZE_ADDRESS__
         cmocka_unit_test(too_large_a_model_is_refused),
 #endif
