@@ -3,6 +3,7 @@
 # make demo-images  the same for pictures: a model that captions emoji, finds them and fills them in (about 4 minutes)
 # make test       every test (TESTS="gemm layer": only those)
 # make check-documents  runs every command of README and docs, with a small text and few steps (a minute)
+# make check-readers  has llama.cpp, tokenizers.js and PyTorch read what ./sample --export writes (a minute)
 # make lesson     the MH-MoE layer on one token, forward and backward, in numbers to follow by hand
 # make compare    MH-MoE against its baselines at equal cost (5 minutes; ARGS="--minutes 480 ...": see --help)
 # make install    programs, manual pages, completions and libmhmoe below PREFIX=/usr/local (DESTDIR=, LEVELS=: install/README.md)

@@ -46,7 +46,7 @@ static const char *const seed_words[] = {"random", NULL};
 #define FIELD(name) offsetof(struct options, name)
 static const struct option_spec sample_options[] = {
     {"model", 'm', OPTION_BYTES, FIELD(model), NULL, 0, 0, NULL, "FILE",
-     "a checkpoint, or a run's directory (default: the newest run under runs/)", "Input"},
+     "a checkpoint, a run's directory, or GPT-2's from transformers (default: the newest run under runs/)", "Input"},
     {"prompt", 'p', OPTION_BYTES, FIELD(prompt), NULL, 0, 0, NULL, "TEXT",
      "what the text begins with (- : read it from standard input)", NULL},
     {"prompt-file", 'f', OPTION_BYTES, FIELD(prompt_file), NULL, 0, 0, NULL, "FILE", "a file that holds it", NULL},

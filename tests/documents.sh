@@ -27,6 +27,7 @@ long=$(cat <<'END'
 .ci/run          | make test TESTS="gemm layer"
 .ci/run          | .ci/run
 .ci/run          | make check-documents
+.ci/run          | make check-readers
 make test        | sh tests/layout.sh
 tests/install.sh | make install
 tests/install.sh | make install PREFIX="$HOME/.local"
@@ -232,6 +233,8 @@ models_make() {
     ./train data/corpora/austen $new --ffn smoe --out runs/smoe
     ./train data/corpora/austen $new --out runs/mhmoe
     ./train data/corpora/emoji --task masked --codes 16 --batch 2 --steps 2 --save-every 1 --keep 2 --out runs/emoji
+    ./train my.txt $new --block gpt2 --ffn dense --out runs/of-gpt2
+    ./sample --model runs/of-gpt2 --export hf --out gpt2
     cp runs/mhmoe/step-00000001.safetensors early.safetensors
     cp runs/mhmoe/step-00000002.safetensors late.safetensors
     cp runs/emoji/step-00000001.safetensors photos-early.safetensors

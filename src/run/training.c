@@ -22,8 +22,9 @@ const struct option_spec training_options[] = {
     {"resume", 0, OPTION_STRING, FIELD(resume), NULL, 0, 0, NULL, "RUN",
      "go on with a run (its directory, or its last.safetensors) from its last checkpoint, with its options", NULL},
     {"from", 0, OPTION_STRING, FIELD(from), NULL, 0, 0, NULL, "MODEL",
-     "begin with the weights, tokenizer and model options of another model (a run's directory, or a checkpoint): what "
-     "has the same name is copied, experts come from its dense layers, the rest is new, and told", NULL},
+     "begin with the weights, tokenizer and model options of another model (a run's directory, a checkpoint, or "
+     "GPT-2's from transformers): what has the same name is copied, experts come from its dense layers, the rest is "
+     "new, and told", NULL},
     {"plot", 0, OPTION_FLAG, FIELD(plot), "false", 0, 0, NULL, NULL,
      "train nothing: draw the losses of the runs that are named, one over the other, into --out (plot.svg)", NULL},
     {"keep-moments", 0, OPTION_FLAG, FIELD(keep_moments), "false", 0, 0, NULL, NULL,
