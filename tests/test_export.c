@@ -8,9 +8,9 @@
 
 #include "../foreign/export.h"
 #include "../foreign/modeling.h"
-#include "../src/base/text.h"
 #include "../src/math/bf16.h"
 #include "command.h"
+#include "gguf_reader.h"
 #include "small_model.h"
 
 enum { V = 300, C = 12, L = 3, NH = 2, T = 9, FD = 4 * C, FG = 8 * C / 3, E = 5, F = 7, HALF = C / NH / 2 };
@@ -75,11 +75,6 @@ static struct config own_config(void) {
 }
 
 /* ---- Tensors that were read ---- */
-
-struct file {
-    struct tensor *tensors;
-    size_t n, checked;
-};
 
 static const void *found(struct file *f, const char *name, int dims, const size_t *shape, enum dtype dtype) {
     for (size_t i = 0; i < f->n; i++) {
@@ -405,169 +400,7 @@ static void our_gpt2_with_experts(void **state) {
     model_destroy(&m);
 }
 
-/* ---- The tokenizer ---- */
-
-/* Byte-pair merges as their ranks say, over characters; what is no token falls apart into bytes. */
-static size_t ids_plainly(const json_t *document, const char *text, int32_t *ids) {
-    const json_t *model = json_object_get(document, "model"), *vocab = json_object_get(model, "vocab");
-    const json_t *merges = json_object_get(model, "merges");
-    char *symbols[200];
-    size_t n = 0, count = 0;
-    for (const char *at = text; *at; n++) {
-        const size_t bytes = *at == ' ' ? 1 : text_character(at, strlen(at));
-        symbols[n] = string_format("%.*s", *at == ' ' ? 3 : (int)bytes, *at == ' ' ? "\xe2\x96\x81" : at);
-        at += bytes;
-    }
-    for (bool merged = true; merged;) {
-        size_t best = json_array_size(merges), place = 0;
-        for (size_t i = 0; i + 1 < n; i++) {
-            char *pair = string_format("%s %s", symbols[i], symbols[i + 1]);
-            for (size_t r = 0; r < best; r++)
-                if (strcmp(json_string_value(json_array_get(merges, r)), pair) == 0) best = r, place = i;
-            free(pair);
-        }
-        merged = best < json_array_size(merges);
-        if (!merged) break;
-        string_append(&symbols[place], "%s", symbols[place + 1]);
-        free(symbols[place + 1]);
-        memmove(symbols + place + 1, symbols + place + 2, (--n - place - 1) * sizeof *symbols);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_object_get(vocab, symbols[i]);
-        for (const char *byte = symbols[i]; !id && *byte; byte++) {
-            char name[8];
-            snprintf(name, sizeof name, "<0x%02X>", (unsigned char)*byte);
-            ids[count++] = (int32_t)json_integer_value(json_object_get(vocab, name));
-        }
-        if (id) ids[count++] = (int32_t)json_integer_value(id);
-        free(symbols[i]);
-    }
-    return count;
-}
-
-static void tokenizer_json_encodes_as_we_do(void **state) {
-    (void)state;
-    static const char *const texts[] = {"the model of  the experts",
-                                        "then --- 123\n\n  \xce\xb1\xce\xb2 \xe6\xbc\xa2 more-----",
-                                        "  the layers\n\n\n and--the  end", "<unk></s>", "thethethe e e"};
-    const struct config config = gpt2_config();
-    struct model m = model_random(&config, MODEL_INFER, 1, 3);
-    exported(&m, EXPORT_HF, "spoken");
-    json_t *document = json_load_file("spoken/tokenizer.json", 0, NULL), *entry;
-    size_t i, size;
-    for (i = 0; i < sizeof texts / sizeof *texts; i++) {
-        int32_t plain_ids[400], *ids = NULL;
-        size_t n = 0, capacity = 0;
-        tokenizer_encode(pieces, texts[i], strlen(texts[i]), &ids, &n, &capacity);
-        assert_int_equal(ids_plainly(document, texts[i], plain_ids), n);
-        assert_memory_equal(ids, plain_ids, n * sizeof *ids);
-        free(ids);
-    }
-    const json_t *model = json_object_get(document, "model");
-    assert_int_equal(json_object_size(json_object_get(model, "vocab")), V);
-    assert_true(json_is_true(json_object_get(model, "byte_fallback")));
-    assert_string_equal(json_string_value(json_object_get(model, "unk_token")), "<unk>");
-    static const char *const specials[] = {"<unk>", "</s>"};
-    assert_int_equal(json_array_size(json_object_get(document, "added_tokens")), 2);
-    json_array_foreach(json_object_get(document, "added_tokens"), i, entry) {
-        assert_string_equal(json_string_value(json_object_get(entry, "content")), specials[i]);
-        assert_int_equal(json_integer_value(json_object_get(entry, "id")), i);
-        assert_true(json_is_true(json_object_get(entry, "special")));
-    }
-    text_read("spoken/tokenizer.model", output, sizeof output);
-    const void *ours = tokenizer_model(pieces, &size);
-    assert_int_equal(file_size("spoken/tokenizer.model"), size);
-    assert_memory_equal(output, ours, size);
-    json_file_is("spoken/tokenizer_config.json",
-                 "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"bos_token\": \"</s>\", \"eos_token\": \"</s>\", "
-                 "\"unk_token\": \"<unk>\", \"add_bos_token\": false, \"add_eos_token\": false, "
-                 "\"add_prefix_space\": false, \"clean_up_tokenization_spaces\": false, \"model_max_length\": 9}");
-    json_decref(document);
-    model_destroy(&m);
-}
-
 /* ---- llama.cpp ---- */
-
-/* What stands in a GGUF file, and where the reader is. */
-struct reader {
-    char *bytes;
-    size_t at, size;
-    struct tensor tensors[64];
-    struct file file;
-    json_t *notes;
-};
-
-static uint64_t take(struct reader *r, size_t bytes) {
-    uint64_t value = 0;
-    assert_true(r->at + bytes <= r->size);
-    memcpy(&value, r->bytes + r->at, bytes);
-    r->at += bytes;
-    return value;
-}
-
-static json_t *take_value(struct reader *r, uint64_t type) {
-    if (type == 4) return json_integer((json_int_t)take(r, 4));
-    if (type == 5) return json_integer((int32_t)take(r, 4));
-    if (type == 7) return json_boolean(take(r, 1));
-    if (type == 6) {
-        const uint32_t bits = (uint32_t)take(r, 4);
-        float x;
-        memcpy(&x, &bits, sizeof x);
-        return json_real((double)x);
-    }
-    if (type == 8) {
-        const uint64_t length = take(r, 8);
-        assert_true(r->at + length <= r->size);
-        r->at += length;
-        return json_stringn(r->bytes + r->at - length, length);
-    }
-    assert_int_equal(type, 9);
-    json_t *array = json_array();
-    const uint64_t inner = take(r, 4), count = take(r, 8);
-    for (uint64_t i = 0; i < count; i++) json_array_append_new(array, take_value(r, inner));
-    return array;
-}
-
-static void gguf_read(struct reader *r, const char *path) {
-    struct error err;
-    *r = (struct reader){.notes = json_object()};
-    r->bytes = file_contents(fopen(path, "rb"), path, &r->size, &err);
-    assert_memory_equal(r->bytes, "GGUF", 4);
-    r->at = 4;
-    assert_int_equal(take(r, 4), 3);
-    const uint64_t tensors = take(r, 8), notes = take(r, 8);
-    for (uint64_t i = 0; i < notes; i++) {
-        json_t *key = take_value(r, 8);
-        json_object_set_new(r->notes, json_string_value(key), take_value(r, take(r, 4)));
-        json_decref(key);
-    }
-    assert_int_equal(json_object_size(r->notes), notes);
-    size_t places[64];
-    assert_true(tensors < 64);
-    for (uint64_t i = 0; i < tensors; i++) {
-        struct tensor *t = &r->tensors[i];
-        json_t *name = take_value(r, 8);
-        strcpy(t->name, json_string_value(name));
-        json_decref(name);
-        t->dims = (int)take(r, 4);
-        for (int d = t->dims; d-- > 0;) t->shape[d] = take(r, 8); /* the innermost comes first */
-        const uint64_t type = take(r, 4);
-        assert_true(type == 0 || type == 30);
-        t->dtype = type ? DTYPE_BF16 : DTYPE_F32;
-        places[i] = take(r, 8);
-    }
-    const size_t data = (r->at + 31) / 32 * 32;
-    size_t last = data;
-    for (uint64_t i = 0; i < tensors; i++) {
-        struct tensor *t = &r->tensors[i];
-        assert_int_equal(places[i] % 32, 0);
-        assert_int_equal(data + places[i], (last + 31) / 32 * 32);
-        t->data = r->bytes + data + places[i];
-        last = data + places[i] + tensor_bytes(t);
-    }
-    assert_int_equal((last + 31) / 32 * 32, r->size);
-    r->file = (struct file){r->tensors, tensors, 0};
-}
 
 /* All notes but the vocabulary's arrays, which are checked and taken away. */
 static void notes_are(struct reader *r, const char *want) {
@@ -597,8 +430,7 @@ static void notes_are(struct reader *r, const char *want) {
     if (!json_equal(r->notes, object)) fail_msg("%s", text);
     free(text);
     json_decref(object);
-    json_decref(r->notes);
-    free(r->bytes);
+    gguf_free(r);
 }
 
 #define GGUF_JSON(type, name, hidden, more)                                                                  \
@@ -754,14 +586,17 @@ static void only_the_same_function_has_the_name(void **state) {
         {mixtral_config(), "--no-renormalize"}, {mixtral_config(), "--router cosine"},
         {mixtral_config(), "--shared-hidden 5"}, {mixtral_config(), "--moe-residual"},
         {mixtral_config(), "--balance bias"}, {mixtral_config(), "--ffn mhmoe"},
-        {mixtral_config(), "--position learned"},
+        {mixtral_config(), "--position learned"}, {mixtral_config(), "--qk-norm"},
+        {mixtral_config(), "--norm layernorm"}, {mixtral_config(), "--activation gelu"},
+        {gpt2_config(), "--activation swiglu"}, {llama_config(), "--activation relu2"},
+        {llama_config(), "--norm layernorm, --qk-norm"},
     };
     cases[0].config.norm = NORM_RMS;
-    cases[1].config.activation = ACTIVATION_RELU2;
+    cases[1].config.activation = cases[20].config.activation = ACTIVATION_RELU2;
     cases[2].config.bias = false;
-    cases[3].config.qk_norm = cases[6].config.qk_norm = true;
-    cases[4].config.norm = NORM_LAYER;
-    cases[5].config.activation = ACTIVATION_GELU;
+    cases[3].config.qk_norm = cases[6].config.qk_norm = cases[16].config.qk_norm = cases[21].config.qk_norm = true;
+    cases[4].config.norm = cases[17].config.norm = cases[21].config.norm = NORM_LAYER;
+    cases[5].config.activation = cases[18].config.activation = ACTIVATION_GELU;
     cases[7].config.bias = true;
     cases[8].config.moe_every = 3;
     cases[9].config.renormalize = false;
@@ -771,6 +606,7 @@ static void only_the_same_function_has_the_name(void **state) {
     cases[13].config.balance = BALANCE_BIAS;
     cases[14].config.ffn = FFN_MHMOE;
     cases[15].config.position = POSITION_LEARNED;
+    cases[19].config.activation = ACTIVATION_SWIGLU;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
         struct model m = model_random(&cases[i].config, MODEL_INFER, 1, 8);
@@ -833,7 +669,6 @@ int main(void) {
         cmocka_unit_test(mixtral_as_transformers_has_it),
         cmocka_unit_test(what_only_we_have_comes_with_its_file),
         cmocka_unit_test(our_gpt2_with_experts),
-        cmocka_unit_test(tokenizer_json_encodes_as_we_do),
         cmocka_unit_test(gpt2_as_llama_cpp_has_it),
         cmocka_unit_test(llama_as_llama_cpp_has_it),
         cmocka_unit_test(mixtral_as_llama_cpp_has_it),

@@ -281,6 +281,8 @@ static const struct breakage damaged[] = {
      "tensor transformer.wpe.weight: wrong shape (got (12, 17), want (17, 12), by config.json)", ""},
     {"sed -i 's/\"shape\":\\[17,12\\]/\"shape\":[204]  /' model.safetensors", EXIT_MISMATCH,
      "tensor transformer.wpe.weight: wrong shape (got (204), want (17, 12), by config.json)", ""},
+    {"sed -i 's/\"format\":\"pt\"/\"format\":\"\"/;s/\"shape\":\\[17,12\\]/\"shape\":[17,12,1]/' model.safetensors",
+     EXIT_MISMATCH, "tensor transformer.wpe.weight: wrong shape (got (17, 12, 1), want (17, 12), by config.json)", ""},
     {"sed -i 's/\"shape\":\\[17,12\\]/\"shape\":[16,12]/' model.safetensors", EXIT_INPUT,
      "tensor transformer.wpe.weight: data_offsets do not fit its shape", ""},
     {"sed -i 's/\"shape\":\\[36,12\\]/\"shape\":[12,36]/;s/\"shape\":\\[12,36\\]/\"shape\":[36,12]/' "
@@ -314,6 +316,8 @@ static const struct breakage configs[] = {
      "(got nothing, want a whole number)"},
     {"sed -i 's/\"n_embd\": *12/\"n_embd\":60000/;s/\"n_inner\": *48/\"n_inner\":240000/;"
      "s/\"n_layer\": *2/\"n_layer\":500/' config.json", EXIT_MISMATCH, "(got (263, 12), want (263, 60000)", ""},
+    {"sed -i 's/\"vocab_size\": *263/\"vocab_size\":264/' config.json", EXIT_MISMATCH,
+     "a vocabulary of 263 tokens beside weights for 264", "from one model"},
     {"sed -i 's/\"vocab_size\": *263/\"vocab_size\":262/' config.json", EXIT_MISMATCH,
      "a vocabulary of 263 tokens beside weights for 262", "from one model"},
     {"sed -i 's/\"tie_word_embeddings\": *true/\"tie_word_embeddings\":false/' config.json", EXIT_INPUT,
@@ -425,6 +429,8 @@ static void what_may_be_otherwise(void **state) {
     static const char *const commands[] = {
         "rm tokenizer.json && sed -i 's/$/\\r/' merges.txt",
         "rm tokenizer.json && sed -i '1d' merges.txt",
+        "rm tokenizer.json && sed -i '3s/^/\\n/' merges.txt && echo >>merges.txt",
+        "rm tokenizer.json && truncate -s -1 merges.txt",
         "rm vocab.json merges.txt",
         "sed -i 's/gelu_new/gelu_pytorch_tanh/' config.json",
         "sed -i 's/\"activation_function\"/\"x\"/;s/\"layer_norm_epsilon\"/\"y\"/;s/\"tie_word_embeddings\"/\"z\"/' "
