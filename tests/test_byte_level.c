@@ -97,6 +97,44 @@ static void words_are_those_of_gpt2(void **state) {
     }
 }
 
+/* Unicode's White_Space, of the first 65536 characters. */
+static bool is_space(int c) {
+    static const int ranges[][2] = {{0x09, 0x0D}, {0x20, 0x20}, {0x85, 0x85}, {0xA0, 0xA0}, {0x1680, 0x1680},
+                                    {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                                    {0x3000, 0x3000}};
+    bool is = false;
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) is |= c >= ranges[i][0] && c <= ranges[i][1];
+    return is;
+}
+
+/* A space goes with any character behind it, letter, number or other, but with no other blank. */
+static void blanks_are_those_of_unicode(void **state) {
+    struct byte_merge merges[256];
+    size_t n = 0;
+    (void)state;
+    for (int byte = 0; byte < 256; byte++)
+        if (byte != ' ') merges[n++] = (struct byte_merge){' ', byte};
+    tokenizer *t = byte_tokenizer(merges, n);
+    for (int c = 1; c < 0x10000; c++) {
+        char text[6] = " ", *at = text + 1;
+        int32_t *ids = NULL;
+        size_t count = 0, capacity = 0;
+        if (c >= 0xD800 && c < 0xE000) continue; /* surrogates */
+        if (c < 0x80) *at++ = (char)c;
+        else if (c < 0x800) *at++ = (char)(0xC0 | c >> 6);
+        else {
+            *at++ = (char)(0xE0 | c >> 12);
+            *at++ = (char)(0x80 | (c >> 6 & 63));
+        }
+        if (c >= 0x80) *at++ = (char)(0x80 | (c & 63));
+        *at = 'b';
+        tokenizer_encode(t, text, (size_t)(at + 1 - text), &ids, &count, &capacity);
+        if ((ids[0] == ' ') != is_space(c)) fail_msg("U+%04X: %s", c, is_space(c) ? "is no blank" : "is a blank");
+        free(ids);
+    }
+    tokenizer_free(t);
+}
+
 /* ---- Merges ---- */
 
 /* Any of the tokens so far, of few letters, so that merges overlap, and some are made of what others would take. */
@@ -184,6 +222,7 @@ static void what_the_interface_says(void **state) {
     free(ids);
     assert_int_equal(tokenizer_kind(t), TOKENIZER_BYTE_LEVEL);
     assert_int_equal(tokenizer_end_of_text(t), 257);
+    assert_int_equal(tokenizer_least(t), 257);
     assert_string_equal(tokenizer_piece(t, 257, &size), "");
     assert_int_equal(size, 0);
     assert_int_equal(tokenizer_entry(t, 257).kind, PIECE_CONTROL);
@@ -290,7 +329,8 @@ static void bytes_without_a_token(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_are_those_of_gpt2),   cmocka_unit_test(merges_come_in_their_order),
+        cmocka_unit_test(words_are_those_of_gpt2),   cmocka_unit_test(blanks_are_those_of_unicode),
+        cmocka_unit_test(merges_come_in_their_order),
         cmocka_unit_test(every_byte_comes_back),     cmocka_unit_test(what_the_interface_says),
         cmocka_unit_test(long_words),                cmocka_unit_test(models_that_are_none),
         cmocka_unit_test(bytes_without_a_token),

@@ -521,6 +521,26 @@ static void trained_and_resumed(void **state) {
     model_destroy(&n);
 }
 
+/* What of a directory is meant: what training leaves goes before what others do. */
+static void which_file_is_meant(void **state) {
+    static const char *const steps[][2] = {
+        {"mkdir dir", "dir/last.safetensors"},
+        {": >dir/config.json", "dir/model.safetensors"},
+        {": >dir/model.safetensors", "dir/model.safetensors"},
+        {"rm dir/config.json", "dir/model.safetensors"},
+        {": >dir/config.json; : >dir/last.safetensors", "dir/last.safetensors"},
+        {": >dir/best.safetensors", "dir/best.safetensors"},
+        {"rm dir/last.safetensors", "dir/best.safetensors"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        run("%s", steps[i][0]);
+        char *path = checkpoint_path("dir");
+        assert_string_equal(path, steps[i][1]);
+        free(path);
+    }
+}
+
 static void a_corpus_must_be_named(void **state) {
     (void)state;
     struct model m = gpt2_make(true);
@@ -544,6 +564,7 @@ int main(void) {
         cmocka_unit_test(pairs_and_added_tokens),
         cmocka_unit_test(what_was_exported_comes_back),
         cmocka_unit_test(trained_and_resumed),
+        cmocka_unit_test(which_file_is_meant),
         cmocka_unit_test(a_corpus_must_be_named),
     };
     return cmocka_run_group_tests(tests, begin, workplace_remove);

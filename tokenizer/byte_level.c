@@ -117,7 +117,7 @@ static bool pieces_read(struct byte_level *b, char room[256]) {
 static bool merge_read(struct byte_level *b, size_t i, char room[256]) {
     const char *line = json_string_value(json_array_get(json_object_get(b->model, "merges"), i));
     const char *blank = line ? strchr(line, ' ') : NULL;
-    if (blank && !strchr(blank + 1, ' ')) {
+    if (blank) { /* no token that stands for bytes holds a second one */
         char *left = string_format("%.*s", (int)(blank - line), line), *both = string_format("%s%s", left, blank + 1);
         b->merges[i] = (struct merge){id_of(b, left), id_of(b, blank + 1), id_of(b, both), i};
         free(left);
