@@ -400,6 +400,20 @@ static void our_gpt2_with_experts(void **state) {
     model_destroy(&m);
 }
 
+/* A width that the options leave to the model (0) is said as it is. */
+static void widths_that_follow_are_said(void **state) {
+    (void)state;
+    struct config config = own_config();
+    config.expert_hidden = 0;
+    struct model m = model_random(&config, MODEL_INFER, 1, 7);
+    exported(&m, EXPORT_HF, "wide");
+    json_t *said = json_load_file("wide/config.json", 0, NULL);
+    assert_true(m.sizes.F > 0 && m.sizes.F != F);
+    assert_int_equal(json_integer_value(json_object_get(said, "expert_hidden")), m.sizes.F);
+    json_decref(said);
+    model_destroy(&m);
+}
+
 /* ---- llama.cpp ---- */
 
 /* All notes but the vocabulary's arrays, which are checked and taken away. */
@@ -669,6 +683,7 @@ int main(void) {
         cmocka_unit_test(mixtral_as_transformers_has_it),
         cmocka_unit_test(what_only_we_have_comes_with_its_file),
         cmocka_unit_test(our_gpt2_with_experts),
+        cmocka_unit_test(widths_that_follow_are_said),
         cmocka_unit_test(gpt2_as_llama_cpp_has_it),
         cmocka_unit_test(llama_as_llama_cpp_has_it),
         cmocka_unit_test(mixtral_as_llama_cpp_has_it),

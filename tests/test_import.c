@@ -246,6 +246,7 @@ static void numbers_that_are_no_weights(void **state) {
         struct model m = gpt2_make(true);
         char *says = string_format("gpt2/model.safetensors: tensor transformer.wpe.weight: %s", cases[k].says);
         model_destroy(&m);
+        assert_int_equal(tensor_bytes(&(struct tensor){.dtype = cases[k].dtype}), cases[k].size);
         positions_write(cases[k].dtype, cases[k].size, 0, cases[k].one);
         refuse(EXIT_INPUT, says, "take another file", MODEL);
         free(says);
