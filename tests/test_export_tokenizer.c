@@ -141,6 +141,24 @@ static void tokenizer_json_says_what_we_do(void **state) {
     assert_memory_equal(output, ours, size);
 }
 
+/* Readers of tokenizer.json want both halves of a merge, and what it makes, to be tokens. */
+static void merges_are_of_tokens(void **state) {
+    exported(*state, EXPORT_HF, "merged");
+    json_t *document = json_read("merged/tokenizer.json"), *line;
+    const json_t *model = json_object_get(document, "model"), *vocab = json_object_get(model, "vocab");
+    size_t i;
+    assert_true(json_array_size(json_object_get(model, "merges")) > 50);
+    json_array_foreach(json_object_get(model, "merges"), i, line) {
+        char *left = string_format("%s", json_string_value(line)), *right = strchr(left, ' ') + 1;
+        right[-1] = 0;
+        char *both = string_format("%s%s", left, right);
+        assert_true(json_object_get(vocab, left) && json_object_get(vocab, right) && json_object_get(vocab, both));
+        free(left);
+        free(both);
+    }
+    json_decref(document);
+}
+
 /* Of words, of parts of them in another order, so that merges compete, and of what is no piece. */
 static void tokenizer_json_encodes_as_we_do(void **state) {
     static const char *const parts[] = {"the", "he", " ", "  ", "lady", "lad", "ed ", "v", "is", "i", "caf\xc3\xa9",
@@ -237,6 +255,7 @@ static void byte_level_goes_to_llama_cpp(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokenizer_json_says_what_we_do),
+        cmocka_unit_test(merges_are_of_tokens),
         cmocka_unit_test(tokenizer_json_encodes_as_we_do),
         cmocka_unit_test(byte_level_goes_to_transformers),
         cmocka_unit_test(byte_level_goes_to_llama_cpp),
