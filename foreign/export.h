@@ -3,7 +3,7 @@
  * A model is exported under the name of a foreign one where it computes the same function, to rounding: GPT-2, Llama
  * and Mixtral. hf.c does what is left with a modelling file of its own, modeling_mhmoe.py; gguf.c refuses it, since
  * llama.cpp has no such thing. Which tensor is called what, and how it is turned, are tables: renaming.h. import.c is
- * the way back. */
+ * the way back. Of --documents nothing is left: what other programs are given is one document. */
 #ifndef EXPORT_H
 #define EXPORT_H
 

@@ -70,7 +70,7 @@ static void own_config(json_t *o, const struct export *e) {
     }
     json_decref(options);
     static const char *const said[] = {"task", "size", "patch", "codes", "vocab", "seq", "layers", "channels",
-                                       "attn_heads", "zero_start"}; /* otherwise, or of no use there */
+                                       "attn_heads", "zero_start", "documents"}; /* otherwise, or of no use there */
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) json_object_del(o, said[i]);
     set(o, "model_type", json_string("mhmoe"));
     common_config(o, e->sizes);
