@@ -7,7 +7,7 @@
 /* Stream 0 of a seed is the standard seeding; other streams start SplitMix64 far from it. */
 void rng_seed(struct rng *rng, uint64_t seed, uint64_t sequence) {
     uint64_t state = seed ^ bits_mix(sequence);
-    for (int i = 0; i < 4; i++) rng->s[i] = bits_mix(state += GOLDEN);
+    for (int i = 0; i < 4; i++) rng->s[i] = bits_mix(state += RNG_INCREMENT);
 }
 
 static uint64_t bits_rotate(uint64_t x, int k) {
@@ -49,8 +49,8 @@ static uint64_t bits_permute(uint64_t x, int bits, uint64_t key) {
     uint64_t low_mask = ((uint64_t)1 << low) - 1, high_mask = ((uint64_t)1 << (bits - low)) - 1;
     uint64_t left = x >> low, right = x & low_mask;
     for (int round = 0; round < 8; round += 2) {
-        left ^= bits_mix(right + bits_mix(key += GOLDEN)) & high_mask;
-        right ^= bits_mix(left + bits_mix(key += GOLDEN)) & low_mask;
+        left ^= bits_mix(right + bits_mix(key += RNG_INCREMENT)) & high_mask;
+        right ^= bits_mix(left + bits_mix(key += RNG_INCREMENT)) & low_mask;
     }
     return left << low | right;
 }

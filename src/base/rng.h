@@ -24,11 +24,11 @@ static inline uint64_t bits_mix(uint64_t z) {
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
 }
-#define GOLDEN 0x9e3779b97f4a7c15u /* 2^64 / golden ratio: the increment of SplitMix64 */
+#define RNG_INCREMENT 0x9e3779b97f4a7c15u /* 2^64 / golden ratio: the increment of SplitMix64 */
 
 /* Number i of the sequence that SplitMix64 draws from the seed `key`, without those before it: for what is drawn in any
  * order, by any thread, or again. A result is a key in turn. */
-static inline uint64_t rng_at(uint64_t key, uint64_t i) { return bits_mix(key + (i + 1) * GOLDEN); }
+static inline uint64_t rng_at(uint64_t key, uint64_t i) { return bits_mix(key + (i + 1) * RNG_INCREMENT); }
 
 /* A bijection of [0, n) chosen by `key`, evaluated at i in constant time and memory
  * (an eight-round Feistel network, cycle-walked into range): the shuffle of an epoch. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # llama.cpp and Hugging Face's tokenizers read what we export: node.sh BUILD. Small models, and llama.cpp as
-# node-llama-cpp's builds have it, from npm (node 20 or later; where it is older, one from npm, too). Fails where npm cannot be reached: what is not checked has
-# not passed.
+# node-llama-cpp's builds have it, from npm (node 20 or later; where it is older, one from npm, too). Fails where npm
+# cannot be reached: what is not checked has not passed.
 set -eu
 cd "$(dirname "$0")/../.."
 build=${1:-build}
