@@ -1,8 +1,9 @@
 #!/bin/sh
-# Small models for other programs to read: models.sh BUILD DIR [gguf]; with gguf only those that llama.cpp has. For each NAME in DIR: NAME.hf/ and, where llama.cpp has
-# such a model, NAME.gguf; and what we say: NAME.jsonl, every token of text.txt with the log-probabilities of all tokens in
-# its place, and NAME.greedy, how prompt.txt goes on. A few steps at a high rate: weights far from where they began, so
-# that each of them matters.
+# Small models for other programs to read: models.sh BUILD DIR [gguf]; with gguf only those that llama.cpp has.
+#
+# For each NAME in DIR: NAME.hf/ and, where llama.cpp has such a model, NAME.gguf; and what we say: NAME.jsonl, every
+# token of text.txt with the log-probabilities of all tokens in its place, and NAME.greedy, how prompt.txt goes on. A few
+# steps at a high rate: weights far from where they began, so that each of them matters.
 set -eu
 build=$(cd "$1" && pwd)
 root=$(cd "$(dirname "$0")/../.." && pwd)
