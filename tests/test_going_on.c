@@ -119,6 +119,9 @@ static void checkpoints_come_with_time(void **state) {
         "--steps 3 --save-every 0 --save-minutes 1440 --keep 9 --out other");
     files_expect("run", "step-00000001.safetensors step-00000002.safetensors step-00000003.safetensors ");
     files_expect("other", "step-00000003.safetensors ");
+    run("rm -r other && " MODEL /* less than a quarter of a minute, more than of a second */
+        "--steps 400 --eval-every 0 --save-every 0 --save-minutes 0.25 --keep 9 --out other");
+    files_expect("other", "step-00000400.safetensors ");
     run(MODEL "--steps 3 --save-every 0 --save-minutes 1e-9 --keep 9 --out whole --until 2 && train --resume whole");
     logs_compare("run", "whole");
 }

@@ -154,6 +154,26 @@ static void prompts_are_healed(void **state) {
     tokenizer_free(t);
 }
 
+/* Any two tokens, also such as no prompt is made of: the last may begin no piece where both together do. */
+static void pairs_are_healed(void **state) {
+    (void)state;
+    tokenizer *t = pieces_tokenizer();
+    size_t only_together = 0;
+    for (int32_t pair = 0; pair < PIECES * PIECES; pair++) {
+        const int32_t ids[] = {pair / PIECES, pair % PIECES};
+        size_t lengths[2];
+        struct healing h;
+        const char *first = tokenizer_piece(t, ids[0], &lengths[0]), *second = tokenizer_piece(t, ids[1], &lengths[1]);
+        if (lengths[0] == 0 || lengths[1] == 0 || !*first || !*second) continue; /* the ends of texts, and of strings */
+        const size_t kept = healing_begin(&h, t, ids, 2), want = plain_kept(t, ids, 2);
+        if (kept != want) fail_msg("tokens %d, %d: %zu stay, want %zu", ids[0], ids[1], kept, want);
+        only_together += kept == 0 && plain_kept(t, ids + 1, 1) == 1;
+        healing_free(&h);
+    }
+    assert_true(only_together > 10);
+    tokenizer_free(t);
+}
+
 /* The end of a text is no piece: nothing is taken back there, nor beyond it. */
 static void an_end_of_text_stays(void **state) {
     (void)state;
@@ -295,6 +315,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stop_strings_end_a_text),
         cmocka_unit_test(prompts_are_healed),
+        cmocka_unit_test(pairs_are_healed),
         cmocka_unit_test(an_end_of_text_stays),
         cmocka_unit_test(prompts_come_from_lines),
         cmocka_unit_test(bad_prompts_are_refused),

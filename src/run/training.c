@@ -28,7 +28,7 @@ const struct option_spec training_options[] = {
     {"plot", 0, OPTION_FLAG, FIELD(plot), "false", 0, 0, NULL, NULL,
      "train nothing: draw the losses of the runs that are named, one over the other, into --out (plot.svg)", NULL},
     {"keep-moments", 0, OPTION_FLAG, FIELD(keep_moments), "false", 0, 0, NULL, NULL,
-     "with --from a run: begin with its last weights and with AdamW's moments of them, instead of its best ones and "
+     "with --from a run: begin with its last weights and the optimizer's moments of them, instead of its best ones and "
      "zeros", NULL},
     {"dry-run", 0, OPTION_FLAG, FIELD(dry_run), "false", 0, 0, NULL, NULL,
      "print parameters, FLOPs and memory, and stop", NULL},
