@@ -151,7 +151,8 @@ demo: all $(BUILD)/austen
 # A masked model of emoji and their English names, and a page of what it makes of those that it has not seen.
 demo-images: all $(BUILD)/emoji $(BUILD)/gallery
 	sh data/corpus.sh emoji
-	./train --task masked --languages en --vocab 1024 --seq 88 --hide-caption 0.7 --batch 16 --steps 5000 data/corpora/emoji
+	./train --task masked --languages en --vocab 1024 --seq 88 --hide-caption 0.7 --batch 16 --steps 5000 \
+	  --optimizer adamw data/corpora/emoji
 	$(BUILD)/gallery runs/emoji --pictures 60 --out runs/emoji/gallery
 
 $(BUILD)/compare: $(COMPARE) $(OBJECTS)
