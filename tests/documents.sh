@@ -54,7 +54,7 @@ END
 )
 
 # What is written for hours, in seconds. Where an option is given twice the last one holds: see shorten.
-few='s/--minutes [0-9]+/--minutes 0.05/
+few='s/--minutes [0-9]+/--minutes 0.1/
 s/--steps [0-9]+/--steps 5/
 s/--until [0-9]+/--until 3/
 s/--batch [0-9]+/--batch 2/
@@ -62,7 +62,7 @@ s/--vocab [0-9]+/--vocab 300/
 s/--tokens [0-9]+/--tokens 5/
 s/--(pictures|windows) [0-9]+/--\1 5/
 s/--task masked/& --codes 16/
-s/--preset base/& --layers 2/
+s/--preset base/& --layers 2 --channels 32 --attn-heads 2/
 s/--layers 12 --channels 768/--layers 4 --channels 96/
 s/^build\/analyse .*/& --windows 2/
 s/^make compare ARGS="(.*)"$/build\/compare \1 --print-config/
