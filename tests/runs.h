@@ -87,6 +87,27 @@ static inline size_t entries_of(const json_t *log, const char *key) {
     return n;
 }
 
+/* A run as a version left it that did not know this option: without it in the config, and in what its last checkpoint
+ * keeps. */
+static inline void option_forget(const char *run_dir, const char *option) {
+    struct checkpoint c = checkpoint_at(run_dir, "last.safetensors");
+    struct error err;
+    json_t *strings = json_deep_copy(c.metadata);
+    json_t *kept = json_loads(json_string_value(json_object_get(strings, "options")), 0, NULL);
+    char *path = string_format("%s/earlier", run_dir);
+    assert_int_equal(json_object_del(kept, option), 0);
+    char *text = json_dumps(kept, 0);
+    json_object_set_new(strings, "options", json_string(text));
+    if (!checkpoint_write(path, c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
+    checkpoint_close(&c);
+    json_decref(strings);
+    json_decref(kept);
+    free(text);
+    free(path);
+    run("mv %s/earlier %s/last.safetensors && grep -q '^%s = ' %s/config && sed -i '/^%s = /d' %s/config", run_dir,
+        run_dir, option, run_dir, option, run_dir);
+}
+
 /* ---- Comparing runs ---- */
 
 /* Every tensor and all metadata but the clock's (and the CRC of the header that holds it). */
