@@ -95,7 +95,7 @@ static void logs_that_are_no_files_are_refused(void **state) {
 #define LONG                                                                                      \
     "train corpus.txt" TINY                                                                       \
     "--ffn dense --layers 10 --channels 240 --val val.txt --eval-windows 1000000 --eval-every 3 " \
-    "--save-every 0 --sample-every 0 --steps 3 --out run >/dev/null 2>progress.txt & child=$!; "
+    "--save-every 0 --sample-every 0 --steps 3 --optimizer adamw --out run >/dev/null 2>progress.txt & child=$!; "
 enum { SOON = 20 };
 
 static void wait_for(const char *condition) {

@@ -268,6 +268,7 @@ static void update_expect(const struct plain *p, const struct figures *f, int st
     for (size_t t = 0; t < PARAMETER_TENSORS; t++) {
         const struct parameter_info *info = &m->info[t];
         const double lr = f->lr * faster(p->setting, info->name);
+        if (info->count == 0) continue;
         if (p->setting->muon && is_muons(info->name)) matrices_expect(p, info, clip, lr, step, got);
         else
             for (size_t i = 0; i < info->count; i++)
