@@ -224,13 +224,20 @@ bool options_fixed(const json_t *mine, const json_t *theirs, const char *dir, st
     return false;
 }
 
+/* What an earlier version had. Release with options_free. */
+static void earlier_options(struct training *o) {
+    const struct option_group group = {training_options, o};
+    *o = (struct training){0};
+    options_set_defaults(&group, 1);
+    training_set_earlier(o);
+}
+
 /* The learning rate by the schedule that a checkpoint kept; what it did not keep is what it was then. */
 static double rate_kept(const json_t *kept, int64_t step) {
-    struct training o = {0};
+    struct training o;
     struct error unused; /* it is none: they have been compared with options */
     const struct option_group group = {training_options, &o};
-    options_set_defaults(&group, 1);
-    training_set_earlier(&o);
+    earlier_options(&o);
     json_t *all = options_to_json(&group);
     json_object_update_existing(all, (json_t *)kept);
     const double rate = options_from_json(&group, all, &unused) ? training_rate(&o, step) : 0;
@@ -241,11 +248,14 @@ static double rate_kept(const json_t *kept, int64_t step) {
 
 /* What an earlier version did not have to keep, since there was no other way. */
 static json_t *kept_complete(const json_t *kept) {
-    json_t *all = json_copy((json_t *)kept);
-    if (!json_object_get(all, "ema")) json_object_set_new(all, "ema", json_real(0));
-    if (!json_object_get(all, "dropout")) json_object_set_new(all, "dropout", json_real(0));
-    if (!json_object_get(all, "optimizer"))
-        json_object_set_new(all, "optimizer", json_string(optimizer_words[OPTIMIZER_ADAMW]));
+    static const char *const newer[] = {"ema", "dropout", "optimizer", NULL};
+    struct training o;
+    const struct option_group group = {training_options, &o};
+    earlier_options(&o);
+    json_t *all = json_copy((json_t *)kept), *was = options_some(&o, newer);
+    json_object_update_missing(all, was);
+    json_decref(was);
+    options_free(&group, 1);
     return all;
 }
 
