@@ -276,7 +276,7 @@ bool source_open(struct checkpoint *c, const char *path, struct error *err) {
     char *dir = slash ? string_format("%.*s", (int)(slash - path), path) : string_format(".");
     char *config = file_beside(dir, "config.json");
     struct checkpoint theirs;
-    const bool beside = file_is_there(config);
+    const bool beside = file_exists(config);
     bool ours = !beside, ok = ours || safetensors_open(&theirs, path, err);
     if (ok && !ours) {
         const char *format = json_string_value(json_object_get(theirs.metadata, "format"));

@@ -3,10 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 char *file_beside(const char *dir, const char *name) { return string_format("%s/%s", dir, name); }
-bool file_is_there(const char *path) { return access(path, F_OK) == 0; }
 
 json_t *json_file_read(const char *path, struct error *err) {
     size_t size;
@@ -129,14 +127,14 @@ bool vocabulary_read(struct vocabulary *v, const char *dir, json_int_t end, stru
     char *document = file_beside(dir, "tokenizer.json"), *ours = file_beside(dir, "tokenizer.model");
     json_t *vocab = NULL, *merges = NULL;
     *v = (struct vocabulary){0};
-    if (file_is_there(words)) {
+    if (file_exists(words)) {
         v->name = string_format("%s and merges.txt", words);
         vocab = json_file_read(words, err);
         merges = vocab ? merges_read(lines, err) : NULL;
-    } else if (file_is_there(ours)) {
+    } else if (file_exists(ours)) {
         v->name = string_format("%s", ours);
         v->model = file_contents(fopen(ours, "rb"), ours, &v->size, err);
-    } else if (file_is_there(document)) {
+    } else if (file_exists(document)) {
         v->name = string_format("%s", document);
         document_read(document, &vocab, &merges, err);
     } else

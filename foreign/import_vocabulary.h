@@ -7,7 +7,6 @@
 
 /* DIR/NAME. malloc'ed. */
 char *file_beside(const char *dir, const char *name);
-bool file_is_there(const char *path);
 json_t *json_file_read(const char *path, struct error *err); /* an object, or NULL and EXIT_INPUT */
 
 struct vocabulary {

@@ -178,6 +178,11 @@ bool output_check(struct error *err) {
                      errno ? strerror(errno) : "a write failed");
 }
 
+bool file_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
 bool directory_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);

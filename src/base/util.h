@@ -75,6 +75,9 @@ bool threads_start(int threads, struct error *err);
 /* Whether all that was printed on standard output has got there (EXIT_OUTPUT). */
 bool output_check(struct error *err);
 
+/* Whether there is such a file or directory. */
+bool file_exists(const char *path);
+
 /* Whether there is a directory of this name, or a link that leads to one. */
 bool directory_exists(const char *path);
 

@@ -10,11 +10,6 @@
 #include <unistd.h>
 #include "../base/text.h"
 
-bool file_exists(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
 const char *rundir_path(const struct rundir *r, const char *name, char path[PATH_SIZE]) {
     snprintf(path, PATH_SIZE, "%s/%s", r->path, name);
     return path;

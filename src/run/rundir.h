@@ -13,9 +13,6 @@ struct rundir {
     bool made;  /* the claim made the directory */
 };
 
-/* Whether there is such a file or directory. */
-bool file_exists(const char *path);
-
 /* Makes a directory for a new run, or takes one that is empty or whose run never saved, and locks it. EXIT_USAGE if
  * there is a run in it already, or files of the names that a run writes none of ours; EXIT_BUSY; EXIT_OUTPUT. */
 bool rundir_claim(struct rundir *r, const char *path, struct error *err);
