@@ -101,6 +101,12 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
+# Memory that is compared must be there.
+ifdef SANITIZE
+$(TESTS:%=$(BUILD)/test_%): $(BUILD)/tests/compared.o
+$(TESTS:%=$(BUILD)/test_%): LINK += -Wl,--wrap=_assert_memory_equal -Wl,--wrap=_assert_memory_not_equal
+endif
+
 # It watches what a file goes through on its way to the disk, and refuses threads.
 $(BUILD)/test_util: LINK += -Wl,--wrap=fsync -Wl,--wrap=rename -Wl,--wrap=pthread_create -Wl,--wrap=pthread_join
 $(BUILD)/test_measure $(BUILD)/test_dependence: $(filter-out %/analyse.o,$(ANALYSE))
