@@ -168,7 +168,7 @@ static void test_work_memory(void **state) {
     c[4].expert_hidden = 1300, c[4].experts = 1;
     c[5].channels = 150, c[5].ffn = FFN_DENSE;
     for (int i = 0; i < 6; i++) work_check(&c[i], 60, true);
-    c[6].ffn = FFN_DENSE; /* too narrow for products that share an operand */
+    c[6].channels = 12, c[6].ffn = FFN_DENSE; /* too narrow for products that share an operand */
     work_check(&c[6], 60, false);
     c[7].channels = 96, c[7].attn_heads = 6, c[7].moe_every = 1, c[7].expert_hidden = 1;
     work_check(&c[7], 1, false);
@@ -189,7 +189,7 @@ static void test_work_memory_of_shared(void **state) {
         c.shared_hidden = 200;
         work_check(&c, 60, true);
         c.channels = 12;
-        c.shared_hidden = swiglu ? 40 : 80;
+        c.shared_hidden = swiglu ? 24 : 48;
         c.seq = 5;
         work_check(&c, 400, false);
     }
@@ -215,7 +215,8 @@ static void test_work_memory_of_llama(void **state) {
     c[2].expert_hidden = 650, c[2].experts = 1;
     c[3].channels = 150, c[3].attn_heads = 3, c[3].ffn = FFN_DENSE;
     for (int i = 0; i < 4; i++) work_check(&c[i], 60, true);
-    c[4].channels = 12, c[4].ffn = FFN_DENSE, c[4].seq = 5; /* hidden layers of rows at a time, gates and values */
+    c[4].channels = 6, c[4].attn_heads = 1, c[4].seq = 5;
+    c[4].ffn = FFN_DENSE; /* hidden layers of rows at a time, gates and values */
     work_check(&c[4], 400, false);
     c[5].channels = 96, c[5].attn_heads = 6, c[5].moe_every = 1, c[5].expert_hidden = 1;
     work_check(&c[5], 1, false);
