@@ -101,8 +101,10 @@ $(IN_DOUBLE:%=$(BUILD)/test_%): $(BUILD)/test_%: $(BUILD)/double/tests/test_%.o 
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	$(LINK) -lcmocka $(LDLIBS)
 
-# Memory that is compared must be there.
+# Memory that is compared must be there; and tiles, which any machine then has.
 ifdef SANITIZE
+$(BUILD)/src/math/gemm_amx.o: CFLAGS += -include tests/tiles_emulated.h
+$(BUILD)/tests/test_gemm_bf16.o: CFLAGS += -DTILES_EMULATED
 $(TESTS:%=$(BUILD)/test_%): $(BUILD)/tests/compared.o
 $(TESTS:%=$(BUILD)/test_%): LINK += -Wl,--wrap=_assert_memory_equal -Wl,--wrap=_assert_memory_not_equal
 endif

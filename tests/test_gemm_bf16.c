@@ -726,6 +726,9 @@ static void test_tiles_are_found(void **state) {
     while (f && fgets(line, sizeof line, f))
         if (strncmp(line, "flags", 5) == 0) listed = strstr(line, " amx_bf16") && strstr(line, " amx_tile");
     if (f) fclose(f);
+#ifdef TILES_EMULATED
+    listed = true;
+#endif
     assert_int_equal(gemm_use_tiles(true), listed && COLS >= 16);
 }
 
