@@ -103,7 +103,7 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 
 # Memory that is compared must be there; and tiles, which any machine then has.
 ifdef SANITIZE
-$(BUILD)/src/math/gemm_amx.o: CFLAGS += -include tests/tiles_emulated.h
+$(BUILD)/src/math/gemm_amx.o: CFLAGS += -O3 -include tests/tiles_emulated.h
 $(BUILD)/tests/test_gemm_bf16.o: CFLAGS += -DTILES_EMULATED
 $(TESTS:%=$(BUILD)/test_%): $(BUILD)/tests/compared.o
 $(TESTS:%=$(BUILD)/test_%): LINK += -Wl,--wrap=_assert_memory_equal -Wl,--wrap=_assert_memory_not_equal
