@@ -1,4 +1,5 @@
-/* Products in bf16, in float: every bit of every element, on vectors and, where this machine has some, on tiles.
+/* Products in bf16, in float: every bit of every element, on vectors and, where this machine has some or the build
+ * emulates them (tiles_emulated.h), on tiles.
  *
  * gemm.h says in which order the products of an element are summed; chains_plain below is that order in plain loops.
  * What is compared with it lies in memory that ends where it may not be touched. */
