@@ -100,7 +100,8 @@ static void text_start(struct text *x, struct writing *w, const struct start *st
     x->stops = (struct stop_strings){.strings = w->stops, .n = w->n_stops, .emit = text_emit, .context = x};
     x->barred = array_alloc(V, sizeof *x->barred);
     bars_set(x);
-    if (p->size > 0) sampler_read(&x->sampler, start->ids, start->n);
+    const bool left = start->healing.size < p->size; /* else ids are what a text begins behind, which was not there */
+    if (left) sampler_read(&x->sampler, start->ids, start->n);
     if (!w->json) return;
     x->tokens = json_array();
     x->logprobs = json_array();

@@ -119,6 +119,11 @@ static void test_temperature(void **state) {
     for (int u = 0; u < 100; u++) { /* close to 0 is greedy */
         assert_int_equal(pick(cold, logits, 31, u / 100.0), pick(greedy, logits, 31, 0));
     }
+    const struct sampler coldest = {SAMPLER_PLAIN, .temperature = 1e-300, .top_p = 1};
+    for (int u = 0; u < 10; u++) { /* where 1 / temperature is no float, equals are still equal */
+        real equals[] = {1, 3, 2, 3};
+        assert_int_equal(pick(coldest, equals, 4, (u + 0.5) / 10), u < 5 ? 1 : 3);
+    }
 }
 
 static void test_top_k(void **state) {

@@ -159,8 +159,8 @@ static void interrupts_stop_what_is_shown_slowly(void **state) {
     assert_int_equal(session_close(&s), 0);
 }
 
-/* Ctrl-C drops a line, Backspace a letter; the line before comes again with the upper arrow; Ctrl-D ends only where
- * nothing is typed. */
+/* Ctrl-C drops a line, Backspace a letter; lines before come again with the upper arrow, but for empty ones, and one
+ * that was typed twice comes once; Ctrl-D ends only where nothing is typed. */
 static void lines_are_edited(void **state) {
     (void)state;
     struct session s;
@@ -182,15 +182,19 @@ static void lines_are_edited(void **state) {
     session_type(&s, "last\x04\x01" "the \n"); /* Ctrl-A goes to the start */
     session_wait(&s, "\r\n");
     session_prompt(&s);
-    session_type(&s, "caf\xc3\xa9\n");
-    session_wait(&s, "\r\n");
-    session_prompt(&s);
+    static const char *const more[] = {"caf\xc3\xa9\n", "\n", "caf\xc3\xa9\n", "\x1b[A\x1b[A too\n"};
+    for (size_t i = 0; i < 4; i++) {
+        session_type(&s, more[i]);
+        session_wait(&s, "\r\n");
+        session_prompt(&s);
+    }
     session_type(&s, "\x04");
     assert_int_equal(session_close(&s), 0);
-    static const char *const prompts[] = {"ab d", "ab db", "the last", "caf\xc3\xa9"};
+    static const char *const prompts[] = {"ab d", "ab db", "the last", "caf\xc3\xa9", "", "caf\xc3\xa9",
+                                          "the last too"};
     FILE *answers = fopen("answers.txt", "r");
     char line[4000];
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
         assert_non_null(fgets(line, sizeof line, answers));
         json_t *object = json_loads(line, JSON_ALLOW_NUL, NULL);
         assert_non_null(object);
@@ -200,6 +204,19 @@ static void lines_are_edited(void **state) {
     }
     assert_null(fgets(line, sizeof line, answers));
     fclose(answers);
+}
+
+/* Where standard error goes elsewhere, nobody sees an editor: lines are read as they are, and no prompt is written. */
+static void lines_are_plain_without_standard_error(void **state) {
+    (void)state;
+    struct session s;
+    session_open(&s, "exec sample -m letters -g -n 3 -i 2>errors.txt");
+    session_type(&s, "ab \n");
+    session_wait(&s, "ddd\r\n");
+    session_type(&s, "\x04");
+    assert_int_equal(session_close(&s), 0);
+    run("cat errors.txt");
+    assert_int_equal(strncmp(output, "model: letters\n3 tokens in ", 27), 0);
 }
 
 /* Where Ctrl-C ended it, a report says so, and of several texts the others are not begun. */
@@ -250,6 +267,7 @@ int main(void) {
         cmocka_unit_test(interrupts_stop_an_answer),
         cmocka_unit_test(interrupts_stop_what_is_shown_slowly),
         cmocka_unit_test(lines_are_edited),
+        cmocka_unit_test(lines_are_plain_without_standard_error),
         cmocka_unit_test(interrupts_are_told),
         cmocka_unit_test(interrupts_end_the_program),
     };

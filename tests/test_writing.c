@@ -78,6 +78,17 @@ static const char *word_of(const json_t *line, const char *key) {
     return json_string_value(json_object_get(line, key));
 }
 
+/* ---- What is so unless it is said ---- */
+
+static void defaults_are_these(void **state) {
+    (void)state;
+    expect("interactive = false\nheal = true\ntokens = 200\nsamples = 1\nignore-end = false\necho = true\n"
+           "json = false\ntemperature = 0.8\ntop-k = 0\ntypical = 1\ntop-p = 0.95\nmin-p = 0\n"
+           "repetition-penalty = 1\nfrequency-penalty = 0\npresence-penalty = 0\npenalty-last = 64\n"
+           "greedy = false\nseed = 1\nthreads = 0\nweights = f32\nlogprobs = 0\nlength = 0\nexport = none\n",
+           "sample --print-config | grep -v '^#'");
+}
+
 /* ---- Where a text ends ---- */
 
 static void texts_end_before_a_stop_string(void **state) {
@@ -182,6 +193,21 @@ static void penalties_count_prompt_and_text(void **state) {
     assert_non_null(strstr(output, "dd"));
 }
 
+/* What a text begins behind, where there is nothing of the prompt, was not there: no penalty keeps the text from
+ * ending, whether the prompt is empty, or healing takes back all of it. */
+static void penalties_are_not_for_the_beginning(void **state) {
+    (void)state;
+#define ENDS " -n 9 -g --json --logit-bias 1=50 --presence-penalty 100" /* id 1: the end of text */
+    static const char *const commands[] = {"sample -m letters" ENDS, "sample -m pieces -p ' '" ENDS};
+    for (size_t i = 0; i < 2; i++) {
+        run("%s", commands[i]);
+        json_t *line = line_of(0);
+        assert_int_equal(json_object_get(line, "healed") != NULL, i);
+        assert_string_equal(word_of(line, "stop"), "end");
+        json_decref(line);
+    }
+}
+
 static void biases_are_for_ids_and_texts(void **state) {
     (void)state;
     tokenizer *t = letters_tokenizer();
@@ -198,6 +224,7 @@ static void biases_are_for_ids_and_texts(void **state) {
     expect("ab      \n", "sample -m letters -p 'ab ' -n 5 -g --logit-bias ' =100'");
     expect("ab 77777\n", "sample -m letters -p 'ab ' -n 5 -g --logit-bias '\"7\"=100'");
     expect("ab =====\n", "sample -m letters -p 'ab ' -n 5 -g --logit-bias '==100'");
+    expect("ab \"\"\n", "sample -m letters -p 'ab ' -n 2 -g --logit-bias '\"=100'");
     free(want);
     free(command);
     free(ids);
@@ -322,6 +349,19 @@ static void report_check(struct model *m, const tokenizer *t, const json_t *line
     free(ids);
 }
 
+/* The most digits that a number of a text has, but for zeros before them. */
+static size_t digits_most(const char *text) {
+    size_t most = 0;
+    while (*(text += strcspn(text, "0123456789"))) {
+        const size_t size = strspn(text, "0123456789."), zeros = strspn(text, "0.");
+        const char *dot = memchr(text + zeros, '.', size > zeros ? size - zeros : 0);
+        const size_t digits = size > zeros ? size - zeros - (dot != NULL) : 0;
+        if (digits > most) most = digits;
+        text += size;
+    }
+    return most;
+}
+
 static void reports_are_the_models_own(void **state) {
     (void)state;
     static const char *const options[] = {"-g", "--temperature 2 --top-k 4 --top-p 0.9 --min-p 0.01 --typical 0.9",
@@ -336,6 +376,7 @@ static void reports_are_the_models_own(void **state) {
             assert_null(json_object_get(line, "healed"));
             assert_int_equal(json_array_size(json_object_get(line, "tokens")), 12);
             report_check(&m, t, line, "ab ", top);
+            assert_int_equal(digits_most(output), 9); /* which tell any two floats apart */
             assert_int_equal(strlen(output), strcspn(output, "\n") + 1);
             json_decref(line);
         }
@@ -446,6 +487,27 @@ static void healing_is_told(void **state) {
     model_destroy(&m);
 }
 
+/* Here each of its tokens writes but a byte of it; --tokens are those behind it. */
+static void healing_takes_what_it_needs(void **state) {
+    (void)state;
+    tokenizer *t = pieces_tokenizer();
+    const char *longest = "", *piece;
+    size_t size = 0, n;
+    for (int32_t id = 0; id < PIECES; id++)
+        if (piece = tokenizer_piece(t, id, &n), n > size) longest = piece, size = n;
+    char *command = string_format("sample -m pieces -n 2 -g --ignore-end --json -p '%.*s'", (int)--size, longest);
+    for (size_t i = 0; i < size; i++) /* ids of bytes: 2 to 257 */
+        string_append(&command, " --logit-bias %d=100", 2 + (unsigned char)longest[i]);
+    run("%s", command);
+    json_t *line = line_of(0);
+    assert_int_equal(json_string_length(json_object_get(line, "healed")), size);
+    assert_int_equal(json_array_size(json_object_get(line, "tokens")), size + 2);
+    assert_string_equal(word_of(line, "stop"), "length");
+    json_decref(line);
+    free(command);
+    tokenizer_free(t);
+}
+
 /* ---- Lines that are typed ---- */
 
 /* Without a terminal they are read as they are. The prompt is not written again. */
@@ -549,7 +611,14 @@ static void bad_input_is_refused(void **state) {
     refuse(3, "standard input: no prompt in it", "", "sample -m letters --prompts - </dev/null");
     refuse(4, "standard output", "No space left", "sample -m letters --json --samples 1000 >/dev/full");
     refuse(4, "standard output", "No space left", "yes a | sample -m letters -i >/dev/full");
+}
+
+static void what_writes_no_text_refuses_all_of_these(void **state) {
+    (void)state;
+    text_save("p.txt", "a\n", 2);
     static const char *const writing[][2] = {
+        {"-p a", "prompt"}, {"-f p.txt", "prompt-file"}, {"--tokens 9", "tokens"}, {"--samples 2", "samples"},
+        {"-t 1", "temperature"}, {"--top-k 3", "top-k"}, {"--top-p 0.5", "top-p"}, {"-g", "greedy"},
         {"--prompts p.txt", "prompts"}, {"-i", "interactive"}, {"--stop a", "stop"}, {"--ignore-end", "ignore-end"},
         {"--no-echo", "no-echo"}, {"--no-heal", "no-heal"}, {"--json", "json"}, {"--typical 0.5", "typical"},
         {"--min-p 0.5", "min-p"}, {"--repetition-penalty 2", "repetition-penalty"},
@@ -566,11 +635,13 @@ static void bad_input_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_these),
         cmocka_unit_test(texts_end_before_a_stop_string),
         cmocka_unit_test(reasons_are_told),
         cmocka_unit_test(ends_can_be_ignored),
         cmocka_unit_test(filters_reach_the_sampler),
         cmocka_unit_test(penalties_count_prompt_and_text),
+        cmocka_unit_test(penalties_are_not_for_the_beginning),
         cmocka_unit_test(biases_are_for_ids_and_texts),
         cmocka_unit_test(seeds_may_be_random),
         cmocka_unit_test(prompts_of_a_file_are_answered),
@@ -579,10 +650,12 @@ int main(void) {
         cmocka_unit_test(reports_are_the_models_own),
         cmocka_unit_test(prompts_are_healed),
         cmocka_unit_test(healing_is_told),
+        cmocka_unit_test(healing_takes_what_it_needs),
         cmocka_unit_test(lines_are_answered),
         cmocka_unit_test(models_and_speed_are_told),
         cmocka_unit_test(long_prompts_are_noted),
         cmocka_unit_test(bad_input_is_refused),
+        cmocka_unit_test(what_writes_no_text_refuses_all_of_these),
     };
     return cmocka_run_group_tests(tests, models_make, workplace_remove);
 }

@@ -174,6 +174,27 @@ static void pairs_are_healed(void **state) {
     tokenizer_free(t);
 }
 
+/* Every beginning of every piece, written byte by byte: all of it is taken back. */
+static void beginnings_are_healed(void **state) {
+    (void)state;
+    tokenizer *t = pieces_tokenizer();
+    for (int32_t id = 0; id < PIECES; id++) {
+        size_t size;
+        const char *piece = tokenizer_piece(t, id, &size);
+        int32_t ids[100];
+        assert_true(size <= COUNT(ids));
+        for (size_t i = 0; i < size; i++) ids[i] = 2 + (unsigned char)piece[i]; /* what bytes are called: 2 to 257 */
+        for (size_t n = 1; n < size; n++) {
+            struct healing h;
+            assert_int_equal(healing_begin(&h, t, ids, n), 0);
+            assert_int_equal(h.size, n);
+            assert_memory_equal(h.bytes, piece, n);
+            healing_free(&h);
+        }
+    }
+    tokenizer_free(t);
+}
+
 /* The end of a text is no piece: nothing is taken back there, nor beyond it. */
 static void an_end_of_text_stays(void **state) {
     (void)state;
@@ -316,6 +337,7 @@ int main(void) {
         cmocka_unit_test(stop_strings_end_a_text),
         cmocka_unit_test(prompts_are_healed),
         cmocka_unit_test(pairs_are_healed),
+        cmocka_unit_test(beginnings_are_healed),
         cmocka_unit_test(an_end_of_text_stays),
         cmocka_unit_test(prompts_come_from_lines),
         cmocka_unit_test(bad_prompts_are_refused),
