@@ -51,6 +51,12 @@ void tensors_free(struct tensor_list *list) {
     *list = (struct tensor_list){0};
 }
 
+int32_t piece_unknown(const tokenizer *t) {
+    int32_t id = tokenizer_vocab(t);
+    while (id-- > 0 && tokenizer_entry(t, id).kind != PIECE_UNKNOWN) {}
+    return id;
+}
+
 bool model_export(const struct model *m, const tokenizer *t, enum export_format format, const char *out,
                   struct error *err) {
     struct export e = {.config = &m->config, .sizes = &m->sizes, .tokenizer = t, .dtype = DTYPE_F32};

@@ -102,7 +102,7 @@ static void model_notes(struct notes *f, const struct export *e) {
 /* SentencePiece's kinds are GGUF's; in GPT-2's vocabulary a byte is a token like any other. */
 static void vocabulary_notes(struct notes *f, const tokenizer *t) {
     const bool ours = tokenizer_kind(t) == TOKENIZER_SENTENCEPIECE;
-    const int32_t n = tokenizer_vocab(t), end = tokenizer_end_of_text(t);
+    const int32_t n = tokenizer_vocab(t), end = tokenizer_end_of_text(t), unknown = piece_unknown(t);
     note_text(f, "tokenizer.ggml.model", ours ? "llama" : "gpt2");
     note_text(f, "tokenizer.ggml.pre", ours ? "default" : "gpt-2");
     note_array(f, "tokenizer.ggml.tokens", VALUE_TEXT, (size_t)n);
@@ -111,8 +111,7 @@ static void vocabulary_notes(struct notes *f, const tokenizer *t) {
     for (int32_t id = 0; id < n; id++) add(f, &(float){tokenizer_entry(t, id).score}, sizeof(float));
     note_array(f, "tokenizer.ggml.token_type", VALUE_I32, (size_t)n);
     for (int32_t id = 0; id < n; id++) add_u32(f, (uint32_t)tokenizer_entry(t, id).kind);
-    for (int32_t id = 0; id < n; id++)
-        if (tokenizer_entry(t, id).kind == PIECE_UNKNOWN) note_u32(f, "tokenizer.ggml.unknown_token_id", (size_t)id);
+    if (unknown >= 0) note_u32(f, "tokenizer.ggml.unknown_token_id", (size_t)unknown);
     note_u32(f, "tokenizer.ggml.bos_token_id", (size_t)end);
     note_u32(f, "tokenizer.ggml.eos_token_id", (size_t)end);
     note_bool(f, "tokenizer.ggml.add_bos_token", false);

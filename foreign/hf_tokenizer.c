@@ -53,7 +53,14 @@ static json_t *document_make(const tokenizer *t, json_t *normalizer, json_t *pre
                      "post_processor", "decoder", decoder, "model", model);
 }
 
-static json_t *model_make(const tokenizer *t, const char *unknown, json_t *merges) {
+/* NULL: there is none. */
+static const char *unknown_text(const tokenizer *t) {
+    const int32_t id = piece_unknown(t);
+    return id >= 0 ? tokenizer_entry(t, id).text : NULL;
+}
+
+static json_t *model_make(const tokenizer *t, json_t *merges) {
+    const char *unknown = unknown_text(t);
     return json_pack("{s:s, s:n, s:s?, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
                      unknown, "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback",
                      unknown != NULL, "ignore_merges", 0, "vocab", vocab_make(t), "merges", merges);
@@ -64,14 +71,12 @@ static json_t *model_make(const tokenizer *t, const char *unknown, json_t *merge
 struct scored {
     const char *text;
     float score;
-    int32_t id;
 };
 
-/* Higher scores first: earlier merges. */
+/* Higher scores first: earlier merges. Training gives no two pieces the same. */
 static int score_order(const void *a, const void *b) {
     const struct scored *s = a, *t = b;
-    if (s->score != t->score) return s->score > t->score ? -1 : 1;
-    return (s->id > t->id) - (s->id < t->id);
+    return (s->score < t->score) - (s->score > t->score);
 }
 
 /* SentencePiece merges any two pieces that together are one, the one of the highest score first. Here each two of them
@@ -96,7 +101,7 @@ static json_t *merges_make(const tokenizer *t) {
     for (int32_t id = 0; id < (int32_t)most; id++) {
         const struct piece p = tokenizer_entry(t, id);
         if (p.kind != PIECE_NORMAL) continue;
-        pieces[n++] = (struct scored){p.text, p.score, id};
+        pieces[n++] = (struct scored){p.text, p.score};
         json_object_set_new(vocab, p.text, json_true());
     }
     qsort(pieces, n, sizeof *pieces, score_order);
@@ -104,12 +109,6 @@ static json_t *merges_make(const tokenizer *t) {
     free(pieces);
     json_decref(vocab);
     return merges;
-}
-
-static const char *unknown_text(const tokenizer *t) {
-    for (int32_t id = 0; id < tokenizer_vocab(t); id++)
-        if (tokenizer_entry(t, id).kind == PIECE_UNKNOWN) return tokenizer_entry(t, id).text;
-    return NULL;
 }
 
 #define BLANK "\xe2\x96\x81" /* U+2581 */
@@ -122,7 +121,7 @@ static json_t *sentencepiece_document(const tokenizer *t) {
     json_t *decoder = json_pack("{s:s, s:[o, {s:s}, {s:s}]}", "type", "Sequence", "decoders", replace_make(BLANK, " "),
                                 "type", "ByteFallback", "type", "Fuse");
     return document_make(t, replace_make(" ", BLANK), json_null(), decoder,
-                         model_make(t, unknown_text(t), merges_make(t)));
+                         model_make(t, merges_make(t)));
 }
 
 /* ---- GPT-2's ---- */
@@ -130,7 +129,7 @@ static json_t *sentencepiece_document(const tokenizer *t) {
 static json_t *byte_level_document(const tokenizer *t, json_t *merges) {
     json_t *bytes = json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
                               "use_regex", 1);
-    return document_make(t, json_null(), json_incref(bytes), bytes, model_make(t, NULL, json_incref(merges)));
+    return document_make(t, json_null(), json_incref(bytes), bytes, model_make(t, json_incref(merges)));
 }
 
 static bool byte_level_files(const tokenizer *t, const char *dir, const json_t *merges, struct error *err) {
@@ -153,7 +152,8 @@ static bool byte_level_files(const tokenizer *t, const char *dir, const json_t *
 
 /* ---- All of it ---- */
 
-static json_t *config_make(const struct export *e, const char *unknown) {
+static json_t *config_make(const struct export *e) {
+    const char *unknown = unknown_text(e->tokenizer);
     const char *end = tokenizer_entry(e->tokenizer, tokenizer_end_of_text(e->tokenizer)).text;
     return json_pack("{s:s, s:s, s:s, s:s?, s:b, s:b, s:b, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast",
                      "bos_token", end, "eos_token", end, "unk_token", unknown, "add_bos_token", 0, "add_eos_token", 0,
@@ -171,7 +171,7 @@ bool hf_tokenizer_write(const struct export *e, const char *dir, struct error *e
                           : byte_level_files(t, dir, merges, err)) &&
                     hf_json_write(dir, "tokenizer.json",
                                   ours ? sentencepiece_document(t) : byte_level_document(t, merges), err) &&
-                    hf_json_write(dir, "tokenizer_config.json", config_make(e, ours ? unknown_text(t) : NULL), err);
+                    hf_json_write(dir, "tokenizer_config.json", config_make(e), err);
     json_decref(parsed);
     return ok;
 }

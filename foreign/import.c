@@ -78,8 +78,7 @@ static bool gpt2_config(struct config *c, const char *path, const json_t *config
         }
         json_object_set(options, names[i][0], value);
     }
-    const bool ok = options_from_json(&group, options, &why) && config_check(c, &sizes, &why) &&
-                    model_fits(&sizes, (struct model_setup){.use = MODEL_INFER, .batch = 1}, &why);
+    const bool ok = options_from_json(&group, options, &why) && config_check(c, &sizes, &why);
     json_decref(options);
     return ok || error_set(err, EXIT_INPUT, "%s: as a model of ours: %s", path, why.text);
 }
@@ -271,20 +270,23 @@ static bool alone_error(const char *path, struct error *err) {
     return false;
 }
 
+static bool is_ours(const struct checkpoint *c) {
+    const char *format = json_string_value(json_object_get(c->metadata, "format"));
+    return format && strcmp(format, MODEL_FORMAT) == 0;
+}
+
 bool source_open(struct checkpoint *c, const char *path, struct error *err) {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? string_format("%.*s", (int)(slash - path), path) : string_format(".");
     char *config = file_beside(dir, "config.json");
     struct checkpoint theirs;
-    const bool beside = file_exists(config);
-    bool ours = !beside, ok = ours || safetensors_open(&theirs, path, err);
-    if (ok && !ours) {
-        const char *format = json_string_value(json_object_get(theirs.metadata, "format"));
-        ours = format && strcmp(format, MODEL_FORMAT) == 0;
-        if (!ours) ok = foreign_open(c, &theirs, config, err);
+    bool ok;
+    if (!file_exists(config)) ok = checkpoint_open(c, path, err) || alone_error(path, err);
+    else if ((ok = safetensors_open(&theirs, path, err))) { /* ours is opened anew, with its CRCs */
+        ok = is_ours(&theirs) ? checkpoint_open(c, path, err) : foreign_open(c, &theirs, config, err);
         checkpoint_close(&theirs);
     }
     free(dir);
     free(config);
-    return ok && (!ours || checkpoint_open(c, path, err) || (!beside && alone_error(path, err)));
+    return ok;
 }
