@@ -334,7 +334,8 @@ static void own_mixture(struct file *f, const struct model *m) {
 
 static void what_only_we_have_comes_with_its_file(void **state) {
     (void)state;
-    const struct config config = own_config();
+    struct config config = own_config();
+    config.z_weight = 0.123456789; /* all of whose digits arrive */
     struct model m = model_random(&config, MODEL_INFER, 1, 6);
     const struct parameters *p = &m.params;
     struct checkpoint c;
@@ -371,7 +372,7 @@ static void what_only_we_have_comes_with_its_file(void **state) {
                  "\"moe_heads\": 3, \"experts\": 5, \"topk\": 2, \"expert_hidden\": 7, \"moe_every\": 2, "
                  "\"shared_hidden\": 5, \"head_depth\": 2, \"merge_depth\": 3, \"moe_residual\": false, "
                  "\"router\": \"cosine\", \"router_dim\": 3, \"renormalize\": true, \"balance\": \"bias\", "
-                 "\"balance_weight\": 0.01, \"bias_step\": 0.001, \"z_weight\": 0.1}");
+                 "\"balance_weight\": 0.01, \"bias_step\": 0.001, \"z_weight\": 0.123456789}");
     text_read("own/modeling_mhmoe.py", output, sizeof output);
     assert_string_equal(output, modeling_mhmoe);
     assert_non_null(strstr(output, "class MhmoeForCausalLM("));
@@ -623,10 +624,12 @@ static void only_the_same_function_has_the_name(void **state) {
     cases[19].config.activation = ACTIVATION_SWIGLU;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
-        struct model m = model_random(&cases[i].config, MODEL_INFER, 1, 8);
+        const struct config *config = &cases[i].config;
+        struct model m = model_random(config, MODEL_INFER, 1, 8);
         assert_false(model_export(&m, pieces, EXPORT_GGUF, "refused.gguf", &err));
         assert_int_equal(err.code, EXIT_MISMATCH);
-        char *says = string_format("but for %s; use --export hf", cases[i].says);
+        const char *name = config->ffn ? "Mixtral" : config->position == POSITION_LEARNED ? "GPT-2" : "Llama";
+        char *says = string_format("it would be its %s, but for %s; use --export hf", name, cases[i].says);
         if (!strstr(err.text, says)) fail_msg("'%s' is missing in %s", says, err.text);
         free(says);
         assert_int_equal(access("refused.gguf", F_OK), -1);
@@ -642,22 +645,43 @@ static void int8_is_refused(void **state) {
     const struct config config = gpt2_config();
     struct error err = {0};
     struct model m = model_random_stored(&config, MODEL_INFER, 1, 3, STORAGE_INT8);
-    assert_false(model_export(&m, pieces, EXPORT_GGUF, "refused.gguf", &err));
-    assert_int_equal(err.code, EXIT_USAGE);
-    assert_non_null(strstr(err.text, "use f32 or bf16"));
+    for (enum export_format format = EXPORT_HF; format <= EXPORT_GGUF; format++, err.code = 0) {
+        assert_false(model_export(&m, pieces, format, "refused", &err));
+        assert_int_equal(err.code, EXIT_USAGE);
+        assert_non_null(strstr(err.text, "use f32 or bf16"));
+    }
     model_destroy(&m);
 }
 
+/* A place where there can be nothing; and each file of an export, with a directory in its place. */
 static void what_cannot_be_written_is_told(void **state) {
     (void)state;
-    const struct config config = gpt2_config();
-    struct error err = {0};
-    struct model m = model_random(&config, MODEL_INFER, 1, 3);
-    assert_false(model_export(&m, pieces, EXPORT_GGUF, "nowhere/x.gguf", &err));
-    assert_int_equal(err.code, EXIT_OUTPUT);
+    static const struct {
+        enum export_format format;
+        const char *out, *says;
+    } cases[] = {{EXPORT_GGUF, "nowhere/x.gguf", "nowhere/x.gguf.tmp: cannot create this file: No such file"},
+                 {EXPORT_HF, "file/dir", "file: is a file (want a directory)"}};
+    static const char *const files[] = {"model.safetensors", "tokenizer.model", "tokenizer.json",
+                                        "tokenizer_config.json", "modeling_mhmoe.py", "config.json"};
+    const struct config config = own_config(), dense = gpt2_config();
+    struct model own = model_random(&config, MODEL_INFER, 1, 3), m = model_random(&dense, MODEL_INFER, 1, 3);
+    struct error err;
     text_save("file", "x", 1);
-    assert_false(model_export(&m, pieces, EXPORT_HF, "file/dir", &err));
-    assert_int_equal(err.code, EXIT_OUTPUT);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_false(model_export(&m, pieces, cases[i].format, cases[i].out, &err));
+        assert_int_equal(err.code, EXIT_OUTPUT);
+        if (strncmp(err.text, cases[i].says, strlen(cases[i].says)) != 0) fail_msg("%s", err.text);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *says = string_format("whole/%s: cannot write", files[i]);
+        run("rm -rf whole && mkdir -p whole/%s", files[i]);
+        err.code = 0;
+        assert_false(model_export(&own, pieces, EXPORT_HF, "whole", &err));
+        assert_int_equal(err.code, EXIT_OUTPUT);
+        if (strncmp(err.text, says, strlen(says)) != 0) fail_msg("%s", err.text);
+        free(says);
+    }
+    model_destroy(&own);
     model_destroy(&m);
 }
 

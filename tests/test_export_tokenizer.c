@@ -219,6 +219,27 @@ static void byte_level_goes_to_transformers(void **state) {
     tokenizer_free(t);
 }
 
+/* A directory in the place of a file: those that only this kind has. */
+static void byte_level_files_that_cannot_be_written(void **state) {
+    (void)state;
+    static const char *const files[] = {"vocab.json", "merges.txt"};
+    tokenizer *t = byte_tokenizer(merges, MERGES);
+    struct config config = small_config;
+    config.vocab = BYTES;
+    struct model m = model_random(&config, MODEL_INFER, 1, 3);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *says = string_format("hindered/%s: cannot write", files[i]);
+        struct error err = {0};
+        run("rm -rf hindered && mkdir -p hindered/%s", files[i]);
+        assert_false(model_export(&m, t, EXPORT_HF, "hindered", &err));
+        assert_int_equal(err.code, EXIT_OUTPUT);
+        assert_int_equal(strncmp(err.text, says, strlen(says)), 0);
+        free(says);
+    }
+    model_destroy(&m);
+    tokenizer_free(t);
+}
+
 static const json_t *note_of(const struct reader *r, const char *key) {
     char *full = string_format("tokenizer.ggml.%s", key);
     const json_t *value = json_object_get(r->notes, full);
@@ -238,10 +259,14 @@ static void byte_level_goes_to_llama_cpp(void **state) {
     assert_true(json_equal(note_of(&r, "merges"), lines));
     assert_int_equal(json_array_size(note_of(&r, "tokens")), BYTES);
     assert_int_equal(json_array_size(note_of(&r, "token_type")), BYTES);
+    assert_int_equal(json_array_size(note_of(&r, "scores")), BYTES);
+    static const char *const never[] = {"add_bos_token", "add_eos_token", "add_space_prefix"};
+    for (size_t i = 0; i < 3; i++) assert_true(json_is_false(note_of(&r, never[i])));
     for (size_t id = 0; id < BYTES; id++) {
         const char *token = json_string_value(json_array_get(note_of(&r, "tokens"), id));
         assert_int_equal(json_integer_value(json_object_get(vocab, token)), id);
         assert_int_equal(json_integer_value(json_array_get(note_of(&r, "token_type"), id)), id == BYTES - 1 ? 3 : 1);
+        assert_true(json_real_value(json_array_get(note_of(&r, "scores"), id)) == 0); /* merges have an order */
     }
     assert_int_equal(json_integer_value(note_of(&r, "bos_token_id")), BYTES - 1);
     assert_int_equal(json_integer_value(note_of(&r, "eos_token_id")), BYTES - 1);
@@ -258,6 +283,7 @@ int main(void) {
         cmocka_unit_test(merges_are_of_tokens),
         cmocka_unit_test(tokenizer_json_encodes_as_we_do),
         cmocka_unit_test(byte_level_goes_to_transformers),
+        cmocka_unit_test(byte_level_files_that_cannot_be_written),
         cmocka_unit_test(byte_level_goes_to_llama_cpp),
     };
     return cmocka_run_group_tests(tests, begin, end);

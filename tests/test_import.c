@@ -251,6 +251,33 @@ static void numbers_that_are_no_weights(void **state) {
         refuse(EXIT_INPUT, says, "take another file", MODEL);
         free(says);
     }
+    positions_write(DTYPE_F32, 4, 0x7F800000, 0x7FC00000);
+    refuse(EXIT_INPUT, "wpe.weight: number 0 is not finite (got inf)", "", MODEL); /* the first of them */
+}
+
+/* Weights that nothing is computed with, though they have names like those that may be left out. */
+static void weights_of_no_use(void **state) {
+    (void)state;
+    static const char *const names[] = {"lm_head.bias", "lm_head.weight2", "transformer.h.0.attn.rotary_bias",
+                                        "transformer.h.1.attn.bias_k", "transformer.h.0.mlp.bias", "attn.bias"};
+    struct model m = gpt2_make(true);
+    model_destroy(&m);
+    run("rm -rf good && mv gpt2 good");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        run("rm -rf gpt2 && cp -r good gpt2");
+        struct checkpoint c = theirs_open();
+        struct tensor *old = c.tensors, more[100];
+        char *says = string_format("model.safetensors: tensor %s: GPT-2 has none of this name", names[i]);
+        memcpy(more, old, c.n * sizeof *more);
+        more[c.n] = (struct tensor){.dtype = DTYPE_F32, .dims = 1, .shape = {1}, .data = &(float){1}};
+        strcpy(more[c.n++].name, names[i]);
+        c.tensors = more;
+        theirs_write(&c);
+        c.tensors = old;
+        checkpoint_close(&c);
+        refuse(EXIT_INPUT, says, "take a plain GPT2LMHeadModel", MODEL);
+        free(says);
+    }
 }
 
 /* The weights alone: what is missing is named, of their files and not of ours. */
@@ -263,7 +290,9 @@ static void weights_alone(void **state) {
            "fetch it, too", MODEL);
     refuse(EXIT_INPUT, "without a config.json", "fetch it, too", "sample --model gpt2/model.safetensors");
     refuse(EXIT_INPUT, "without a config.json", "fetch it, too", "cd gpt2 && sample --model model.safetensors");
-    run("sed -i 's/transformer.wte/transformer.wtf/g' gpt2/model.safetensors");
+    run("sed -i 's/\"transformer.wte.weight\"/\"wte.weight\"            /' gpt2/model.safetensors"); /* a first file */
+    refuse(EXIT_INPUT, "without a config.json", "fetch it, too", MODEL);
+    run("sed -i 's/wte/wtf/g' gpt2/model.safetensors");
     refuse(EXIT_INPUT, "gpt2/model.safetensors: header: no CRC", "not a checkpoint of this program", MODEL);
 }
 
@@ -343,8 +372,8 @@ static const struct breakage configs[] = {
     {"sed -i 's/{/{\"scale_attn_by_inverse_layer_idx\":true,/' config.json", EXIT_INPUT,
      "scale_attn_by_inverse_layer_idx: ", "want false"},
     {"sed -i 's/{/{\"add_cross_attention\":true,/' config.json", EXIT_INPUT, "add_cross_attention: ", "want false"},
-    {"echo '[]' >config.json", EXIT_INPUT, "config.json: not a JSON object", "fetch it again"},
-    {"echo '{' >config.json", EXIT_INPUT, "config.json: not a JSON object", "fetch it again"},
+    {"echo '[]' >config.json", EXIT_INPUT, "config.json: not a JSON object (no { found)", "fetch it again"},
+    {"echo '{' >config.json", EXIT_INPUT, "config.json: not a JSON object (string or '}' expected", "fetch it again"},
 };
 
 static const struct breakage vocabularies[] = {
@@ -428,7 +457,7 @@ static void tokenizers_that_are_others(void **state) {
 /* Other ways to say the same. */
 static void what_may_be_otherwise(void **state) {
     static const char *const commands[] = {
-        "rm tokenizer.json && sed -i 's/$/\\r/' merges.txt",
+        "rm tokenizer.json && sed -i '3s/^/\\n/' merges.txt && sed -i 's/$/\\r/' merges.txt",
         "rm tokenizer.json && sed -i '1d' merges.txt",
         "rm tokenizer.json && sed -i '3s/^/\\n/' merges.txt && echo >>merges.txt",
         "rm tokenizer.json && truncate -s -1 merges.txt",
@@ -457,6 +486,8 @@ static void what_may_be_otherwise(void **state) {
         run(MODEL SAID);
         if (strcmp(output, text) != 0) fail_msg("%s: %s, not %s", commands[i], output, text);
     }
+    run("cd good && sample --model model.safetensors --tokens 1" SAID);
+    assert_string_equal(output, text);
     free(text);
 }
 
@@ -494,6 +525,8 @@ static void what_was_exported_comes_back(void **state) {
     run("sample --model mine --score corpus.txt");
     char *scores = string_format("%s", output);
     run("sample --model back --score corpus.txt");
+    assert_string_equal(output, scores);
+    run("cp back/config.json mine && sample --model mine --score corpus.txt"); /* it is ours, whatever lies beside it */
     assert_string_equal(output, scores);
     refuse(EXIT_MISMATCH, "back/tokenizer.model: a text ends with token 1, by config.json with 2 (eos_token_id)", "",
            "sed -i 's/\"eos_token_id\": *1/\"eos_token_id\": 2/' back/config.json && sample --model back --tokens 1");
@@ -558,6 +591,7 @@ int main(void) {
         cmocka_unit_test(other_dtypes),
         cmocka_unit_test(data_at_any_byte),
         cmocka_unit_test(numbers_that_are_no_weights),
+        cmocka_unit_test(weights_of_no_use),
         cmocka_unit_test(weights_alone),
         cmocka_unit_test(weights_that_are_damaged),
         cmocka_unit_test(models_that_are_others),

@@ -131,7 +131,7 @@ static void samples_are_those_of_sample(void **state) {
         struct mhmoe_sampling how;
     } cases[] = {
         {"ab ", "--tokens 40 --temperature 1 --top-p 1 --seed 1", {40, 1, 0, 1, 1}},
-        {"ab ", "--tokens 40 --temperature 1 --top-p 1 --seed 2", {40, 1, 0, 1, 2}},
+        {"ab ", "--tokens 40 --temperature 1 --top-p 1 --seed 987654321012345", {40, 1, 0, 1, 987654321012345}},
         {"ab ", "--tokens 7 --temperature 1 --top-p 1 --seed 2", {7, 1, 0, 1, 2}},
         {"ab ", "--tokens 40 --temperature 0.3 --top-p 1 --seed 1", {40, 0.3, 0, 1, 1}},
         {"ab ", "--tokens 40 --temperature 1 --top-k 3 --top-p 1 --seed 1", {40, 1, 3, 1, 1}},
