@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../src/run/option_pages.h"
 #include "command.h"
 
 /* PREFIXes whose corpus.sh is one that notes what it was asked for, with a program in each of the two places. */
@@ -149,6 +150,82 @@ static void manual_pages_say_what_help_says(void **state) {
     refuse(EXIT_USAGE, "--help-as: bad value (got 'tex', want man, bash, zsh or fish)", "", "train --help-as tex");
 }
 
+/* ---- Of a table with an option of each kind ---- */
+
+static const char *const words[] = {"one", "two", NULL};
+static const struct option_spec specs[] = {
+    {"file", 'f', OPTION_BYTES, 0, NULL, 0, 0, NULL, "FILE", ".a' \\ [b]: ^~`-", "First - of two"},
+    {"run", 0, OPTION_BYTES, 0, NULL, 0, 0, NULL, "RUN", "to go on with", NULL},
+    {"model", 0, OPTION_BYTES, 0, NULL, 0, 0, NULL, "MODEL", "to read", NULL},
+    {"dir", 'd', OPTION_BYTES, 0, NULL, 0, 0, NULL, "DIR", "to write", NULL},
+    {"a-text", 0, OPTION_BYTES, 0, NULL, 0, 0, NULL, "TEXT", "anything", "Second"},
+    {"kind", 'k', OPTION_CHOICE, 0, "one", 0, 0, words, "KIND", "which", NULL},
+    {"flag", 'g', OPTION_FLAG, 0, "true", 0, 0, NULL, NULL, "as ever", NULL},
+    {"act", 0, OPTION_FLAG, 0, NULL, 0, 0, NULL, NULL, "now", NULL},
+};
+enum { SPECS = sizeof specs / sizeof *specs };
+
+static const char man[] =
+    ".SS First \\- of two\n.TP\n\\fB\\-f\\fR, \\fB\\-\\-file\\fR \\fIFILE\\fR\n"
+    "\\&.a\\(aq \\e [b]: \\(ha\\(ti\\(ga\\-\n.TP\n\\fB\\-\\-run\\fR \\fIRUN\\fR\nto go on with\n.TP\n"
+    "\\fB\\-\\-model\\fR \\fIMODEL\\fR\nto read\n.TP\n\\fB\\-d\\fR, \\fB\\-\\-dir\\fR \\fIDIR\\fR\nto write\n"
+    ".SS Second\n.TP\n\\fB\\-\\-a\\-text\\fR \\fITEXT\\fR\nanything\n.TP\n"
+    "\\fB\\-k\\fR, \\fB\\-\\-kind\\fR \\fIKIND\\fR\nwhich [one of one or two; default one]\n.TP\n"
+    "\\fB\\-g\\fR, \\fB\\-\\-\\fR[\\fBno\\-\\fR]\\fBflag\\fR\nas ever [default on]\n.TP\n\\fB\\-\\-act\\fR\nnow\n";
+
+static const char bash[] =
+    "    case $option in\n    --file|-f) _mhmoe_files -f; return ;;\n    --run) _mhmoe_files -f; return ;;\n"
+    "    --model) _mhmoe_files -f; return ;;\n    --dir|-d) _mhmoe_files -d; return ;;\n    --a-text) return ;;\n"
+    "    --kind|-k) mapfile -t COMPREPLY < <(compgen -W 'one two' -- \"$word\"); return ;;\n    esac\n"
+    "    if [[ $word == -* ]]; then\n        mapfile -t COMPREPLY < <(compgen -W '"
+    "--file --run --model --dir --a-text --kind --flag --no-flag --act' -- \"$word\")\n";
+
+static const char zsh[] =
+    "_arguments -S \\\n    '(-f --file)'{-f+,--file=}'[.a'\\'' \\\\ \\[b\\]\\: ^~`-]:FILE:_files' \\\n"
+    "    '--run=[to go on with]:RUN:_files' \\\n    '--model=[to read]:MODEL:_files' \\\n"
+    "    '(-d --dir)'{-d+,--dir=}'[to write]:DIR:_files -/' \\\n    '--a-text=[anything]:TEXT: ' \\\n"
+    "    '(-k --kind)'{-k+,--kind=}'[which]:KIND:(one two)' \\\n    '(-g --flag)'{-g,--flag}'[as ever]' \\\n"
+    "    '--no-flag[the opposite of --flag]' \\\n    '--act[now]'";
+
+static const char fish[] =
+    "complete -c prog -l file -s f -r -F -d '.a\\' \\\\ [b]: ^~`-'\ncomplete -c prog -l run -r -F -d 'to go on with'\n"
+    "complete -c prog -l model -r -F -d 'to read'\n"
+    "complete -c prog -l dir -s d -x -a '(__fish_complete_directories)' -d 'to write'\n"
+    "complete -c prog -l a-text -x -d 'anything'\ncomplete -c prog -l kind -s k -x -a 'one two' -d 'which'\n"
+    "complete -c prog -l flag -s g -d 'as ever'\ncomplete -c prog -l no-flag -d 'the opposite of --flag'\n"
+    "complete -c prog -l act -d 'now'\n";
+
+/* A program that takes files completes them where no option wants something else; the other never does. */
+static void forms_say_what_the_table_says(void **state) {
+    (void)state;
+    static const struct {
+        enum help_form form;
+        const char *options, *ends[2]; /* behind them: of a program that takes nothing else, of one that takes files */
+    } forms[] = {{HELP_MAN, man, {"", ""}},
+                 {HELP_BASH, bash, {"    fi\n}\ncomplete -F _mhmoe_prog prog\n",
+                                    "    else _mhmoe_files -f\n    fi\n}\ncomplete -F _mhmoe_prog prog\n"}},
+                 {HELP_ZSH, zsh, {"\n", " \\\n    '*:file:_files'\n"}},
+                 {HELP_FISH, fish, {"", ""}}};
+    const struct option_spec *list[SPECS];
+    for (size_t i = 0; i < SPECS; i++) list[i] = &specs[i];
+    for (size_t i = 0; i < 8; i++) {
+        const bool files = i % 2;
+        const struct program_info info = {.name = "prog", .usage = files ? "prog [OPTION]... [FILE]..."
+                                                                         : "prog [OPTION]..."};
+        char *text, *want = string_format("%s%s", forms[i / 2].options, forms[i / 2].ends[files]);
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+        options_describe(out, forms[i / 2].form, list, SPECS, &info);
+        fclose(out);
+        const char *found = strstr(text, want);
+        if (!found || strlen(found) != strlen(want)) fail_msg("got  %s\nwant %s", text, want);
+        if (forms[i / 2].form == HELP_FISH)
+            assert_int_equal(strstr(text, "complete -c prog -f\n") != NULL, !files); /* no files */
+        free(text);
+        free(want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cache_is_the_users),
@@ -156,6 +233,7 @@ int main(void) {
         cmocka_unit_test(bash_completes_from_the_table),
         cmocka_unit_test(other_shells_complete_the_same),
         cmocka_unit_test(manual_pages_say_what_help_says),
+        cmocka_unit_test(forms_say_what_the_table_says),
     };
     return cmocka_run_group_tests(tests, prefixes_make, workplace_remove);
 }
