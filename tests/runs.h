@@ -87,25 +87,42 @@ static inline size_t entries_of(const json_t *log, const char *key) {
     return n;
 }
 
-/* A run as a version left it that did not know this option: without it in the config, and in what its last checkpoint
- * keeps. */
-static inline void option_forget(const char *run_dir, const char *option) {
-    struct checkpoint c = checkpoint_at(run_dir, "last.safetensors");
+/* Takes names (NULL-ended) out of the object that a string of a checkpoint's metadata holds. */
+static inline void names_forget(json_t *strings, const char *key, const char *const *names) {
+    json_t *object = json_loads(json_string_value(json_object_get(strings, key)), 0, NULL);
+    for (; *names; names++) assert_int_equal(json_object_del(object, *names), 0);
+    char *text = json_dumps(object, JSON_COMPACT);
+    checkpoint_note(strings, key, text);
+    json_decref(object);
+    free(text);
+}
+
+/* Writes a checkpoint of one run into another's, or its own, as a version did that did not know these options: of the
+ * model's, and of the others that it keeps. */
+static inline void checkpoint_forget(const char *from, const char *to, const char *name, const char *const *models,
+                                     const char *const *others) {
+    struct checkpoint c = checkpoint_at(from, name);
     struct error err;
     json_t *strings = json_deep_copy(c.metadata);
-    json_t *kept = json_loads(json_string_value(json_object_get(strings, "options")), 0, NULL);
-    char *path = string_format("%s/earlier", run_dir);
-    assert_int_equal(json_object_del(kept, option), 0);
-    char *text = json_dumps(kept, 0);
-    json_object_set_new(strings, "options", json_string(text));
+    char *path = string_format("%s/%s", to, name);
+    names_forget(strings, "config", models);
+    names_forget(strings, "options", others);
     if (!checkpoint_write(path, c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
     checkpoint_close(&c);
     json_decref(strings);
-    json_decref(kept);
-    free(text);
     free(path);
-    run("mv %s/earlier %s/last.safetensors && grep -q '^%s = ' %s/config && sed -i '/^%s = /d' %s/config", run_dir,
-        run_dir, option, run_dir, option, run_dir);
+}
+
+static inline void line_forget(const char *run_dir, const char *option) {
+    run("grep -q '^%s = ' %s/config && sed -i '/^%s = /d' %s/config", option, run_dir, option, run_dir);
+}
+
+/* A run as a version left it that did not know this option: without it in the config, and in what its last checkpoint
+ * keeps. */
+static inline void option_forget(const char *run_dir, const char *option) {
+    const char *const none[] = {NULL}, *const one[] = {option, NULL};
+    checkpoint_forget(run_dir, run_dir, "last.safetensors", none, one);
+    line_forget(run_dir, option);
 }
 
 /* ---- Comparing runs ---- */

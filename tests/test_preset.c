@@ -262,50 +262,19 @@ static void resumed_runs_keep_their_block(void **state) {
 /* ---- Runs that knew no blocks ---- */
 
 /* What came with the blocks, and was like this before: --embedding-lr 1 --schedule cosine. */
-static const char *const rates[] = {"embedding-lr", "schedule", "decay-steps"};
-
-/* Writes a checkpoint of one run into another's, with these of the eight names taken out of its config: all, or one
- * (NULL-ended). */
-static void names_remove(const char *from, const char *to, const char *name, const char *const *names) {
-    struct checkpoint c = checkpoint_at(from, name);
-    struct error err;
-    json_t *strings = json_deep_copy(c.metadata), *config = json_loads(metadata(&c, "config"), 0, NULL),
-           *kept = json_loads(metadata(&c, "options"), 0, NULL);
-    for (; *names; names++) assert_int_equal(json_object_del(config, *names), 0);
-    for EACH(i, rates) json_object_del(kept, rates[i]);
-    char *text = json_dumps(config, JSON_COMPACT), *path = string_format("%s/%s", to, name),
-         *options_text = json_dumps(kept, JSON_COMPACT);
-    checkpoint_note(strings, "config", text);
-    checkpoint_note(strings, "options", options_text);
-    if (!checkpoint_write(path, c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
-    free(text);
-    free(path);
-    free(options_text);
-    json_decref(config);
-    json_decref(kept);
-    json_decref(strings);
-    checkpoint_close(&c);
-}
-
+static const char *const rates[] = {"embedding-lr", "schedule", "decay-steps", NULL};
 static const char *const eight[] = {"block", "norm", "position", "activation", "bias", "tie", "qk-norm", "zero-start",
                                     NULL};
-
-static bool line_remove(const char *name) {
-    char *command = string_format("grep -q '^%s = ' run/config && sed -i '/^%s = /d' run/config", name, name);
-    const bool failed = system(command) != 0;
-    free(command);
-    return failed;
-}
 
 /* `run`: `half` as an earlier version has left it. */
 static int earlier_run(void **state) {
     (void)state;
-    int bad = system("rm -rf run && cp -r half run");
-    for (int i = 0; eight[i]; i++) bad |= line_remove(eight[i]);
-    for EACH(i, rates) bad |= line_remove(rates[i]);
-    names_remove("half", "run", "last.safetensors", eight);
-    names_remove("half", "run", "best.safetensors", eight);
-    return bad;
+    run("rm -rf run && cp -r half run");
+    for (int i = 0; eight[i]; i++) line_forget("run", eight[i]);
+    for (int i = 0; rates[i]; i++) line_forget("run", rates[i]);
+    checkpoint_forget("half", "run", "last.safetensors", eight, rates);
+    checkpoint_forget("half", "run", "best.safetensors", eight, rates);
+    return 0;
 }
 
 static void earlier_runs_go_on_as_gpt2(void **state) {
@@ -364,7 +333,7 @@ static void incomplete_checkpoints_are_refused(void **state) {
             if (k != i) others[n++] = eight[k];
         const char *one[] = {eight[i], NULL};
         for (int kind = 0; kind < 2; kind++) { /* all but one are there, or only one is */
-            names_remove("half", "run", "last.safetensors", kind ? others : one);
+            checkpoint_forget("half", "run", "last.safetensors", kind ? others : one, rates);
             char *says = string_format("run/last.safetensors: config: configuration: %s: missing",
                                        kind ? i == 0 ? "norm" : "block" : eight[i]);
             refuse(3, says, "", "sample --model run/last.safetensors");
