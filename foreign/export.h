@@ -31,7 +31,7 @@ struct export {
     const struct foreign *foreign; /* what it is called elsewhere; NULL: only here is there such a model */
 };
 
-/* The piece for what is none of the others; -1: a vocabulary in which all text is of pieces has none. */
+/* The piece for text that is of no other pieces; -1: there is none, as in GPT-2's vocabulary. */
 int32_t piece_unknown(const tokenizer *t);
 
 bool hf_write(const struct export *e, const char *dir, struct error *err);

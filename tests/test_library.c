@@ -318,6 +318,14 @@ static void too_large_a_model_is_refused(void **state) {
     assert_true(bytes > (rlim_t)30 << 20);
     const rlim_t theirs = gpt2_export("wide", 10, 384) * sizeof(real); /* there is room to map it, and not for a copy */
     assert_true(theirs < bytes && 2 * theirs > bytes + ((rlim_t)24 << 20));
+    config = small_config;
+    config.vocab = LETTERS_VOCAB;
+    config.seq = 1 << 17; /* few weights, of long texts */
+    m = model_random(&config, MODEL_INFER, 1, 3);
+    const struct model_cost cost = model_cost(&m.sizes, m.setup);
+    assert_true(cost.parameter_bytes < bytes && cost.activation_bytes > bytes + ((size_t)24 << 20));
+    model_save(&m, "long");
+    model_destroy(&m);
     char *command = string_format("/proc/%d/exe %llu", (int)getpid(), (unsigned long long)bytes);
     const int code = command_run(command);
     free(command);
@@ -336,9 +344,10 @@ static int memory_child(unsigned long long bytes) {
     const bool refused = !mhmoe_load("large", &err) && err.code == MHMOE_MEMORY && strstr(err.text, "large: out of");
     const bool too = !mhmoe_load("wide", &err) && err.code == MHMOE_MEMORY &&
                      strstr(err.text, "wide/model.safetensors: out of memory");
+    const bool three = !mhmoe_load("long", &err) && err.code == MHMOE_MEMORY && strstr(err.text, "long: out of memory");
     mhmoe *small = mhmoe_load("run", &err); /* and others go on */
     mhmoe_free(small);
-    return refused && too && small ? 0 : 1;
+    return refused && too && three && small ? 0 : 1;
 }
 #endif
 

@@ -589,6 +589,7 @@ static void bad_input_is_refused(void **state) {
         {"--logit-bias a", "--logit-bias: bad value (got 'a', want TOKEN=X"},
         {"--logit-bias a=", "--logit-bias: bad value (got 'a='"},
         {"--logit-bias a=inf", "--logit-bias: bad value (got 'a=inf'"},
+        {"--logit-bias a=-infx", "--logit-bias: bad value (got 'a=-infx'"},
         {"--logit-bias a=1001", "--logit-bias: bad value (got 'a=1001'"},
         {"--logit-bias a=nan", "--logit-bias: bad value (got 'a=nan'"},
         {"--logit-bias =1", "--logit-bias: not one token (got '', which is 0)"},
