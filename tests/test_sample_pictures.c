@@ -208,7 +208,8 @@ static void gaps_are_filled(void **state) {
         const char *text, *tokens;
     } cases[] = {{"a [MASK] b", "a_ b"}, {"[MASK] b", "_ b"}, {"a [MASK]", "a_"}, {"[MASK]", "_"},
                  {"a[MASK]b", "a_b"}, {"a  [MASK]", "a _"}, {"[MASK][MASK]c", "__c"}, {"[MASK] [MASK] c", "__ c"},
-                 {"a [MASK] b [MASK] d [MASK]", "a_ b_ d_"}, {"abc", "abc"}, {"a [mask]", NULL}, {" [MASK]", "_"}};
+                 {"a [MASK] b [MASK] d [MASK]", "a_ b_ d_"}, {"abc", "abc"}, {"a [mask]", NULL}, {" [MASK]", "_"},
+                 {"a ", "a "}, {"[MASK] b ", "_ b "}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *tokens = cases[i].tokens ? cases[i].tokens : cases[i].text;
         const bool gap_first = *tokens == GAP;

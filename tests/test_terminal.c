@@ -8,6 +8,7 @@
 
 #include <poll.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include "child.h"
 #include "command.h"
@@ -206,6 +207,24 @@ static void lines_are_edited(void **state) {
     fclose(answers);
 }
 
+/* A window that has become narrower since the last line: what is typed goes on in a second row, and Ctrl-A back up. */
+static void windows_may_change(void **state) {
+    (void)state;
+    struct session s;
+    session_open(&s, "exec sample -m letters -g -n 1 -i");
+    session_prompt(&s);
+    assert_int_equal(ioctl(s.terminal, TIOCSWINSZ, &(struct winsize){.ws_row = 24, .ws_col = 20}), 0);
+    session_type(&s, "a\n");
+    session_wait(&s, "\r\n");
+    session_prompt(&s);
+    session_type(&s, "abcdefghijklmnopabcdefghijklmnop\x01");
+    session_wait(&s, "\x1b[A");
+    session_type(&s, "\n");
+    session_prompt(&s);
+    session_type(&s, "\x04");
+    assert_int_equal(session_close(&s), 0);
+}
+
 /* Where standard error goes elsewhere, nobody sees an editor: lines are read as they are, and no prompt is written. */
 static void lines_are_plain_without_standard_error(void **state) {
     (void)state;
@@ -267,6 +286,7 @@ int main(void) {
         cmocka_unit_test(interrupts_stop_an_answer),
         cmocka_unit_test(interrupts_stop_what_is_shown_slowly),
         cmocka_unit_test(lines_are_edited),
+        cmocka_unit_test(windows_may_change),
         cmocka_unit_test(lines_are_plain_without_standard_error),
         cmocka_unit_test(interrupts_are_told),
         cmocka_unit_test(interrupts_end_the_program),

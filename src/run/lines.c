@@ -67,7 +67,6 @@ static const char *line_edited(struct lines *l, size_t *size) {
     HistEvent event;
     const char *line;
     int n = 0;
-    el_resize(l->editor); /* the window may have another width since the last line */
     while (line = el_gets(l->editor, &n), (!line || n <= 0) && interrupted) {
         interrupted = 0;
         fputs("^C\n", stderr);
