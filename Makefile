@@ -135,6 +135,9 @@ $(BUILD)/test_examples: LINK += $(addprefix -Wl$(comma)--wrap=,album_open album_
 # It watches what a reader of pictures allocates.
 $(BUILD)/test_pictures: LINK += -Wl,--wrap=array_alloc
 
+# What PREFIX/bin/train is where there are LEVELS.
+$(BUILD)/test_install: | $(BUILD)/launch
+
 # Terminals of its own.
 $(BUILD)/test_terminal: LDLIBS += -lutil
 

@@ -1,5 +1,5 @@
-/* Programs that are installed: where they look for corpora and keep their cache; and what completes their options in
- * shells. The rest, make install itself, is tests/install.sh. */
+/* Programs that are installed: where they look for corpora and keep their cache; which level of the processor is
+ * started; manual pages, and what completes options in shells. The rest, make install itself, is tests/install.sh. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -70,6 +70,31 @@ static void the_default_corpus_is_that_of_the_installation(void **state) {
         run("mkdir -p %s/corpora && cp -r corpus %s/corpora/austen", cases[i].corpora, cases[i].corpora);
         run(START "cd %s; %s " SMALL "; ! [ -e ../notes ]", cases[i].directory, cases[i].program); /* it is there */
     }
+}
+
+/* ---- The program that chooses another ---- */
+
+/* The widest level that is there and that this processor has, and then the next; the last is for every processor. */
+static void levels_are_tried_from_the_widest_on(void **state) {
+    (void)state;
+    static const char *const levels[] = {"x86-64-v4", "x86-64-v3", "x86-64"};
+    size_t next = 0, last = 0;
+    run("mkdir -p 'one two/bin' && cp $(command -v launch) 'one two/bin/train'");
+    for (size_t i = 0; i < 3; i++)
+        run("d='one two/libexec/mhmoe/%s' && mkdir -p \"$d\" && printf '#!/bin/sh\\necho %s \"$@\"; exit 9\\n' "
+            ">\"$d/train\" && chmod +x \"$d/train\"", levels[i], levels[i]);
+    for (; last != 2; next = last + 1) {
+        assert_int_equal(command_run("'one two/bin/train' --say 'a  b'"), 9); /* its words, and its exit code */
+        for (last = next; last < 2 && strncmp(output, levels[last], strcspn(output, " ")) != 0;) last++;
+        char *want = string_format("%s --say a  b\n", levels[last]);
+        assert_string_equal(output, want);
+        run("rm 'one two/libexec/mhmoe/%s/train'", levels[last]);
+        free(want);
+    }
+#define NAMED "PATH=\"$PWD/one two/bin:$PATH\"; train"
+    refuse(126, "train: cannot start: No such file or directory", "install it again", NAMED);
+    run(": >'one two/libexec/mhmoe/x86-64/train'");
+    refuse(126, "train: cannot start: Permission denied", "install it again", NAMED);
 }
 
 /* ---- Completion ---- */
@@ -230,6 +255,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cache_is_the_users),
         cmocka_unit_test(the_default_corpus_is_that_of_the_installation),
+        cmocka_unit_test(levels_are_tried_from_the_widest_on),
         cmocka_unit_test(bash_completes_from_the_table),
         cmocka_unit_test(other_shells_complete_the_same),
         cmocka_unit_test(manual_pages_say_what_help_says),
