@@ -234,6 +234,33 @@ static void what_the_interface_says(void **state) {
     tokenizer_free(t);
 }
 
+/* Tokens that somebody added may hold letters that stand for no byte: they are no pieces of a text. */
+static void letters_that_are_no_bytes(void **state) {
+    static const char *const tokens[] = {" ", "a b", "\x7f", "\xc2\xa0", "\xc2\xad", "\xc5\x84", "a\xc7\xbf",
+                                         "\xc8\x80", "\xdf\xbf", "\xe6\xbc\xa2", "a\xef\xbf\xbd",
+                                         "\xf0\x9f\x98\x80"};
+    enum { TOKENS = sizeof tokens / sizeof *tokens };
+    (void)state;
+    char *plain = byte_model(NULL, 0);
+    json_t *model = json_loads(plain, 0, NULL);
+    struct error err;
+    for (int i = 0; i < TOKENS; i++)
+        json_object_set_new(json_object_get(model, "vocab"), tokens[i], json_integer(257 + i));
+    char *text = json_dumps(model, JSON_COMPACT);
+    tokenizer *t = tokenizer_from_memory(text, strlen(text), "added", &err);
+    if (!t) fail_msg("%s", err.text);
+    for (int i = 0; i < TOKENS; i++) {
+        size_t size;
+        assert_string_equal(tokenizer_piece(t, 257 + i, &size), "");
+        assert_int_equal(size, 0);
+        assert_string_equal(tokenizer_entry(t, 257 + i).text, tokens[i]);
+    }
+    json_decref(model);
+    tokenizer_free(t);
+    free(plain);
+    free(text);
+}
+
 /* A word as long as a text: each merge is found without looking through all of it. */
 static void long_words(void **state) {
     enum { SIZE = 1 << 20 };
@@ -332,7 +359,8 @@ int main(void) {
         cmocka_unit_test(words_are_those_of_gpt2),   cmocka_unit_test(blanks_are_those_of_unicode),
         cmocka_unit_test(merges_come_in_their_order),
         cmocka_unit_test(every_byte_comes_back),     cmocka_unit_test(what_the_interface_says),
-        cmocka_unit_test(long_words),                cmocka_unit_test(models_that_are_none),
+        cmocka_unit_test(letters_that_are_no_bytes), cmocka_unit_test(long_words),
+        cmocka_unit_test(models_that_are_none),
         cmocka_unit_test(bytes_without_a_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
