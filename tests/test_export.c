@@ -660,6 +660,7 @@ static void what_cannot_be_written_is_told(void **state) {
         enum export_format format;
         const char *out, *says;
     } cases[] = {{EXPORT_GGUF, "nowhere/x.gguf", "nowhere/x.gguf.tmp: cannot create this file: No such file"},
+                 {EXPORT_GGUF, "taken", "taken: cannot write: Is a directory"},
                  {EXPORT_HF, "file/dir", "file: is a file (want a directory)"}};
     static const char *const files[] = {"model.safetensors", "tokenizer.model", "tokenizer.json",
                                         "tokenizer_config.json", "modeling_mhmoe.py", "config.json"};
@@ -667,7 +668,9 @@ static void what_cannot_be_written_is_told(void **state) {
     struct model own = model_random(&config, MODEL_INFER, 1, 3), m = model_random(&dense, MODEL_INFER, 1, 3);
     struct error err;
     text_save("file", "x", 1);
+    run("mkdir taken");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err.code = 0;
         assert_false(model_export(&m, pieces, cases[i].format, cases[i].out, &err));
         assert_int_equal(err.code, EXIT_OUTPUT);
         if (strncmp(err.text, cases[i].says, strlen(cases[i].says)) != 0) fail_msg("%s", err.text);
