@@ -466,6 +466,7 @@ static void gpt2_as_llama_cpp_has_it(void **state) {
         struct config config = gpt2_config();
         struct reader r;
         config.tie = half;
+        config.balance = half ? BALANCE_BIAS : BALANCE_AUX; /* the same without experts */
         struct model m = model_random_stored(&config, MODEL_INFER, 1, 3, half ? STORAGE_BF16 : STORAGE_F32);
         const struct parameters *p = &m.params;
         struct file *f = &r.file;

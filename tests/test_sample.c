@@ -353,7 +353,8 @@ static void newest_run_is_read(void **state) {
         "cp letters/last.safetensors newest/runs/a && cp letters/last.safetensors newest/runs/c && "
         "cp letters/last.safetensors newest/runs/b && "
         "cp bytes/last.safetensors newest/runs/b/best.safetensors && "
-        "touch -d @1000 newest/runs/*/* && touch -d @2000 newest/runs/b/last.safetensors");
+        "touch -d @1000 newest/runs/*/* && touch -d @2000 newest/runs/b/last.safetensors && "
+        "mkdir newest/runs/no && cp letters/last.safetensors newest/runs/no/model.safetensors"); /* which is no run */
     sample_expect(CHARACTERS "\n", "cd newest && sample -g"); /* the best model of b */
     sample_expect(CHARACTERS "\n", "sample -g --model newest/runs/b");
     sample_expect(GOLDEN, "touch -d @3000 newest/runs/c/* && cd newest && sample -g -p 'ab ' -n 40");
