@@ -228,28 +228,67 @@ static void minutes_are_steps_of_any_data(void **state) {
     }
 }
 
-/* What is validated takes its time, too. */
-static void minutes_have_validations(void **state) {
-    (void)state;
-    long steps[2];
-    for (int i = 0; i < 2; i++) {
-        run("rm -rf run && " MODEL "--minutes 0.1 --until 1 --eval-windows 9999 --eval-every %d --out run", i);
-        steps[i] = steps_kept("run");
-    }
-    assert_true(steps[1] < 0.7 * (double)steps[0]); /* 37 windows each: two steps' time */
+/* The steps that --minutes chose, and how long each is. */
+static long steps_told(double *step) {
+    long steps = 0;
+    const char *at = strstr(errors, "time: "), *refused = strstr(errors, ": time for ");
+    assert_non_null(at ? at : refused);
+    if (at) assert_int_equal(sscanf(at, "time: %ld steps of %lf s fit into", &steps, step), 2);
+    else assert_int_equal(sscanf(refused, ": time for %ld steps of %lf s (want", &steps, step), 2);
+    return steps;
 }
 
-/* As many as fit: not twice the time, whatever else this machine does, and not an eighth of it. */
-static void minutes_are_kept(void **state) {
+/* They and the validations take no more than the time, whatever else this machine does, and at least half of it, since
+ * a twentieth is what measuring takes. (A step is told in three figures.) */
+static void minutes_are_filled(void **state) {
     (void)state;
-    const double start = time_seconds();
-    run(MODEL "--minutes 0.05 --save-every 0 --eval-every 0 --out run");
-    const double seconds = time_seconds() - start;
-    assert_true(seconds > 3.0 / 8 && seconds < 6);
-    const long steps = steps_kept("run");
-    run("rm -r run && " MODEL "--minutes 0.2 --save-every 0 --eval-every 0 --until 1 --out run");
-    assert_non_null(strstr(errors, "size: of the presets small suits this text and time best ("));
-    assert_true(steps_kept("run") > 2 * steps);
+    static const struct {
+        const char *options;
+        struct run_plan plan;
+    } cases[] = {{"--eval-every 0 --final-windows 3", {.sequences = 6, .windows = 3, .final_windows = 3}},
+                 {"--eval-every 1 --eval-windows 36 --final-windows 3",
+                  {.sequences = 6, .eval_every = 1, .windows = 36, .final_windows = 3}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct run_plan plan = cases[i].plan;
+        run("rm -rf run && " MODEL "--minutes 0.05 --until 1 %s --out run", cases[i].options);
+        const long steps = steps_told(&plan.step);
+        assert_non_null(strstr(errors, "size: of the presets small suits this text and time best ("));
+        assert_int_equal(steps_kept("run"), steps);
+        const double seconds = run_seconds(&plan, 0, steps, true);
+        if (!(seconds > 1.5 && seconds < 3 * 1.005)) fail_msg("%s: %g seconds of 3", cases[i].options, seconds);
+    }
+}
+
+/* Fewer than ten steps are refused; and what is measured, three steps at least, is part of the time. (Weights in their
+ * mean are not quite alike.) */
+static void minutes_begin_with_measuring(void **state) {
+    (void)state;
+    static const char model[] = MODEL "--eval-every 0 --eval-windows 1 --final-windows 1 --until 1 ";
+    struct run_plan plan = {.sequences = 6, .windows = 1, .final_windows = 1};
+    run("%s --minutes 0.02 --out run", model);
+    steps_told(&plan.step);
+    double minutes = 12 * plan.step / 60;
+    for (int code = EXIT_USAGE; code != 0; minutes *= code ? 2 : 1) {
+        char *command = string_format("%s --minutes %g --out other", model, minutes);
+        code = command_run(command);
+        const long steps = steps_told(&plan.step);
+        assert_int_equal(code, steps < 10 ? EXIT_USAGE : 0);
+        if (code == 0) assert_true(run_seconds(&plan, 0, steps, true) + 1.9 * plan.step < 60 * minutes * 1.005);
+        free(command);
+    }
+}
+
+/* The last figure, too, where it is over so much text that it shows: a fifth of the time here. */
+static void minutes_have_a_last_figure(void **state) {
+    (void)state;
+    static const char model[] = MODEL "--val other.txt --batch 1 --accumulate 1 --eval-every 0 --eval-windows 1 ";
+    struct run_plan plan = {.sequences = 1, .windows = 1, .final_windows = 600};
+    run("%s --minutes 0.02 --until 1 --out run", model);
+    steps_told(&plan.step);
+    const double minutes = 1000 * plan.step / 60;
+    run("%s --minutes %g --final-windows 600 --until 1 --out other", model, minutes);
+    const long steps = steps_told(&plan.step);
+    assert_true(run_seconds(&plan, 0, steps, true) < 60 * minutes * 1.005);
 }
 
 static void minutes_that_cannot_be_are_refused(void **state) {
@@ -261,6 +300,26 @@ static void minutes_that_cannot_be_are_refused(void **state) {
     refuse(2, "--minutes and --resume both given", "--steps", "train --resume run --minutes 1");
     run(MODEL "--minutes 1 --dry-run");
     assert_non_null(strstr(errors, "--minutes has no effect with --dry-run"));
+}
+
+/* A step, and what is validated: a third of a step for as many sequences as a step has. */
+static void runs_take_steps_and_validations(void **state) {
+    (void)state;
+    static const struct {
+        int64_t every, from, to;
+        bool ends;
+        double steps, windows; /* that it takes */
+    } cases[] = {{0, 0, 10, false, 10, 0},  {0, 0, 10, true, 10, 5 + 7}, {4, 0, 12, false, 12, 15},
+                 {4, 0, 12, true, 12, 15 + 7}, {4, 0, 11, false, 11, 10}, {4, 0, 11, true, 11, 15 + 7},
+                 {4, 3, 8, false, 5, 10},   {4, 4, 7, false, 3, 0},      {4, 7, 9, true, 2, 10 + 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct run_plan plan = {2, 6, cases[i].every, 5, 7};
+        const double want = 2 * cases[i].steps + cases[i].windows * 2 / 18;
+        expect_near(run_seconds(&plan, cases[i].from, cases[i].to, cases[i].ends), want, 1e-9);
+        plan.final_windows = 5; /* a validation's figure is the last one, too */
+        const double once = want - (cases[i].ends ? 7.0 * 2 / 18 : 0);
+        expect_near(run_seconds(&plan, cases[i].from, cases[i].to, cases[i].ends), once, 1e-9);
+    }
 }
 
 static double cost_of(const void *context, int64_t steps) {
@@ -400,9 +459,11 @@ int main(void) {
         cmocka_unit_test_setup(patience_is_of_validations_in_a_row, runs_remove),
         cmocka_unit_test_setup(minutes_are_steps, runs_remove),
         cmocka_unit_test_setup(minutes_are_steps_of_any_data, runs_remove),
-        cmocka_unit_test_setup(minutes_have_validations, runs_remove),
-        cmocka_unit_test_setup(minutes_are_kept, runs_remove),
+        cmocka_unit_test_setup(minutes_are_filled, runs_remove),
+        cmocka_unit_test_setup(minutes_begin_with_measuring, runs_remove),
+        cmocka_unit_test_setup(minutes_have_a_last_figure, runs_remove),
         cmocka_unit_test_setup(minutes_that_cannot_be_are_refused, runs_remove),
+        cmocka_unit_test(runs_take_steps_and_validations),
         cmocka_unit_test(steps_fill_the_time),
         cmocka_unit_test(presets_set_what_is_not_given),
         cmocka_unit_test_setup(presets_are_of_new_models, runs_remove),

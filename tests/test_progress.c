@@ -6,10 +6,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
 #include <pty.h>
 
 #include "../src/base/progress.h"
+#include "../src/run/plan.h"
 #include "command.h"
 #include "picture_files.h"
 #include "prose.h"
@@ -260,23 +262,66 @@ static void start_tells_of_examples(void **state) {
     assert_non_null(strstr(errors, "data: 57 examples to train on, 3 held out; 4.00 epochs in 38 steps\n"));
 }
 
-/* After eight steps of a session, once: what those to come will take, validations among them. */
+#define STILL MODEL "--steps 1000000 --lr 0 --save-every 0 --eval-every 9 --eval-windows 36 "
+static const struct run_plan still = {.sequences = 6, .eval_every = 9, .windows = 36, .final_windows = 37};
+
+/* What the eight steps after `first` were, in the run's own log, makes what is told of those that follow. */
+static void time_expect(size_t first, int64_t steps) {
+    json_t *log = log_of("run");
+    struct pace pace = {0};
+    for (size_t i = first; i < first + 8; i++)
+        pace_step(&pace, 6 * 17 / number_of(entry_of(log, "loss", i), "tokens_per_second"));
+    struct run_plan plan = still;
+    plan.step = pace.mean;
+    const double seconds = run_seconds(&plan, (int64_t)first + 8, steps, true);
+    char *least = duration_format(seconds * (1 - 1e-6)), *most = duration_format(seconds * (1 + 1e-6));
+    char *line = string_format("time: about %s for the %" PRId64 " steps to come\n", least, steps - (int64_t)first - 8);
+    char *other = string_format("time: about %s for the %" PRId64 " steps to come\n", most, steps - (int64_t)first - 8);
+    const char *at = strstr(errors, "time: about ");
+    if (!strstr(errors, line) && !strstr(errors, other)) fail_msg("no %sin %s", line, errors);
+    assert_null(strstr(at + 1, "time: about "));
+    json_decref(log);
+    free(least);
+    free(most);
+    free(line);
+    free(other);
+}
+
+/* After eight steps of a session, once: what those to come will take, validations among them. With a rate of 0 nothing
+ * gets better, and --patience ends the run. */
 static void start_tells_the_time(void **state) {
     (void)state;
-    run(MODEL "--steps 1000000 --eval-every 0 --save-every 0 --out run & child=$!; until grep -qs '\"step\":12,' "
-        "run/log.jsonl; do sleep 0.01; done; kill -TERM $child; wait $child; test $? = 143");
-    const char *at = strstr(errors, "time: about ");
-    assert_non_null(at);
-    assert_non_null(strstr(at, " for the 999992 steps to come\n"));
-    assert_null(strstr(at + 1, "time: about"));
-    json_t *log = log_of("run");
-    double hours = 0, minutes = 0, seconds = 0;
-    const double all = number_of(entry_of(log, "loss", 7), "seconds") / 8 * 999992;
-    if (sscanf(at, "time: about %lf h %lf min", &hours, &minutes) < 2)
-        assert_int_equal(sscanf(at, "time: about %lf min %lf s", &minutes, &seconds), 2), hours = 0;
-    const double told = 3600 * hours + 60 * minutes + seconds;
-    assert_true(told > 0.5 * all && told < 2 * all); /* the mean is not a plain one */
-    json_decref(log);
+    run(STILL "--patience 1 --out run");
+    assert_int_equal(step_of("run"), 18);
+    time_expect(0, 1000000);
+    run("train --resume run --patience 2");
+    time_expect(18, 1000000);
+    assert_null(strstr(errors, "size: "));
+}
+
+static double number_told(const char *name) {
+    return strtod(strstr(output, name) + strlen(name), NULL);
+}
+
+/* The tokens are those of a model with the preset's sizes in the time of the whole run, at this one's speed. */
+static void start_tells_the_size(void **state) {
+    (void)state;
+    const double tokens = 6 * 17 * run_seconds(&(struct run_plan){1, 6, 9, 36, 37}, 0, 1000000, true);
+    run(STILL "--dry-run");
+    const double flops = number_told("training FLOPs");
+    run(STILL "--dry-run --seq 128 --layers 4 --channels 128 --attn-heads 2");
+    char *has = count_format(number_told("active parameters"));
+    char *sees = count_format(tokens * flops / number_told("training FLOPs"));
+    char *line = string_format("\nsize: of the presets small suits this text and time best (%s active parameters, time "
+                               "for %s tokens)\n", has, sees);
+    run(STILL "--patience 1 --out run");
+    if (!strstr(errors, line)) fail_msg("no %sin %s", line, errors);
+    run("train --from run --cache cache --steps 1000000 --lr 0 --eval-every 9 --patience 1 --out other && rm -r other");
+    assert_non_null(strstr(errors, "time: about "));
+    assert_null(strstr(errors, "size: ")); /* it has its size */
+    free(has);
+    free(sees);
+    free(line);
 }
 
 int main(void) {
@@ -294,6 +339,7 @@ int main(void) {
         cmocka_unit_test_setup(start_tells_model_data_and_place, run_remove),
         cmocka_unit_test_setup(start_tells_of_examples, run_remove),
         cmocka_unit_test_setup(start_tells_the_time, run_remove),
+        cmocka_unit_test_setup(start_tells_the_size, run_remove),
     };
     return cmocka_run_group_tests(tests, corpora_make, workplace_remove);
 }

@@ -10,13 +10,11 @@
 
 enum { MEASURED = 8, FEWEST_STEPS = 10 }; /* steps, before anything is told; with which --minutes is content */
 
-double run_seconds(const struct train *t, int64_t from, int64_t to, bool ends, double step) {
+/* What is to be done, with a step of so many seconds. */
+static struct run_plan plan_of(const struct train *t, double step) {
     const struct training *o = &t->options;
-    const double window = step / (3.0 * o->batch * o->accumulate); /* forward is a third of what training computes */
-    const int64_t every = o->eval_every > 0 ? o->eval_every : INT64_MAX, validations = to / every - from / every;
-    double windows = (double)validations * (double)val_windows(t, o->eval_windows);
-    if (ends) windows += (double)val_windows(t, o->final_windows);
-    return (double)(to - from) * step + windows * window;
+    return (struct run_plan){step, (double)o->batch * o->accumulate, o->eval_every,
+                             (double)val_windows(t, o->eval_windows), (double)val_windows(t, o->final_windows)};
 }
 
 /* ---- The size that suits ---- */
@@ -56,28 +54,23 @@ static void size_tell(const struct train *t, double step, double seconds) {
 /* ---- What is told and chosen ---- */
 
 void time_tell(const struct train *t, int64_t end) {
-    const double step = t->pace.mean, seconds = run_seconds(t, t->run.step, end, end == t->options.steps, step);
+    const int64_t steps = t->options.steps;
+    const struct run_plan plan = plan_of(t, t->pace.mean);
+    const double seconds = run_seconds(&plan, t->run.step, end, end == steps);
     if (t->pace.steps != MEASURED || seconds < 1) return;
     char *duration = duration_format(seconds);
     bar_clear();
     fprintf(stderr, "time: about %s for the %" PRId64 " steps to come\n", duration, end - t->run.step);
     if (!t->options.resume && t->options.minutes == 0)
-        size_tell(t, step, run_seconds(t, 0, t->options.steps, true, step));
+        size_tell(t, plan.step, run_seconds(&plan, 0, steps, true));
     free(duration);
 }
 
-struct choosing {
-    const struct train *train;
-    double step;
-};
-static double steps_seconds(const void *context, int64_t steps) {
-    const struct choosing *c = context;
-    return run_seconds(c->train, 0, steps, true, c->step);
-}
+static double steps_seconds(const void *plan, int64_t steps) { return run_seconds(plan, 0, steps, true); }
 
 bool steps_choose(struct train *t, double step, double seconds, struct error *err) {
-    const struct choosing choosing = {t, step};
-    const int64_t steps = steps_within(seconds, steps_seconds, &choosing);
+    const struct run_plan plan = plan_of(t, step);
+    const int64_t steps = steps_within(seconds, steps_seconds, &plan);
     if (steps < FEWEST_STEPS)
         return error_set(err, EXIT_USAGE, "--minutes %g: time for %" PRId64 " steps of %.3g s (want at least %d); "
                          "raise it, or make the model smaller", t->options.minutes, steps, step, FEWEST_STEPS);

@@ -160,9 +160,6 @@ size_t val_windows(const struct train *t, int limit);
 
 /* ---- time.c ---- */
 
-/* That a run takes from one step to another, which may be where it `ends`, at so many a step. */
-double run_seconds(const struct train *t, int64_t from, int64_t to, bool ends, double step);
-
 /* --minutes: sets --steps to as many, of `step` seconds, as fit into `seconds` with the validations. EXIT_USAGE if that
  * are too few. */
 bool steps_choose(struct train *t, double step, double seconds, struct error *err);
