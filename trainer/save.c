@@ -152,14 +152,14 @@ bool run_restore(struct train *t, const struct checkpoint *c, struct error *err)
     return true;
 }
 
-/* Moments of one optimizer are none of another's: Muon has no squares. */
+/* Moments of one optimizer are none of another's: Muon has no squares. An earlier version, which does not say so, had
+ * AdamW. */
 static bool optimizer_check(const struct train *t, struct error *err) {
-    const bool mine = t->options.optimizer == OPTIMIZER_MUON;
-    if (!json_object_get(t->source.metadata, "options") && !mine) return true; /* an earlier version */
-    json_t *theirs = checkpoint_object(&t->source, "options", err);
-    if (!theirs) return false;
+    const bool told = json_object_get(t->source.metadata, "options");
+    json_t *theirs = told ? checkpoint_object(&t->source, "options", err) : NULL;
+    if (told && !theirs) return false;
     const char *name = json_string_value(json_object_get(theirs, "optimizer"));
-    const bool muon = name && strcmp(name, "muon") == 0, same = muon == mine;
+    const bool muon = name && strcmp(name, "muon") == 0, same = muon == (t->options.optimizer == OPTIMIZER_MUON);
     json_decref(theirs);
     return same || error_set(err, EXIT_MISMATCH, "--keep-moments: those in %s are of --optimizer %s; take that, or "
                              "leave out --keep-moments", t->source.path, muon ? "muon" : "adamw");
