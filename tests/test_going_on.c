@@ -126,6 +126,18 @@ static void checkpoints_come_with_time(void **state) {
     logs_compare("run", "whole");
 }
 
+/* It is counted from the last one: a tenth of the time that the steps took is over ten times, and not at each. */
+static void checkpoints_have_time_between(void **state) {
+    (void)state;
+    run(MODEL "--steps 200 --eval-every 0 --save-every 0 --out run");
+    json_t *log = log_of("run");
+    const double seconds = number_of(entry_of(log, "loss", 199), "seconds");
+    json_decref(log);
+    run(MODEL "--steps 200 --eval-every 0 --save-every 0 --save-minutes %g --keep 200 --out other", seconds / 10 / 60);
+    run("ls other | grep -c step-");
+    assert_in_range(atoi(output), 2, 100);
+}
+
 /* ---- Patience ---- */
 
 #define STUCK "--steps 40 --eval-every 3 --patience 2 --lr 0 "
@@ -191,7 +203,7 @@ static long steps_kept(const char *run_) {
  * interrupted, with another order of experts, and from another model. */
 static void minutes_are_steps(void **state) {
     (void)state;
-    static const char *const cases[] = {"", "--router cosine --balance aux", "--from base",
+    static const char *const cases[] = {"--ema 0.9", "--router cosine --balance aux", "--from base",
                                         "--from base --keep-moments"};
     run(MODEL "--steps 5 --out base");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -454,6 +466,7 @@ int main(void) {
         cmocka_unit_test(warmup_is_a_tenth_at_most),
         cmocka_unit_test_setup(checkpoints_are_kept, runs_remove),
         cmocka_unit_test_setup(checkpoints_come_with_time, runs_remove),
+        cmocka_unit_test_setup(checkpoints_have_time_between, runs_remove),
         cmocka_unit_test_setup(patience_ends_a_run, runs_remove),
         cmocka_unit_test_setup(patience_is_resumed, runs_remove),
         cmocka_unit_test_setup(patience_is_of_validations_in_a_row, runs_remove),

@@ -12,13 +12,18 @@
 #include <string.h>
 
 #include "../src/run/muon.h"
+#include "guarded.h"
 #include "muon_plain.h"
 #include "random_numbers.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 static const struct matrices shapes[] = {{1, 1, 1}, {3, 5, 5}, {2, 3, 17}, {3, 19, 4}, {1, 61, 33}, {2, 40, 130},
-                                         {5, 1, 7}, {1, 9, 1}};
+                                         {5, 1, 7}, {1, 9, 1},
+                                         {2, 96, 97}}; /* whole panels of rows, and a column more */
+
+/* Work memory ends where the next page begins, but for its alignment. */
+static size_t work_bytes(const struct matrices *of) { return (muon_work_bytes(of) + 63) / 64 * 64; }
 
 /* Three steps from momentum of before; rounding is 1e-16 a term, and 1e-11 lets the polynomial enlarge it. */
 static void steps_are_the_plain_ones(void **state) {
@@ -28,7 +33,8 @@ static void steps_are_the_plain_ones(void **state) {
         const struct matrices *of = &shapes[s / 2];
         const bool decay = s % 2;
         const size_t size = of->rows * of->columns, n = of->n * size;
-        real *w = random_numbers(n, 1), *m = random_numbers(n, 2), *work = array_alloc(muon_work_bytes(of), 1);
+        real *w = random_numbers(n, 1), *m = random_numbers(n, 2);
+        void *work = guarded_alloc(work_bytes(of));
         double *w_plain = calloc(n, 8), *m_plain = calloc(n, 8), *X = calloc(n, 8);
         memcpy(w_plain, w, n * 8), memcpy(m_plain, m, n * 8);
         for (uint64_t step = 0; step < 3; step++) {
@@ -48,7 +54,8 @@ static void steps_are_the_plain_ones(void **state) {
             }
             free(g);
         }
-        free(w), free(m), free(work), free(w_plain), free(m_plain), free(X);
+        free(w), free(m), free(w_plain), free(m_plain), free(X);
+        guarded_free(work, work_bytes(of));
     }
 }
 
@@ -95,12 +102,13 @@ static void threads_change_no_bit(void **state) {
         for (int threads = 1; threads <= 4; threads++) {
             omp_set_num_threads(threads);
             real *w = random_numbers(n, 1), *m = random_numbers(n, 2);
-            void *work = array_alloc(muon_work_bytes(&shapes[s]), 1);
+            void *work = guarded_alloc(work_bytes(&shapes[s])); /* of any number of threads */
             muon_update(&muon, &(struct slab){w, g, m, NULL, n, true}, &shapes[s], 0.1, 1, work);
             if (once) assert_memory_equal(w, once, n * sizeof *w);
             if (once) free(w);
             else once = w;
-            free(m), free(work);
+            free(m);
+            guarded_free(work, work_bytes(&shapes[s]));
         }
         free(once), free(g);
     }

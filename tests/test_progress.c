@@ -210,6 +210,33 @@ static void losses_have_a_curve(void **state) {
     assert_null(strstr(errors, "█"));
 }
 
+/* The same run at another step. */
+static void step_set(const char *step) {
+    struct checkpoint c = checkpoint_at("run", "last.safetensors");
+    struct error err;
+    json_t *strings = json_deep_copy(c.metadata);
+    json_object_set_new(strings, "step", json_string(step));
+    json_object_set_new(strings, "watched", json_string(step));
+    if (!checkpoint_write("run/other", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
+    checkpoint_close(&c);
+    json_decref(strings);
+    run("mv run/other run/last.safetensors");
+}
+
+/* Of the steps that are left, at the last one none. */
+static void steps_left_have_a_time(void **state) {
+    (void)state;
+    run(MODEL "--steps 1000000 --until 1 --eval-every 0 --out run");
+    step_set("999998");
+    terminal_run(0, "TERM=dumb train --resume run");
+    const char *line = strstr(errors, "step 1000000/1000000  loss ");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "ETA 0 s"));
+    run("rm -r run && " MODEL "--steps 1000000 --until 1 --eval-every 0 --out run");
+    terminal_run(0, "TERM=dumb train --resume run --until 2");
+    assert_null(strstr(errors, "ETA 0 s"));
+}
+
 /* Both take their place on one line, which is empty again when they are done. */
 static void preparation_has_bars(void **state) {
     (void)state;
@@ -335,6 +362,7 @@ int main(void) {
         cmocka_unit_test(bar_grows_with_its_share),
         cmocka_unit_test(nothing_is_shown_elsewhere),
         cmocka_unit_test_setup(losses_have_a_curve, run_remove),
+        cmocka_unit_test_setup(steps_left_have_a_time, run_remove),
         cmocka_unit_test(preparation_has_bars),
         cmocka_unit_test_setup(start_tells_model_data_and_place, run_remove),
         cmocka_unit_test_setup(start_tells_of_examples, run_remove),

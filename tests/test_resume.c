@@ -8,6 +8,7 @@
 
 #include <sys/file.h>
 #include "../src/base/text.h"
+#include "../src/run/runstate.h"
 #include "command.h"
 #include "prose.h"
 #include "runs.h"
@@ -52,7 +53,10 @@ static void failed_plots_cost_nothing(void **state) {
     run("rm -r run/plots && touch run/plots");
     refuse(4, "run/plots", "is a file", "train --resume run");
     assert_int_equal(step_of("run"), STEPS);
-    assert_non_null(strstr(errors, "(the run goes on, and draws again at its end)\nstep 12: "));
+    const char *note = strstr(errors, "(the run goes on, and draws again at its end)\n");
+    assert_non_null(note);
+    assert_ptr_equal(strstr(note, ")\nstep 12: "), strchr(note, ')'));
+    assert_null(strstr(strchr(note, ')'), "draws again")); /* it is told once */
     run("rm run/plots");
     becomes_whole("train --resume run");
     run("rm run/plots/load.svg && train --resume run"); /* now it is done, for good */
@@ -272,6 +276,12 @@ static void jumps_of_the_rate_are_told(void **state) {
     run("train --resume run --until 7 --lr 0.001"); /* down, too */
     assert_non_null(strstr(errors, "train: note: the learning rate goes on at 0.000"));
     half_run(NULL);
+    run("train --resume run --until 7 --lr 0.01002"); /* by more than a thousandth */
+    assert_non_null(strstr(errors, "train: note: the learning rate goes on at "));
+    half_run(NULL);
+    run("train --resume run --until 7 --lr 0.010005");
+    assert_null(strstr(errors, "learning rate"));
+    half_run(NULL);
     run("train --resume run --until 7 --batch 2"); /* it does not jump */
     assert_null(strstr(errors, "learning rate"));
     run("rm -rf run && " TRAIN
@@ -451,6 +461,23 @@ static void names_of_any_bytes_are_found_again(void **state) {
     logs_compare("whole", "run");
 }
 
+/* To the bit, so that a run that goes on judges as one that was never stopped: but for what is only told. */
+static void states_come_back(void **state) {
+    (void)state;
+    struct error err;
+    struct runstate s = runstate_new(5), back = {0};
+    struct checkpoint c = {.path = "state", .metadata = json_object()};
+    s.step = 12345678901, s.watched = 12345678900, s.waited = 3, s.moment_steps = 7, s.position = 98765432109;
+    s.tokens = 1234567890123, s.best_loss = 1 + 0x1p-52, s.seconds = 1e6 + 0x1p-30, s.val_loss = 1.23456789;
+    runstate_write(&s, c.metadata);
+    if (!runstate_read(&back, &c, &err)) fail_msg("%s", err.text);
+    assert_memory_equal(back.sample_rng.s, s.sample_rng.s, sizeof s.sample_rng.s);
+    assert_true(back.step == s.step && back.watched == s.watched && back.waited == s.waited);
+    assert_true(back.moment_steps == s.moment_steps && back.position == s.position && back.tokens == s.tokens);
+    assert_true(back.best_loss == s.best_loss && back.seconds == s.seconds && back.val_loss == s.val_loss);
+    json_decref(c.metadata);
+}
+
 /* ---- Short runs, and figures that there are not ---- */
 
 static double rate_at_step(const char *run_dir, size_t step) {
@@ -570,6 +597,7 @@ int main(void) {
         cmocka_unit_test(stopped_at_once_is_resumed),
         cmocka_unit_test_setup(earlier_checkpoints_go_on, half_run),
         cmocka_unit_test(names_of_any_bytes_are_found_again),
+        cmocka_unit_test(states_come_back),
         cmocka_unit_test(warm_up_fits_the_run),
         cmocka_unit_test(notes_are_told),
         cmocka_unit_test(bits_without_bytes_are_left_out),
