@@ -48,9 +48,20 @@ static bool config_resume(struct train *t, const char *run, struct error *err) {
 }
 
 /* With --from the other model's options are what the command line does not say. */
-static bool config_from(struct train *t, const char *from, bool moments, struct error *err) {
-    char *path = moments && directory_exists(from) ? string_format("%s/last.safetensors", from) : checkpoint_path(from);
+static bool config_from(struct train *t, const char *from, struct error *err) {
+    char *path = checkpoint_path(from);
     const bool ok = source_open(&t->source, path, err) && config_from_checkpoint(&t->config, &t->source, err);
+    free(path);
+    return ok;
+}
+
+/* With --keep-moments a run's model is not the best one, but the last, which has them. */
+static bool last_open(struct train *t, struct error *err) {
+    const struct training *o = &t->options;
+    if (!o->from || !o->keep_moments || !directory_exists(o->from)) return true;
+    char *path = string_format("%s/last.safetensors", o->from);
+    checkpoint_close(&t->source);
+    const bool ok = source_open(&t->source, path, err);
     free(path);
     return ok;
 }
@@ -81,13 +92,6 @@ void idle_options_tell(struct train *t) {
     if (config->ffn != FFN_DENSE && config->topk == 1 && config->renormalize)
         note_print("--renormalize with --topk 1 makes every gate 1: the loss teaches the router nothing");
     training_tell(&t->options, is_masked(t), groups, GROUPS, t->given);
-}
-
-/* Whether the flag is there in full, before options are read. */
-static bool flag_early(int argc, char **argv, const char *name) {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], name) == 0) return true;
-    return false;
 }
 
 /* What the parts of the command line say of each other. */
@@ -126,8 +130,7 @@ int options_read(struct train *t, int argc, char **argv, struct error *err) {
     if (resume && from)
         return error_set(err, EXIT_USAGE, "--from and --resume both given; a resumed run has its weights"), -1;
     if (resume && *resume && !config_resume(t, resume, err)) return -1;
-    const bool moments = flag_early(argc, argv, "--keep-moments");
-    if (from && *from && !config_from(t, from, moments, err)) return -1;
+    if (from && *from && !config_from(t, from, err)) return -1;
     char *val = string_format("%s", t->options.val ? t->options.val : "");
     const int first = options_parse(groups, GROUPS, &program, argc, argv, &t->given, err);
     const bool same_val = strcmp(val, t->options.val ? t->options.val : "") == 0;
@@ -137,8 +140,7 @@ int options_read(struct train *t, int argc, char **argv, struct error *err) {
         return error_set(err, EXIT_USAGE, "--resume: shortened, or in a config file; write it out"), -1;
     if (first >= 0 && strcmp(from ? from : "", t->options.from ? t->options.from : "") != 0)
         return error_set(err, EXIT_USAGE, "--from: shortened, or in a config file; write it out"), -1;
-    if (first >= 0 && t->options.keep_moments != moments)
-        return error_set(err, EXIT_USAGE, "--keep-moments: shortened, undone, or in a config file; write it out"), -1;
+    if (first >= 0 && !last_open(t, err)) return -1;
     if (first >= 0 && t->options.resume && !same_val)
         return error_set(err, EXIT_MISMATCH, "--val %s: not the held-out text of %s; leave it out, or start a new run",
                          t->options.val, t->options.resume), -1;
