@@ -20,7 +20,7 @@
 
 static const struct matrices shapes[] = {{1, 1, 1}, {3, 5, 5}, {2, 3, 17}, {3, 19, 4}, {1, 61, 33}, {2, 40, 130},
                                          {5, 1, 7}, {1, 9, 1},
-                                         {2, 96, 97}}; /* whole panels of rows, and a column more */
+                                         {1, 144, 145}}; /* whole panels of rows, and a column more */
 
 /* Work memory ends where the next page begins, but for its alignment. */
 static size_t work_bytes(const struct matrices *of) { return (muon_work_bytes(of) + 63) / 64 * 64; }
