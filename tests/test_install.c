@@ -40,6 +40,7 @@ static void the_cache_is_the_users(void **state) {
         {"", "with", "$W/moved/bin/train", "with/data/cache"},
         {"", "here", "train", "here/data/cache"}, /* not installed: as ever */
         {"", "here", "$W/moved/bin/train --cache mine", "here/mine"},
+        {"", "here", "$W/moved/bin/train --cache data/cache", "here/data/cache"}, /* as it is said */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run("rm -rf home x here with; mkdir -p home here with/data");
