@@ -582,6 +582,7 @@ static void a_corpus_must_be_named(void **state) {
     struct model m = gpt2_make(true);
     model_destroy(&m);
     refuse(EXIT_USAGE, "--from gpt2", "name a text", "train --from gpt2");
+    refuse(EXIT_USAGE, "--from gpt2", "name a text", "train --from gpt2 --dry-run");
     refuse(EXIT_MISMATCH, "--documents: the tokenizer has another end of text (got id 262, want 1)", "leave out",
            TRAIN "--from gpt2 --documents corpus.txt --steps 1 --out documents");
 }

@@ -116,7 +116,7 @@ static bool options_agree(const struct train *t, struct error *err) {
 /* Without a corpus a model of --from goes on with the data that it was trained on, which one of another program has not
  * brought along. */
 static bool data_named(const struct train *t, int corpora, struct error *err) {
-    if (!t->options.from || corpora > 0 || t->options.dry_run) return true;
+    if (!t->options.from || corpora > 0) return true;
     return json_object_get(t->source.metadata, "data_dir") ||
            error_set(err, EXIT_USAGE, "--from %s: weights without the data that they were trained on; name a text",
                      t->options.from);
