@@ -265,6 +265,7 @@ static void minutes_are_filled(void **state) {
         run("rm -rf run && " MODEL "--minutes 0.05 --until 1 %s --out run", cases[i].options);
         const long steps = steps_told(&plan.step);
         assert_non_null(strstr(errors, "size: of the presets small suits this text and time best ("));
+        assert_null(strstr(errors, "note:"));
         assert_int_equal(steps_kept("run"), steps);
         const double seconds = run_seconds(&plan, 0, steps, true);
         if (!(seconds > 1.5 && seconds < 3 * 1.005)) fail_msg("%s: %g seconds of 3", cases[i].options, seconds);
@@ -382,6 +383,7 @@ static void presets_are_of_new_models(void **state) {
     (void)state;
     run(MODEL "--preset base --steps 2 --until 1 --out run && grep -qx 'lr = 0.001' run/config && "
               "grep -qx 'channels = 12' run/config");
+    assert_null(strstr(errors, "note:"));
     refuse(2, "--preset and --resume both given", "keeps its sizes", "train --resume run --preset large");
     run("train --from run --cache cache --dry-run >plain && train --from run --cache cache --preset large --dry-run | "
         "cmp - plain && rm plain");
@@ -457,6 +459,7 @@ static void moments_are_kept_in_any_words(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         run("rm -rf other && train --cache cache --from run --optimizer adamw --steps 0 %s --out other",
             cases[i].words);
+        assert_null(strstr(errors, "no effect"));
         struct checkpoint a = checkpoint_at("run", cases[i].name), b = checkpoint_at("other", "last.safetensors");
         tensors_equal(&a, &b, "");
         assert_int_equal(strcmp(metadata(&a, "step"), "6") == 0, *cases[i].name == 'l');

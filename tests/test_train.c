@@ -378,6 +378,28 @@ static void options_that_do_not_fit_are_refused(void **state) {
     refuse(2, "missing.conf", "cannot read", "train --config missing.conf");
 }
 
+/* At the least value of each there is nothing to say; what is beyond is named. */
+static void values_out_of_range_are_refused(void **state) {
+    (void)state;
+    static const char *const beyond[][2] = {
+        {"beta1", "1"}, {"beta2", "1"}, {"dropout", "1"}, {"ema", "1"}, {"final-lr", "1.1"}, {"part-alpha", "11"},
+        {"batch", "0"}, {"accumulate", "0"}, {"eval-windows", "0"}, {"sample-tokens", "0"}, {"steps", "-1"},
+        {"until", "-1"}, {"keep", "-1"}, {"patience", "-1"}, {"minutes", "-1"}, {"save-minutes", "-1"},
+        {"eval-every", "-1"}, {"save-every", "-1"}, {"sample-every", "-1"}, {"final-windows", "-1"}, {"warmup", "-2"},
+        {"decay-steps", "-2"}, {"threads", "-1"}, {"lr", "-1"}, {"clip", "-1"}, {"weight-decay", "-1"}};
+    for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
+        char *command = string_format("train corpus.txt --%s %s", beyond[i][0], beyond[i][1]);
+        char *says = string_format("--%s: bad value (got '%s'", beyond[i][0], beyond[i][1]);
+        refuse(2, says, "want", command);
+        free(command);
+        free(says);
+    }
+    run("train --print-config --beta1 0 --beta2 0 --dropout 0 --ema 0 --final-lr 0 --part-alpha 0 --batch 1 "
+        "--accumulate 1 --eval-windows 1 --sample-tokens 1 --steps 0 --until 0 --keep 0 --patience 0 --minutes 0 "
+        "--save-minutes 0 --eval-every 0 --save-every 0 --sample-every 0 --final-windows 0 --warmup -1 "
+        "--decay-steps -1 --threads 0 --lr 0 --clip 0 --weight-decay 0");
+}
+
 static void inputs_that_cannot_be_used_are_refused(void **state) {
     (void)state;
     text_save("empty.txt", "", 0);
@@ -649,6 +671,7 @@ int main(void) {
         cmocka_unit_test(closed_pipe_stops_nothing),
         cmocka_unit_test(best_model_is_kept),
         cmocka_unit_test(options_that_do_not_fit_are_refused),
+        cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(inputs_that_cannot_be_used_are_refused),
         cmocka_unit_test(another_model_or_data_is_refused),
         cmocka_unit_test(damaged_checkpoint_is_refused),
