@@ -378,6 +378,24 @@ static void presets_set_what_is_not_given(void **state) {
     run("train --print-config >plain && train --print-config --preset small | cmp - plain && rm plain");
 }
 
+/* What a command means that does not say more: a change here is one of every run that is not written out. */
+static void defaults_stay(void **state) {
+    (void)state;
+    config_expect("", (const char *const[]){
+        "keep-moments = false", "threads = 0", "dtype = f32", "seed = 1", "parts = false", "part-alpha = 1",
+        "hide-patches = 0.4", "hide-text = 0.15", "hide-caption = 0.5", "cache = \"data/cache\"", "steps = 3000",
+        "minutes = 0", "until = 0", "batch = 8", "accumulate = 1", "recompute = false", "lr = 0.002",
+        "embedding-lr = 8", "schedule = wsd", "decay-steps = -1", "final-lr = 0", "warmup = -1",
+        "weight-decay = 0.02", "beta1 = 0.9", "beta2 = 0.99", "clip = 1", "dropout = 0", "optimizer = muon", "ema = 0",
+        "eval-every = 200", "eval-windows = 64", "final-windows = 0", "save-every = 500", "save-minutes = 0",
+        "keep = 0", "patience = 0", "tensorboard = false", "sample-every = 500", "sample-tokens = 64",
+        "prompt = \"The\"", "task = text", "size = 0", "patch = 8", "codes = 512", "documents = false",
+        "block = modern", "ffn = mhmoe", "moe-heads = 4", "experts = 8", "topk = 2", "expert-hidden = 0",
+        "moe-every = 2", "shared-hidden = 0", "head-depth = 1", "merge-depth = 1", "moe-residual = false",
+        "router = softmax", "router-dim = 16", "renormalize = false", "balance = aux", "balance-weight = 0.01",
+        "bias-step = 0.001", "z-weight = 0", NULL});
+}
+
 /* What a preset chose stays: in a run that goes on, and beside the sizes that --from brings. */
 static void presets_are_of_new_models(void **state) {
     (void)state;
@@ -513,6 +531,7 @@ int main(void) {
         cmocka_unit_test(runs_take_steps_and_validations),
         cmocka_unit_test(steps_fill_the_time),
         cmocka_unit_test(presets_set_what_is_not_given),
+        cmocka_unit_test(defaults_stay),
         cmocka_unit_test_setup(presets_are_of_new_models, runs_remove),
         cmocka_unit_test(outlook_chooses_by_text_and_time),
         cmocka_unit_test_setup(moments_are_kept, runs_remove),
