@@ -505,6 +505,8 @@ static void moments_that_cannot_be_are_refused(void **state) {
            "train --cache cache --from run --keep-moments --ffn smoe --moe-every 1 --expert-hidden 0 --out other");
     refuse(5, "--keep-moments: not all weights are those of run/last.safetensors", "leave it out", /* some are unused */
            "train --cache cache --from run --keep-moments --no-bias --out other");
+    refuse(5, "--keep-moments: not all weights are those of run/last.safetensors", "leave it out", /* one is two */
+           "train --cache cache --from run --keep-moments --no-tie --out other");
     refuse(5, "run/best.safetensors: holds no moments", "its last.safetensors",
            "train --cache cache --from run/best.safetensors --keep-moments --out other");
     refuse(2, "--keep-moments and --resume both given", "has its moments", "train --resume run --keep-moments");

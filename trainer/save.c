@@ -171,12 +171,13 @@ bool moments_inherit(struct train *t, struct error *err) {
     struct model *m = &t->model;
     const struct checkpoint *c = &t->source;
     struct runstate theirs;
-    if (json_object_size(t->inherited) > 0)
+    size_t n = model_tensors(m, t->moment_memory, "adam_m.", tensors), found = 0;
+    n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", tensors + n);
+    for (size_t i = 0; i < n; i++) found += checkpoint_find(c, tensors[i].name) != NULL;
+    if (json_object_size(t->inherited) > 0 || (found > 0 && found < n)) /* an output head may be another's twin */
         return error_set(err, EXIT_MISMATCH, "--keep-moments: not all weights are those of %s; leave it out, or leave "
                          "out the options that make another model", c->path);
-    size_t n = model_tensors(m, t->moment_memory, "adam_m.", tensors);
-    n += model_tensors(m, t->moment_memory + m->n_parameters, "adam_v.", tensors + n);
-    if (!checkpoint_find(c, tensors[0].name))
+    if (found == 0)
         return error_set(err, EXIT_MISMATCH, "%s: holds no moments; name the run, or its last.safetensors, or leave "
                          "out --keep-moments", c->path);
     for (size_t i = 0; i < n; i++)
