@@ -84,7 +84,6 @@ static void saves_come_before_validations(void **state) {
     checkpoint_close(&c);
 }
 
-/* What is no file has no end, and cannot be cut. */
 /* The embedding of a byte that is in no text here: no loss shows it. Such weights are not saved over good ones. */
 static void weights_that_are_no_numbers_are_not_saved(void **state) {
     (void)state;
@@ -104,6 +103,7 @@ static void weights_that_are_no_numbers_are_not_saved(void **state) {
     run("cmp run/last.safetensors before && rm before");
 }
 
+/* What is no file has no end, and cannot be cut. */
 static void logs_that_are_no_files_are_refused(void **state) {
     (void)state;
     run("rm run/log.jsonl && ln -s /dev/zero run/log.jsonl");
