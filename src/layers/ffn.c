@@ -111,19 +111,24 @@ static void forward_few(const struct ffn *f, real *out, real *hidden, struct kep
     gemm_run(down, n, NULL);
 }
 
-/* What a thread has of work memory, for a chunk: its numbers before they are kept, and what is activated. */
+/* What a thread has of work memory, for a chunk: what is activated, as it is kept, and numbers before they are. */
 struct room {
     real *numbers;
     struct kept activated;
 };
+static size_t activated_count(size_t width, enum operands operands) { /* rows are even where two share a real */
+    return rows_fitting(width, operands) * width * kept_bytes(operands != OPERANDS_F32) / sizeof(real);
+}
 static size_t room_count(size_t width, size_t S, enum operands operands) {
-    return rows_fitting(width, operands) * (operands == OPERANDS_F32 ? width : width + (S > width ? S : width));
+    const size_t numbers = operands == OPERANDS_F32 ? 0 : rows_fitting(width, operands) * (S > width ? S : width);
+    return activated_count(width, operands) + numbers;
 }
 static struct room room_of_thread(const struct ffn *f, real *scratch) {
-    const size_t S = f->up.IC, width = f->up.OC, count = room_count(width, S, f->up.operands);
-    real *first = scratch + (size_t)omp_get_thread_num() * count;
-    if (f->up.operands == OPERANDS_F32) return (struct room){NULL, kept_real(first)};
-    return (struct room){first + rows_fitting(width, f->up.operands) * width, {first, true}};
+    const size_t S = f->up.IC, width = f->up.OC;
+    const enum operands operands = f->up.operands;
+    real *first = scratch + (size_t)omp_get_thread_num() * room_count(width, S, operands);
+    if (operands == OPERANDS_F32) return (struct room){NULL, kept_real(first)};
+    return (struct room){first + activated_count(width, operands), {first, true}};
 }
 
 /* h = in W1^T + b1 */
