@@ -87,6 +87,26 @@ static inline size_t entries_of(const json_t *log, const char *key) {
     return n;
 }
 
+/* Writes an open checkpoint with these strings, which are freed, for its metadata; closes it. */
+static inline void checkpoint_rewrite(struct checkpoint *c, const char *dir, const char *name, json_t *strings) {
+    struct error err;
+    char *path = string_format("%s/%s", dir, name);
+    if (!checkpoint_write(path, c->tensors, c->n, strings, &err)) fail_msg("%s", err.text);
+    checkpoint_close(c);
+    json_decref(strings);
+    free(path);
+}
+
+/* One run's last checkpoint becomes another's, or its own, with another text for a key of its metadata, or (NULL)
+ * without that key. */
+static inline void last_rewrite(const char *from, const char *to, const char *key, const char *text) {
+    struct checkpoint c = checkpoint_at(from, "last.safetensors");
+    json_t *strings = json_deep_copy(c.metadata);
+    if (text) json_object_set_new(strings, key, json_string(text));
+    else assert_int_equal(json_object_del(strings, key), 0);
+    checkpoint_rewrite(&c, to, "last.safetensors", strings);
+}
+
 /* Takes names (NULL-ended) out of the object that a string of a checkpoint's metadata holds. */
 static inline void names_forget(json_t *strings, const char *key, const char *const *names) {
     json_t *object = json_loads(json_string_value(json_object_get(strings, key)), 0, NULL);
@@ -102,15 +122,10 @@ static inline void names_forget(json_t *strings, const char *key, const char *co
 static inline void checkpoint_forget(const char *from, const char *to, const char *name, const char *const *models,
                                      const char *const *others) {
     struct checkpoint c = checkpoint_at(from, name);
-    struct error err;
     json_t *strings = json_deep_copy(c.metadata);
-    char *path = string_format("%s/%s", to, name);
     names_forget(strings, "config", models);
     names_forget(strings, "options", others);
-    if (!checkpoint_write(path, c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
-    checkpoint_close(&c);
-    json_decref(strings);
-    free(path);
+    checkpoint_rewrite(&c, to, name, strings);
 }
 
 static inline void line_forget(const char *run_dir, const char *option) {

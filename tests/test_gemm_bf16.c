@@ -324,7 +324,6 @@ static struct outcome outcome_of(struct gemm g, bool sums) {
     return o;
 }
 
-/* The same bits as of the same numbers in floats: `sides` of the operands (1: A, 2: B) are stored in bf16. */
 /* Leaves NaN where the next product of this shape packs its operands: what it does not write it must not read. */
 static void leave_nan(struct gemm g) {
     static uint16_t nans[1024];
@@ -337,6 +336,7 @@ static void leave_nan(struct gemm g) {
     free(o.c), free(o.sums);
 }
 
+/* The same bits as of the same numbers in floats: `sides` of the operands (1: A, 2: B) are stored in bf16. */
 static void stored_check(struct gemm g, enum layout a_layout, enum layout b_layout, int sides, const int32_t *pick) {
     size_t a_n, b_n;
     const bool sums = g.N % 2; /* without them, whole tiles of A are read where they are */

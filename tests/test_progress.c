@@ -210,24 +210,12 @@ static void losses_have_a_curve(void **state) {
     assert_null(strstr(errors, "█"));
 }
 
-/* The same run at another step. */
-static void step_set(const char *step) {
-    struct checkpoint c = checkpoint_at("run", "last.safetensors");
-    struct error err;
-    json_t *strings = json_deep_copy(c.metadata);
-    json_object_set_new(strings, "step", json_string(step));
-    json_object_set_new(strings, "watched", json_string(step));
-    if (!checkpoint_write("run/other", c.tensors, c.n, strings, &err)) fail_msg("%s", err.text);
-    checkpoint_close(&c);
-    json_decref(strings);
-    run("mv run/other run/last.safetensors");
-}
-
 /* Of the steps that are left, at the last one none. */
 static void steps_left_have_a_time(void **state) {
     (void)state;
     run(MODEL "--steps 1000000 --until 1 --eval-every 0 --out run");
-    step_set("999998");
+    last_rewrite("run", "run", "step", "999998");
+    last_rewrite("run", "run", "watched", "999998");
     terminal_run(0, "TERM=dumb train --resume run");
     const char *line = strstr(errors, "step 1000000/1000000  loss ");
     assert_non_null(line);
